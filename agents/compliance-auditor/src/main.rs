@@ -1,0 +1,2 @@
+//! The compliance-auditor daemon.
+fn main() {}

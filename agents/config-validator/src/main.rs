@@ -1,0 +1,2 @@
+//! The config-validator daemon.
+fn main() {}

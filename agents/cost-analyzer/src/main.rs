@@ -1,0 +1,2 @@
+//! The cost-analyzer daemon.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The db-migrator daemon.
+fn main() {}

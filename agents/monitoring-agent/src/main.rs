@@ -1,0 +1,2 @@
+//! The monitoring-agent daemon.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The performance-optimizer daemon.
+fn main() {}

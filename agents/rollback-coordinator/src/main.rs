@@ -1,0 +1,2 @@
+//! The rollback-coordinator daemon.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The security-scanner daemon.
+fn main() {}
