@@ -1,6 +1,10 @@
 //! What a running skill may ask of its agent.
 
-use std::{fmt::Debug, future::Future, sync::Arc};
+use std::{
+    fmt::Debug,
+    future::Future,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use identity::Principal;
 use serde::{Serialize, de::DeserializeOwned};
@@ -9,7 +13,11 @@ use store::Store;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::SkillError;
+use crate::{
+    SkillError,
+    access::Access,
+    tasks::{Caller, Record},
+};
 
 /// A tool call: one effect on, or one read of, the world outside the agent. Each becomes an audit record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +32,26 @@ pub struct ToolCall {
 
 impl ToolCall {
     /// A call that only reads.
-    pub fn read(action: &'static str, resources: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { action, resources: resources.into_iter().map(Into::into).collect(), mutates: false }
+    pub fn read(
+        action: &'static str,
+        resources: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Self {
+            action,
+            resources: resources.into_iter().map(Into::into).collect(),
+            mutates: false,
+        }
     }
 
     /// A call that changes something.
-    pub fn write(action: &'static str, resources: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { mutates: true, ..Self::read(action, resources) }
+    pub fn write(
+        action: &'static str,
+        resources: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Self {
+            mutates: true,
+            ..Self::read(action, resources)
+        }
     }
 }
 
@@ -47,17 +68,55 @@ pub struct Work {
     pub on_behalf_of: Option<String>,
     /// When the caller stops waiting.
     pub deadline: Instant,
+    /// Tool calls so far, counted against the manifest's limit.
+    pub tool_calls: Arc<AtomicU64>,
+    /// SHA-256 of the input, for the audit trail.
+    pub input_digest: String,
+}
+
+impl Work {
+    /// The work of a stored task.
+    pub(crate) fn new(record: &Record, access: &Access, deadline: Instant) -> Self {
+        let Caller { agent, name } = &record.caller;
+        let caller = access.restored(*agent, name, &record.owner);
+        Self {
+            task_id: record.task.id.clone(),
+            skill: record.skill.clone().unwrap_or_default(),
+            caller: caller.unwrap_or_else(|| Principal::external(name, "unknown")),
+            on_behalf_of: record.on_behalf_of.clone(),
+            deadline,
+            tool_calls: Arc::default(),
+            input_digest: record.input_digest.clone(),
+        }
+    }
+
+    /// Whether this is a background loop rather than a task.
+    pub fn is_loop(&self) -> bool {
+        self.task_id.starts_with("loop:")
+    }
 }
 
 /// What the runtime offers; faked in tests by [`crate::testing::FakeAgent`].
 #[async_trait::async_trait]
 pub trait Backplane: Debug + Send + Sync + 'static {
     /// Calls a skill of another agent along a declared edge.
-    async fn call(&self, work: &Work, agent: &str, skill: &str, input: Value) -> Result<Value, SkillError>;
+    async fn call(
+        &self,
+        work: &Work,
+        agent: &'static str,
+        skill: &str,
+        input: Value,
+    ) -> Result<Value, SkillError>;
     /// Makes a tool call's intent record durable (no-op for reads). Returns its `call_id`.
     async fn begin(&self, work: &Work, call: &ToolCall) -> Result<String, SkillError>;
     /// Makes a tool call's outcome record durable.
-    async fn end(&self, work: &Work, call: &ToolCall, call_id: String, outcome: &'static str) -> Result<(), SkillError>;
+    async fn end(
+        &self,
+        work: &Work,
+        call: &ToolCall,
+        call_id: String,
+        outcome: &'static str,
+    ) -> Result<(), SkillError>;
     /// Shows progress to those who follow the task.
     fn progress(&self, work: &Work, message: &str, done: u64, total: u64);
     /// Whether this agent may touch objects of a Kubernetes namespace (mesh.yaml `targets`).
@@ -86,8 +145,18 @@ pub struct Context {
 
 impl Context {
     /// Puts a context together; the runtime and tests do this.
-    pub fn new(work: Work, approval: Option<Approval>, cancel: CancellationToken, backplane: Arc<dyn Backplane>) -> Self {
-        Self { work, approval, cancel, backplane }
+    pub fn new(
+        work: Work,
+        approval: Option<Approval>,
+        cancel: CancellationToken,
+        backplane: Arc<dyn Backplane>,
+    ) -> Self {
+        Self {
+            work,
+            approval,
+            cancel,
+            backplane,
+        }
     }
 
     /// Who called.
@@ -110,7 +179,11 @@ impl Context {
     /// # Errors
     /// `Canceled`.
     pub fn check_canceled(&self) -> Result<(), SkillError> {
-        if self.cancel.is_cancelled() { Err(SkillError::Canceled) } else { Ok(()) }
+        if self.cancel.is_cancelled() {
+            Err(SkillError::Canceled)
+        } else {
+            Ok(())
+        }
     }
 
     /// Resolves when the task is cancelled.
@@ -122,10 +195,19 @@ impl Context {
     ///
     /// # Errors
     /// What the callee answered, or `Unavailable` when it did not answer.
-    pub async fn call<O: DeserializeOwned>(&self, agent: &'static str, skill: &str, input: &impl Serialize) -> Result<O, SkillError> {
-        let input = serde_json::to_value(input).map_err(|e| SkillError::failed_with(format!("cannot encode the input of {skill}"), e))?;
+    pub async fn call<O: DeserializeOwned>(
+        &self,
+        agent: &'static str,
+        skill: &str,
+        input: &impl Serialize,
+    ) -> Result<O, SkillError> {
+        let input = serde_json::to_value(input).map_err(|e| {
+            SkillError::failed_with(format!("cannot encode the input of {skill}"), e)
+        })?;
         let output = self.backplane.call(&self.work, agent, skill, input).await?;
-        serde_json::from_value(output).map_err(|e| SkillError::failed_with(format!("cannot read the answer of {agent} to {skill}"), e))
+        serde_json::from_value(output).map_err(|e| {
+            SkillError::failed_with(format!("cannot read the answer of {agent} to {skill}"), e)
+        })
     }
 
     /// Runs `effect` as an audited tool call. A write's intent is durable before it starts, and
@@ -133,7 +215,11 @@ impl Context {
     ///
     /// # Errors
     /// The effect's error, or `Unavailable` when the record cannot be kept.
-    pub async fn tool<T: Send>(&self, call: ToolCall, effect: impl Future<Output = Result<T, SkillError>> + Send) -> Result<T, SkillError> {
+    pub async fn tool<T: Send>(
+        &self,
+        call: ToolCall,
+        effect: impl Future<Output = Result<T, SkillError>> + Send,
+    ) -> Result<T, SkillError> {
         let id = self.backplane.begin(&self.work, &call).await?;
         let result = effect.await;
         let outcome = result.as_ref().map_or_else(SkillError::kind, |_| "ok");
@@ -150,10 +236,17 @@ impl Context {
     ///
     /// # Errors
     /// `ApprovalRequired`: the task then waits in `auth-required`, and the skill runs again after the approval.
-    pub fn require_approval(&self, plan_digest: &str, summary: impl Into<String>) -> Result<(), SkillError> {
+    pub fn require_approval(
+        &self,
+        plan_digest: &str,
+        summary: impl Into<String>,
+    ) -> Result<(), SkillError> {
         match &self.approval {
             Some(approval) if approval.plan_digest == plan_digest => Ok(()),
-            _ => Err(SkillError::ApprovalRequired { plan_digest: plan_digest.to_owned(), summary: summary.into() }),
+            _ => Err(SkillError::ApprovalRequired {
+                plan_digest: plan_digest.to_owned(),
+                summary: summary.into(),
+            }),
         }
     }
 
@@ -165,7 +258,9 @@ impl Context {
         if self.backplane.may_touch(namespace) {
             Ok(())
         } else {
-            Err(SkillError::Denied(format!("namespace {namespace} is not among this agent's targets in mesh.yaml")))
+            Err(SkillError::Denied(format!(
+                "namespace {namespace} is not among this agent's targets in mesh.yaml"
+            )))
         }
     }
 

@@ -54,23 +54,46 @@ pub enum SkillError {
 
 impl SkillError {
     /// A rejected field.
-    pub fn rejected(field: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) -> Self {
-        Self::Rejected { field: field.into(), expected: expected.into(), got: got.into() }
+    pub fn rejected(
+        field: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+    ) -> Self {
+        Self::Rejected {
+            field: field.into(),
+            expected: expected.into(),
+            got: got.into(),
+        }
     }
 
     /// A dependency that did not answer.
-    pub fn unavailable(dependency: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Unavailable { dependency, source: source.into() }
+    pub fn unavailable(
+        dependency: &'static str,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable {
+            dependency,
+            source: source.into(),
+        }
     }
 
     /// Failed work without a further cause.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::Failed { message: message.into(), source: None }
+        Self::Failed {
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// Failed work with its cause.
-    pub fn failed_with(message: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Failed { message: message.into(), source: Some(source.into()) }
+    pub fn failed_with(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed {
+            message: message.into(),
+            source: Some(source.into()),
+        }
     }
 
     /// A fixed word for metrics.

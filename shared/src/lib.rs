@@ -1,10 +1,34 @@
 //! What all eight agents have in common: skills, the A2A endpoint, the runtime, telemetry.
+//!
+//! An agent implements [`Daemon`], registers its [`Skill`]s on the [`AgentBuilder`] it is handed, and its
+//! `main` is [`main`]. Everything else (identity, tasks, audit, limits, readiness, drain) happens here.
 
+pub mod a2a;
+pub mod access;
+pub mod agent;
+pub mod approvals;
+pub mod args;
+mod backplane;
+pub mod builder;
 pub mod context;
+mod delivery;
+pub mod digest;
+mod engine;
 pub mod error;
+mod listeners;
+mod loops;
+pub mod readiness;
+pub mod registry;
+mod shutdown;
 pub mod skill;
+mod tasks;
+pub mod telemetry;
 pub mod testing;
+mod trail;
 
+pub use agent::{Bound, Daemon, bind, main};
+pub use args::Args;
+pub use builder::AgentBuilder;
 pub use context::{Context, ToolCall};
 pub use error::SkillError;
 pub use skill::{Effect, Skill};

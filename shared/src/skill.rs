@@ -41,5 +41,9 @@ pub trait Skill: Send + Sync + 'static {
     type Output: Serialize + JsonSchema + Send + 'static;
 
     /// Runs the skill: gather, decide, act.
-    fn run(&self, context: &Context, input: Self::Input) -> impl Future<Output = Result<Self::Output, SkillError>> + Send;
+    fn run(
+        &self,
+        context: &Context,
+        input: Self::Input,
+    ) -> impl Future<Output = Result<Self::Output, SkillError>> + Send;
 }

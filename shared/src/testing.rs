@@ -31,15 +31,23 @@ pub struct FakeAgent {
 
 impl std::fmt::Debug for FakeAgent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FakeAgent").field("trail", &self.trail).finish_non_exhaustive()
+        f.debug_struct("FakeAgent")
+            .field("trail", &self.trail)
+            .finish_non_exhaustive()
     }
 }
 
 impl FakeAgent {
     /// Answers calls of `agent`'s `skill` with `answer`.
     #[must_use]
-    pub fn peer(mut self, agent: &str, skill: &str, answer: impl Fn(&Value) -> Result<Value, SkillError> + Send + Sync + 'static) -> Self {
-        self.peers.insert((agent.into(), skill.into()), Box::new(answer));
+    pub fn peer(
+        mut self,
+        agent: &str,
+        skill: &str,
+        answer: impl Fn(&Value) -> Result<Value, SkillError> + Send + Sync + 'static,
+    ) -> Self {
+        self.peers
+            .insert((agent.into(), skill.into()), Box::new(answer));
         self
     }
 
@@ -64,7 +72,10 @@ impl FakeAgent {
 
     /// The same with an approval of the plan with this digest.
     pub fn approved(self, plan_digest: &str) -> (Context, Arc<Self>) {
-        self.context_with(Some(Approval { plan_digest: plan_digest.into(), approver: "alice".into() }))
+        self.context_with(Some(Approval {
+            plan_digest: plan_digest.into(),
+            approver: "alice".into(),
+        }))
     }
 
     fn context_with(self, approval: Option<Approval>) -> (Context, Arc<Self>) {
@@ -75,23 +86,40 @@ impl FakeAgent {
             caller: Principal::external("operator", "mesh.local"),
             on_behalf_of: None,
             deadline: Instant::now() + Duration::from_secs(30),
+            tool_calls: Arc::default(),
+            input_digest: String::new(),
         };
-        (Context::new(work, approval, CancellationToken::new(), agent.clone()), agent)
+        (
+            Context::new(work, approval, CancellationToken::new(), agent.clone()),
+            agent,
+        )
     }
 
     /// What was called and recorded so far: `call agent/skill`, `intent action resource`, `outcome action resource word`.
     pub fn trail(&self) -> Vec<String> {
-        self.trail.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn note(&self, line: String) {
-        self.trail.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        self.trail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
     }
 }
 
 #[async_trait::async_trait]
 impl Backplane for FakeAgent {
-    async fn call(&self, _: &Work, agent: &str, skill: &str, input: Value) -> Result<Value, SkillError> {
+    async fn call(
+        &self,
+        _: &Work,
+        agent: &'static str,
+        skill: &str,
+        input: Value,
+    ) -> Result<Value, SkillError> {
         self.note(format!("call {agent}/{skill}"));
         match self.peers.get(&(agent.to_owned(), skill.to_owned())) {
             Some(answer) => answer(&input),
@@ -101,13 +129,27 @@ impl Backplane for FakeAgent {
 
     async fn begin(&self, _: &Work, call: &ToolCall) -> Result<String, SkillError> {
         if call.mutates {
-            self.note(format!("intent {} {}", call.action, call.resources.join(",")));
+            self.note(format!(
+                "intent {} {}",
+                call.action,
+                call.resources.join(",")
+            ));
         }
         Ok(String::from("call-1"))
     }
 
-    async fn end(&self, _: &Work, call: &ToolCall, _: String, outcome: &'static str) -> Result<(), SkillError> {
-        self.note(format!("outcome {} {} {outcome}", call.action, call.resources.join(",")));
+    async fn end(
+        &self,
+        _: &Work,
+        call: &ToolCall,
+        _: String,
+        outcome: &'static str,
+    ) -> Result<(), SkillError> {
+        self.note(format!(
+            "outcome {} {} {outcome}",
+            call.action,
+            call.resources.join(",")
+        ));
         Ok(())
     }
 

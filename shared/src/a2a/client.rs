@@ -1,0 +1,359 @@
+//! Calls to the other agents: the right certificate, the caller's deadline and trace, retries that are safe.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use audit::record::timestamp;
+use identity::SpiffeId;
+use reqwest::header::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep};
+use tracing::{Instrument, Span, field};
+
+use crate::{
+    SkillError,
+    context::Work,
+    telemetry::{metrics::Metrics, traces},
+};
+
+/// Longest time to connect to a peer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for one answer, for callers without a deadline of their own.
+const LONGEST_WAIT: Duration = Duration::from_secs(1800);
+/// First pause before a retry; doubles each time.
+const BACKOFF: Duration = Duration::from_millis(50);
+/// Tries in all.
+const ATTEMPTS: u32 = 4;
+/// Largest answer.
+const MAX_ANSWER: usize = 32 * 1024 * 1024;
+
+/// How to reach one agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Base URL, without `/a2a`.
+    pub url: String,
+    /// The identity it has to prove.
+    pub id: SpiffeId,
+}
+
+/// Makes HTTP clients that accept exactly one peer.
+pub trait Connector: std::fmt::Debug + Send + Sync {
+    /// A client for a peer.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    fn connect(&self, id: &SpiffeId) -> Result<reqwest::Client, reqwest::Error>;
+}
+
+/// In-process mTLS.
+#[derive(Debug)]
+pub struct MtlsConnector(pub std::sync::Arc<identity::TlsIdentity>);
+
+impl Connector for MtlsConnector {
+    fn connect(&self, id: &SpiffeId) -> Result<reqwest::Client, reqwest::Error> {
+        let config = rustls::ClientConfig::clone(&self.0.client_config(id.clone()));
+        builder()
+            .tls_backend_preconfigured(config)
+            .https_only(true)
+            .build()
+    }
+}
+
+/// Plain HTTP to the mesh's own proxy, which does mTLS.
+#[derive(Debug)]
+pub struct ProxyConnector;
+
+impl Connector for ProxyConnector {
+    fn connect(&self, _: &SpiffeId) -> Result<reqwest::Client, reqwest::Error> {
+        builder().build()
+    }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+}
+
+/// All agents that this one may call.
+#[derive(Debug)]
+pub struct Peers {
+    own: String,
+    peers: Mutex<HashMap<String, Peer>>,
+    connector: Box<dyn Connector>,
+    clients: Mutex<HashMap<String, reqwest::Client>>,
+    metrics: Metrics,
+}
+
+/// Why one try failed.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("cannot reach {url}")]
+    Connect {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("no answer from {url}")]
+    Exchange {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("{url} answered with something else than JSON-RPC (HTTP {status})")]
+    Answer { url: String, status: u16 },
+    #[error("{agent} answered {code}: {message}")]
+    Refused {
+        agent: String,
+        code: i64,
+        message: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    result: Option<Value>,
+    error: Option<Refusal>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    code: i64,
+    message: String,
+}
+
+impl Peers {
+    /// The peers of agent `own`.
+    pub fn new(
+        own: &str,
+        peers: HashMap<String, Peer>,
+        connector: Box<dyn Connector>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            own: own.to_owned(),
+            peers: Mutex::new(peers),
+            connector,
+            clients: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// Says where an agent is now.
+    pub fn relocate(&self, agent: &str, url: &str) {
+        if let Some(peer) = self
+            .peers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(agent)
+        {
+            url.clone_into(&mut peer.url);
+        }
+    }
+
+    fn peer(&self, agent: &str) -> Option<Peer> {
+        self.peers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(agent)
+            .cloned()
+    }
+
+    /// Calls a skill by its direct method.
+    ///
+    /// # Errors
+    /// `Denied` when the callee refuses the edge, `Unavailable` when it does not answer, `Failed` with its words otherwise.
+    pub async fn call(
+        &self,
+        work: &Work,
+        agent: &'static str,
+        skill: &str,
+        input: Value,
+    ) -> Result<Value, SkillError> {
+        let span = tracing::info_span!(
+            "invoke_agent",
+            "otel.name" = format!("invoke_agent {agent}"),
+            "otel.kind" = "client",
+            "gen_ai.operation.name" = "invoke_agent",
+            "gen_ai.agent.name" = agent,
+            "rpc.system.name" = "jsonrpc",
+            "rpc.method" = skill,
+            "rpc.status_code" = field::Empty,
+            "error.type" = field::Empty,
+        );
+        self.traced(work, agent, skill, input)
+            .instrument(span)
+            .await
+    }
+
+    async fn traced(
+        &self,
+        work: &Work,
+        agent: &'static str,
+        skill: &str,
+        input: Value,
+    ) -> Result<Value, SkillError> {
+        let started = Instant::now();
+        let result = self.attempts(work, agent, skill, input).await;
+        let status = match &result {
+            Ok(_) => "ok",
+            Err(CallError::Refused { code: -32050, .. }) => "denied",
+            Err(_) => "error",
+        };
+        let trace_id = traces::ids(&Span::current()).map(|(trace, _)| trace);
+        self.metrics.observe_call(
+            &self.own,
+            agent,
+            status,
+            started.elapsed(),
+            trace_id.as_deref(),
+        );
+        result.map_err(|error| self.skill_error(agent, error))
+    }
+
+    fn skill_error(&self, agent: &'static str, error: CallError) -> SkillError {
+        Span::current().record("error.type", "call_failed");
+        let CallError::Refused { code, message, .. } = &error else {
+            return SkillError::unavailable(agent, error);
+        };
+        Span::current().record("rpc.status_code", code.to_string());
+        match code {
+            -32050 => SkillError::Denied(format!("{agent}: {message}")),
+            -32051 | -32052 | -32054 => SkillError::unavailable(agent, error),
+            -32053 => SkillError::DeadlineExceeded,
+            _ => SkillError::failed_with(format!("{} cannot use {agent}", self.own), error),
+        }
+    }
+
+    async fn attempts(
+        &self,
+        work: &Work,
+        agent: &str,
+        skill: &str,
+        input: Value,
+    ) -> Result<Value, CallError> {
+        let body = self.request(work, skill, input);
+        let mut pause = BACKOFF;
+        for attempt in 1.. {
+            let error = match self.attempt(work, agent, &body).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            // Nothing ran when the connection failed or the callee was full, so a second try doubles nothing.
+            let safe = matches!(
+                error,
+                CallError::Connect { .. } | CallError::Refused { code: -32052, .. }
+            );
+            if !safe || attempt >= ATTEMPTS || Instant::now() + pause >= work.deadline {
+                return Err(error);
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+        unreachable!("the loop returns")
+    }
+
+    fn request(&self, work: &Work, skill: &str, mut input: Value) -> Value {
+        let left = work
+            .deadline
+            .saturating_duration_since(Instant::now())
+            .min(LONGEST_WAIT);
+        let deadline = timestamp(OffsetDateTime::now_utc() + left);
+        if let Some(input) = input.as_object_mut() {
+            input.insert(
+                "_meta".into(),
+                json!({"deadline": deadline, "on_behalf_of": work.on_behalf_of}),
+            );
+        }
+        json!({"jsonrpc": "2.0", "id": 1, "method": skill, "params": input})
+    }
+
+    async fn attempt(&self, work: &Work, agent: &str, body: &Value) -> Result<Value, CallError> {
+        let Some(peer) = self.peer(agent) else {
+            return Err(CallError::Refused {
+                agent: agent.to_owned(),
+                code: -32050,
+                message: "no such agent in mesh.yaml".into(),
+            });
+        };
+        let url = format!("{}/a2a", peer.url);
+        let client = self
+            .client(agent, &peer)
+            .map_err(|source| CallError::Connect {
+                url: url.clone(),
+                source,
+            })?;
+        let mut headers = HeaderMap::from_iter([(
+            "a2a-version".parse().unwrap_or(reqwest::header::ACCEPT),
+            HeaderValue::from_static("1.0"),
+        )]);
+        traces::propagate(&Span::current(), &mut headers);
+        let left = work
+            .deadline
+            .saturating_duration_since(Instant::now())
+            .min(LONGEST_WAIT);
+        let sent = client
+            .post(&url)
+            .headers(headers)
+            .timeout(left)
+            .json(body)
+            .send()
+            .await;
+        let response = sent.map_err(|source| {
+            if source.is_connect() {
+                CallError::Connect {
+                    url: url.clone(),
+                    source,
+                }
+            } else {
+                CallError::Exchange {
+                    url: url.clone(),
+                    source,
+                }
+            }
+        })?;
+        let status = response.status().as_u16();
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|source| CallError::Exchange {
+                url: url.clone(),
+                source,
+            })?;
+        let answer: Option<Answer> = (bytes.len() <= MAX_ANSWER)
+            .then(|| serde_json::from_slice(&bytes).ok())
+            .flatten();
+        match answer {
+            Some(Answer {
+                error: Some(Refusal { code, message }),
+                ..
+            }) => Err(CallError::Refused {
+                agent: agent.to_owned(),
+                code,
+                message,
+            }),
+            Some(Answer {
+                result: Some(result),
+                ..
+            }) => Ok(result),
+            _ => Err(CallError::Answer { url, status }),
+        }
+    }
+
+    fn client(&self, agent: &str, peer: &Peer) -> Result<reqwest::Client, reqwest::Error> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(agent) {
+            return Ok(client.clone());
+        }
+        let client = self.connector.connect(&peer.id)?;
+        clients.insert(agent.to_owned(), client.clone());
+        Ok(client)
+    }
+}

@@ -1,0 +1,483 @@
+//! Tasks of one agent: persisted before they are shown, followed through a watch channel.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use audit::record::timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use store::{Commit, Entry, Scan, Store, StoreError, Write};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    a2a::fault::Fault,
+    a2a::types::{Message, Part, Role, Task, TaskState, TaskStatus},
+    context::Approval,
+};
+
+const TASKS: &str = "tasks";
+const ACTIVE: &str = "active_tasks";
+const WAITING: &str = "waiting_tasks";
+const KEYS: &str = "idempotency_keys";
+
+/// A task with what only the agent needs to know of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// What the caller sees.
+    pub task: Task,
+    /// SPIFFE id of the principal that owns it.
+    pub owner: String,
+    /// Kind and name of that principal.
+    pub caller: Caller,
+    /// The external caller at the head of the chain.
+    pub on_behalf_of: Option<String>,
+    /// The skill, once it is known.
+    pub skill: Option<String>,
+    /// Its input; emptied at the end when it may hold secrets.
+    pub input: Map<String, Value>,
+    /// SHA-256 of the canonical input.
+    pub input_digest: String,
+    /// Whether the run changes the world.
+    pub mutates: bool,
+    /// Plan that waits for, or got, an approval.
+    pub plan_digest: Option<String>,
+    /// The approval, when given.
+    pub approval: Option<StoredApproval>,
+    /// The error a direct call is answered with.
+    pub fault: Option<Fault>,
+    /// When the caller stops waiting, RFC 3339.
+    pub deadline: Option<String>,
+    /// Trace that a resumed run continues.
+    pub traceparent: Option<String>,
+    /// Version in the store.
+    #[serde(skip)]
+    pub version: u64,
+}
+
+/// The principal in a stored task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Whether it is an agent of the mesh.
+    pub agent: bool,
+    /// Its name.
+    pub name: String,
+}
+
+/// An approval in a stored task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredApproval {
+    /// Digest of the approved plan.
+    pub plan_digest: String,
+    /// Who approved.
+    pub approver: String,
+}
+
+impl From<StoredApproval> for Approval {
+    fn from(
+        StoredApproval {
+            plan_digest,
+            approver,
+        }: StoredApproval,
+    ) -> Self {
+        Self {
+            plan_digest,
+            approver,
+        }
+    }
+}
+
+/// Reads an RFC 3339 time.
+pub(crate) fn parse_time(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()
+}
+
+impl Record {
+    /// Moves to a state, with a sentence for people when there is one to say.
+    pub fn enter(&mut self, state: TaskState, say: Option<&str>) {
+        let message = say.map(|text| Message {
+            message_id: uuid::Uuid::now_v7().to_string(),
+            role: Role::Agent,
+            parts: vec![Part::text(text)],
+            context_id: Some(self.task.context_id.clone()),
+            task_id: Some(self.task.id.clone()),
+            metadata: None,
+            extensions: Vec::new(),
+            reference_task_ids: Vec::new(),
+        });
+        self.task.status = TaskStatus {
+            state,
+            message,
+            timestamp: timestamp(OffsetDateTime::now_utc()),
+        };
+    }
+
+    /// The state it is in.
+    pub fn state(&self) -> TaskState {
+        self.task.status.state
+    }
+
+    fn entry(&self) -> Entry {
+        Entry {
+            key: self.task.id.clone(),
+            scope: self.owner.clone(),
+            sort: self.task.status.timestamp.clone(),
+            version: self.version,
+            body: serde_json::to_vec(self).unwrap_or_default(),
+        }
+    }
+
+    fn index(&self) -> Entry {
+        Entry {
+            key: self.task.id.clone(),
+            scope: String::new(),
+            sort: String::new(),
+            version: 0,
+            body: Vec::new(),
+        }
+    }
+
+    /// The writes that make its present state durable, indexes included.
+    pub fn writes(&self) -> Vec<Write> {
+        let mut writes = vec![Write::Put {
+            collection: TASKS,
+            entry: self.entry(),
+        }];
+        let key = || self.task.id.clone();
+        if self.state().is_settled() {
+            writes.push(Write::Delete {
+                collection: ACTIVE,
+                key: key(),
+            });
+        } else {
+            writes.push(Write::Put {
+                collection: ACTIVE,
+                entry: self.index(),
+            });
+        }
+        if self.state() == TaskState::AuthRequired {
+            writes.push(Write::Put {
+                collection: WAITING,
+                entry: self.index(),
+            });
+        } else {
+            writes.push(Write::Delete {
+                collection: WAITING,
+                key: key(),
+            });
+        }
+        writes
+    }
+}
+
+/// A key under which a mutating call happens at most once.
+#[derive(Debug, Clone)]
+pub(crate) struct IdempotencyKey {
+    key: String,
+    digest: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct KeyBody {
+    task_id: String,
+    digest: String,
+}
+
+impl IdempotencyKey {
+    /// The caller's key for one skill, and the digest of the input it stands for.
+    pub(crate) fn new(owner: &str, skill: &str, key: &str, digest: &str) -> Self {
+        Self {
+            key: crate::digest::of_bytes(format!("{owner}\n{skill}\n{key}").as_bytes()),
+            digest: digest.to_owned(),
+        }
+    }
+}
+
+/// What became of a creation.
+pub(crate) enum Created {
+    /// A new task, durable when the commit resolves.
+    New(Commit),
+    /// The key is taken by this task for the same input.
+    Same(String),
+    /// The key is taken for another input.
+    Other,
+}
+
+struct Live {
+    cancel: CancellationToken,
+    state: watch::Sender<Arc<Record>>,
+}
+
+/// All tasks of an agent.
+#[derive(Clone)]
+pub struct Tasks {
+    store: Arc<dyn Store>,
+    live: Arc<Mutex<HashMap<String, Live>>>,
+}
+
+impl std::fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tasks")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tasks {
+    /// Tasks kept in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            live: Arc::default(),
+        }
+    }
+
+    fn live<T>(&self, f: impl FnOnce(&mut HashMap<String, Live>) -> T) -> T {
+        f(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Creates a task. Without a key nothing is awaited here; with one, the race for it is decided.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub(crate) async fn create(
+        &self,
+        record: &Record,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Created, StoreError> {
+        let mut writes = record.writes();
+        let Some(IdempotencyKey { key, digest }) = key else {
+            return Ok(Created::New(self.store.submit(writes)));
+        };
+        let body = serde_json::to_vec(&KeyBody {
+            task_id: record.task.id.clone(),
+            digest: digest.clone(),
+        })
+        .unwrap_or_default();
+        let entry = Entry {
+            key: key.clone(),
+            scope: record.owner.clone(),
+            sort: String::new(),
+            version: 0,
+            body,
+        };
+        writes.insert(
+            0,
+            Write::Insert {
+                collection: KEYS,
+                entry,
+            },
+        );
+        match self.store.submit(writes).await {
+            Ok(()) => Ok(Created::New(Box::pin(std::future::ready(Ok(()))))),
+            Err(StoreError::Conflict { .. }) => self.taken(&key, &digest).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn taken(&self, key: &str, digest: &str) -> Result<Created, StoreError> {
+        let entry = self.store.get(KEYS, key).await?;
+        let body = entry.and_then(|entry| serde_json::from_slice::<KeyBody>(&entry.body).ok());
+        Ok(body
+            .filter(|body| body.digest == digest)
+            .map_or(Created::Other, |body| Created::Same(body.task_id)))
+    }
+
+    /// Starts to follow a task that runs now.
+    pub fn track(&self, record: Arc<Record>) -> (CancellationToken, watch::Receiver<Arc<Record>>) {
+        let cancel = CancellationToken::new();
+        let id = record.task.id.clone();
+        let (state, receiver) = watch::channel(record);
+        self.live(|live| {
+            live.insert(
+                id,
+                Live {
+                    cancel: cancel.clone(),
+                    state,
+                },
+            )
+        });
+        (cancel, receiver)
+    }
+
+    /// Shows a new state of a running task.
+    pub fn show(&self, record: Arc<Record>) {
+        self.live(|live| {
+            let id = record.task.id.clone();
+            let settled = record.state().is_settled();
+            if let Some(entry) = live.get(&id) {
+                entry.state.send_replace(record);
+            }
+            if settled {
+                live.remove(&id);
+            }
+        });
+    }
+
+    /// Changes what is shown of a running task (progress), without a write.
+    pub fn annotate(&self, id: &str, change: impl FnOnce(&mut Record)) {
+        self.live(|live| {
+            if let Some(entry) = live.get(id) {
+                entry
+                    .state
+                    .send_modify(|record| change(Arc::make_mut(record)));
+            }
+        });
+    }
+
+    /// Asks a running task to stop; `None` when it does not run here.
+    pub fn cancel(&self, id: &str) -> Option<watch::Receiver<Arc<Record>>> {
+        self.live(|live| {
+            live.get(id).map(|entry| {
+                entry.cancel.cancel();
+                entry.state.subscribe()
+            })
+        })
+    }
+
+    /// Follows a running task.
+    pub fn follow(&self, id: &str) -> Option<watch::Receiver<Arc<Record>>> {
+        self.live(|live| live.get(id).map(|entry| entry.state.subscribe()))
+    }
+
+    /// How many tasks run.
+    pub fn running(&self) -> usize {
+        self.live(|live| live.len())
+    }
+
+    /// A task by id, whoever owns it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        if let Some(live) = self.follow(id) {
+            return Ok(Some(Record::clone(&live.borrow())));
+        }
+        Ok(self.store.get(TASKS, id).await?.and_then(decode))
+    }
+
+    /// A task of `owner`; somebody else's does not exist.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn owned(&self, id: &str, owner: &str) -> Result<Option<Record>, StoreError> {
+        Ok(self.get(id).await?.filter(|record| record.owner == owner))
+    }
+
+    /// Replaces a task that nobody else changed since it was read.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody did.
+    pub async fn replace(&self, record: &Record) -> Result<(), StoreError> {
+        let mut writes = record.writes();
+        if let Some(first) = writes.first_mut() {
+            *first = Write::Update {
+                collection: TASKS,
+                entry: record.entry(),
+            };
+        }
+        self.store.submit(writes).await
+    }
+
+    /// All tasks of `owner`, newest status first, page by page through `visit` until it says stop.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn each(&self, owner: &str, mut visit: impl FnMut(Record)) -> Result<(), StoreError> {
+        let mut scan = Scan {
+            collection: TASKS,
+            scope: Some(owner.to_owned()),
+            after: None,
+            descending: true,
+            limit: 200,
+        };
+        loop {
+            let page = self.store.scan(scan.clone()).await?;
+            let last = page
+                .last()
+                .map(|entry| (entry.sort.clone(), entry.key.clone()));
+            let full = page.len() == scan.limit;
+            page.into_iter().filter_map(decode).for_each(&mut visit);
+            match last {
+                Some(last) if full => scan.after = Some(last),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Tasks that a crash or restart left unfinished.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn unfinished(&self) -> Result<Vec<Record>, StoreError> {
+        self.indexed(ACTIVE).await
+    }
+
+    /// Tasks that wait for an approval.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn waiting(&self) -> Result<Vec<Record>, StoreError> {
+        self.indexed(WAITING).await
+    }
+
+    async fn indexed(&self, collection: &'static str) -> Result<Vec<Record>, StoreError> {
+        let index = self
+            .store
+            .scan(Scan {
+                collection,
+                limit: 10_000,
+                ..Scan::default()
+            })
+            .await?;
+        let mut records = Vec::with_capacity(index.len());
+        for entry in index {
+            records.extend(self.store.get(TASKS, &entry.key).await?.and_then(decode));
+        }
+        Ok(records)
+    }
+
+    /// Removes settled tasks, and the keys of their owners' calls, that are older than `before`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn evict(&self, before: &str, limit: usize) -> Result<usize, StoreError> {
+        let oldest = self
+            .store
+            .scan(Scan {
+                collection: TASKS,
+                limit,
+                ..Scan::default()
+            })
+            .await?;
+        let old: Vec<Write> = oldest
+            .into_iter()
+            .take_while(|entry| entry.sort.as_str() < before)
+            .filter_map(decode)
+            .filter(|record| record.state().is_terminal())
+            .map(|record| Write::Delete {
+                collection: TASKS,
+                key: record.task.id,
+            })
+            .collect();
+        let count = old.len();
+        if count > 0 {
+            self.store.submit(old).await?;
+        }
+        Ok(count)
+    }
+}
+
+fn decode(entry: Entry) -> Option<Record> {
+    let record = serde_json::from_slice::<Record>(&entry.body);
+    if let Err(error) = &record {
+        tracing::error!(key = entry.key, %error, "cannot read a stored task");
+    }
+    record.ok().map(|record| Record {
+        version: entry.version,
+        ..record
+    })
+}

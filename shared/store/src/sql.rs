@@ -1,0 +1,39 @@
+//! The statements that SQLite and PostgreSQL share.
+//!
+//! Both read `$1`: PostgreSQL by number, SQLite as a name that gets its number at first use. So the
+//! parameters of each statement first appear in ascending order.
+
+use crate::Scan;
+
+pub(crate) const INSERT: &str = "INSERT INTO entry (collection, key, scope, sort, body, version) VALUES ($1, $2, $3, $4, $5, 1) \
+     ON CONFLICT (collection, key) DO NOTHING";
+pub(crate) const PUT: &str = "INSERT INTO entry (collection, key, scope, sort, body, version) VALUES ($1, $2, $3, $4, $5, 1) \
+     ON CONFLICT (collection, key) DO UPDATE SET scope = excluded.scope, sort = excluded.sort, body = excluded.body, version = entry.version + 1";
+pub(crate) const UPDATE: &str = "UPDATE entry SET scope = $1, sort = $2, body = $3, version = version + 1 \
+     WHERE collection = $4 AND key = $5 AND version = $6";
+pub(crate) const DELETE: &str = "DELETE FROM entry WHERE collection = $1 AND key = $2";
+pub(crate) const GET: &str = "SELECT key, scope, sort, version, body FROM entry WHERE collection = $1 AND key = $2";
+pub(crate) const COUNT: &str = "SELECT count(*) FROM entry WHERE collection = $1";
+pub(crate) const COUNT_SCOPE: &str = "SELECT count(*) FROM entry WHERE collection = $1 AND scope = $2";
+
+/// The statement of a scan. Its parameters: collection, then scope, then the two of `after` (as far as
+/// they are given), then the limit.
+pub(crate) fn scan(scan: &Scan) -> String {
+    let mut sql = String::from("SELECT key, scope, sort, version, body FROM entry WHERE collection = $1");
+    let mut next = 2;
+    if scan.scope.is_some() {
+        sql += &format!(" AND scope = ${next}");
+        next += 1;
+    }
+    let (relation, direction) = if scan.descending { ("<", "DESC") } else { (">", "ASC") };
+    if scan.after.is_some() {
+        sql += &format!(" AND (sort, key) {relation} (${next}, ${})", next + 1);
+        next += 2;
+    }
+    sql + &format!(" ORDER BY sort {direction}, key {direction} LIMIT ${next}")
+}
+
+/// A row limit as the databases take it.
+pub(crate) fn limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
