@@ -1,2 +1,5 @@
-//! Under construction.
-fn main() {}
+//! The command line of the mesh.
+
+fn main() -> std::process::ExitCode {
+    meshctl::main()
+}

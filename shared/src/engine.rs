@@ -313,13 +313,7 @@ impl Engine {
         let Some(skill) = record.skill.as_deref().and_then(|id| self.registry.get(id)) else {
             return;
         };
-        let parent = record.traceparent.clone();
-        let span = tracing::info_span!("resume", "otel.name" = skill.id, trace_id = field::Empty);
-        let mut headers = http::HeaderMap::new();
-        if let Some(parent) = parent.and_then(|parent| parent.parse().ok()) {
-            headers.insert("traceparent", parent);
-        }
-        traces::continue_trace(&span, &headers);
+        let span = traces::resumed(skill.id, record.traceparent.as_deref());
         match skill.prepare(record.input.clone()) {
             Ok(prepared) => {
                 let engine = self.clone();

@@ -1,7 +1,6 @@
 //! Logs, traces and metrics: one set-up for all agents.
 
 pub mod metrics;
-pub mod names;
 pub mod traces;
 
 use std::{error::Error, fmt, str::FromStr};

@@ -1,1 +1,9 @@
-//! Under construction.
+//! The harness: all eight agents in one process, or as processes, over real mTLS on loopback.
+
+pub mod mesh;
+pub mod otlp;
+pub mod processes;
+pub mod tools;
+
+pub use mesh::{Mesh, call_error, post};
+pub use processes::Processes;

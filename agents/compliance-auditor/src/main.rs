@@ -1,2 +1,7 @@
 //! The compliance-auditor daemon.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shared::main::<compliance_auditor::Cli>()
+}

@@ -1,2 +1,5 @@
 //! The config-validator daemon.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    shared::main::<config_validator::Cli>()
+}

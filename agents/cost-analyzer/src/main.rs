@@ -1,2 +1,5 @@
 //! The cost-analyzer daemon.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    shared::main::<cost_analyzer::Cli>()
+}

@@ -1,1 +1,72 @@
-//! Placeholder until the agent lands.
+#![doc = include_str!("../README.md")]
+
+pub mod clients;
+pub mod domain;
+pub mod engine;
+mod metrics;
+pub mod skills;
+#[cfg(test)]
+mod tests;
+
+pub use metrics::Metrics;
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use clients::{DatabaseSpec, Databases, Workspace, databases::parse_lines};
+use skills::{ApplyMigration, AssessRollback, MigrationStatus, PlanMigration, RollbackMigration, Workbench};
+
+/// Runs schema migrations whose rollback is proven before it is needed.
+#[derive(Debug, clap::Parser)]
+#[command(name = "db-migrator", version)]
+pub struct Cli {
+    /// What all agents share.
+    #[command(flatten)]
+    pub shared: shared::Args,
+
+    /// A database that requests may name: NAME=sqlite:PATH or NAME=postgres://USER@HOST/DB, with `,dev` when proven
+    /// migrations need no approval there. Repeatable; several in the variable are separated by `;`.
+    #[arg(long, value_name = "NAME=URL[,dev]", env = "DB_MIGRATOR_DATABASES", hide_env_values = true, value_delimiter = ';')]
+    pub database: Vec<DatabaseSpec>,
+
+    /// A file with one such specification a line, for URLs with passwords; lines that start with # are skipped.
+    #[arg(long, value_name = "FILE", env = "DB_MIGRATOR_DATABASES_FILE")]
+    pub databases_file: Option<PathBuf>,
+
+    /// The folder that `source.path` of requests is below.
+    #[arg(long, value_name = "DIR", env = "DB_MIGRATOR_WORKSPACE", default_value = ".")]
+    pub workspace: PathBuf,
+}
+
+impl Cli {
+    fn databases(&self) -> anyhow::Result<Databases> {
+        let mut specs = match &self.databases_file {
+            None => Vec::new(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+                parse_lines(&text).map_err(|(line, error)| anyhow::anyhow!("{} line {line}: {error}", path.display()))?
+            }
+        };
+        specs.extend(self.database.iter().cloned());
+        Ok(Databases::new(specs))
+    }
+}
+
+impl shared::Daemon for Cli {
+    const NAME: &'static str = "db-migrator";
+
+    fn shared(&self) -> &shared::Args {
+        &self.shared
+    }
+
+    async fn build(self, agent: shared::AgentBuilder) -> anyhow::Result<shared::AgentBuilder> {
+        let metrics = agent.registry(Metrics::register);
+        let workbench = Workbench { databases: Arc::new(self.databases()?), workspace: Workspace::new(self.workspace), metrics };
+        Ok(agent
+            .skill(MigrationStatus(workbench.clone()))
+            .skill(PlanMigration(workbench.clone()))
+            .skill(ApplyMigration(workbench.clone()))
+            .skill(AssessRollback(workbench.clone()))
+            .skill(RollbackMigration(workbench)))
+    }
+}

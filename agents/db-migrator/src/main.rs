@@ -1,2 +1,5 @@
 //! The db-migrator daemon.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    shared::main::<db_migrator::Cli>()
+}

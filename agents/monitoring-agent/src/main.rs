@@ -1,2 +1,5 @@
 //! The monitoring-agent daemon.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    shared::main::<monitoring_agent::Cli>()
+}

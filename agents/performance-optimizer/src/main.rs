@@ -1,2 +1,5 @@
 //! The performance-optimizer daemon.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    shared::main::<performance_optimizer::Cli>()
+}

@@ -1,2 +1,5 @@
 //! The rollback-coordinator daemon.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    shared::main::<rollback_coordinator::Cli>()
+}

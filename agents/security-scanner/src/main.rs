@@ -1,2 +1,7 @@
 //! The security-scanner daemon.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shared::main::<security_scanner::Cli>()
+}

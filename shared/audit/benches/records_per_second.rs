@@ -13,7 +13,7 @@ use audit::{Envelope, Event, Phase, Recorder, record::hash};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::future::join_all;
 use identity::{SigningKey, SpiffeId};
-use store::{Commit, Entry, Store, Write, memory::MemoryStore, sqlite::SqliteStore};
+use store::{Entry, Store, StoreError, Write, memory::MemoryStore, sqlite::SqliteStore};
 use tokio::{sync::Mutex, time::Instant};
 
 const CALLERS: u64 = 64;
@@ -25,7 +25,11 @@ fn event() -> Event {
         caller: "spiffe://mesh.local/ns/observability-system/sa/monitoring-agent".into(),
         on_behalf_of: Some("spiffe://mesh.local/external/operator".into()),
         action: "plan_rollback".into(),
-        resources: vec!["deployments/shop/web".into(), "configmaps/shop/web".into(), "services/shop/web".into()],
+        resources: vec![
+            "deployments/shop/web".into(),
+            "configmaps/shop/web".into(),
+            "services/shop/web".into(),
+        ],
         decision: "ok".into(),
         input_sha256: Some(hash(b"input")),
         output_sha256: Some(hash(b"output")),
@@ -43,7 +47,7 @@ struct Unsigned {
 }
 
 impl Unsigned {
-    async fn append(&self, event: Event) -> Commit {
+    async fn append(&self, event: Event) -> Result<(), StoreError> {
         let mut chain = self.chain.lock().await;
         let record = serde_json::json!({
             "action": event.action, "agent": "spiffe://mesh.local/ns/deployment-system/sa/rollback-coordinator",
@@ -55,20 +59,39 @@ impl Unsigned {
         });
         let payload = serde_json_canonicalizer::to_vec(&record).expect("plain JSON");
         *chain = (chain.0 + 1, hash(&payload));
-        let body = serde_json::to_vec(&serde_json::json!({"payload": BASE64_STANDARD.encode(&payload)})).expect("plain JSON");
-        let entry = |key: String, body| Entry { sort: key.clone(), key, scope: String::new(), version: 0, body };
-        self.store.submit(vec![
-            Write::Put { collection: "head", entry: entry("head".into(), chain.1.clone().into_bytes()) },
-            Write::Insert { collection: "outbox", entry: entry(format!("{:020}", chain.0), body) },
-        ])
+        let body =
+            serde_json::to_vec(&serde_json::json!({"payload": BASE64_STANDARD.encode(&payload)}))
+                .expect("plain JSON");
+        let entry = |key: String, body| Entry {
+            sort: key.clone(),
+            key,
+            scope: String::new(),
+            version: 0,
+            body,
+        };
+        let commit = self.store.submit(vec![
+            Write::Put {
+                collection: "head",
+                entry: entry("head".into(), chain.1.clone().into_bytes()),
+            },
+            Write::Insert {
+                collection: "outbox",
+                entry: entry(format!("{:020}", chain.0), body),
+            },
+        ]);
+        drop(chain);
+        commit.await
     }
 }
 
-async fn rate<F: Future<Output = Commit>>(records: u64, append: impl Fn() -> F) -> f64 {
+async fn rate<F: Future<Output = Result<(), StoreError>>>(
+    records: u64,
+    append: impl Fn() -> F,
+) -> f64 {
     let start = Instant::now();
     let callers = (0..CALLERS).map(|_| async {
         for _ in 0..records / CALLERS {
-            append().await.await.expect("the store keeps it");
+            append().await.expect("the store keeps it");
         }
     });
     join_all(callers).await;
@@ -77,12 +100,24 @@ async fn rate<F: Future<Output = Commit>>(records: u64, append: impl Fn() -> F) 
 }
 
 async fn measure(name: &str, records: u64, store: impl Fn() -> Arc<dyn Store>) {
-    let own = SpiffeId::workload("mesh.local", "deployment-system", "rollback-coordinator").expect("a valid id");
-    let recorder = Recorder::open(store(), SigningKey::generate(), &own, u64::MAX).await.expect("an empty store");
-    let signed = rate(records, || async { recorder.record(event()).expect("room in the outbox") }).await;
-    let plain = Unsigned { store: store(), chain: Mutex::new((0, hash(b""))) };
+    let own = SpiffeId::workload("mesh.local", "deployment-system", "rollback-coordinator")
+        .expect("a valid id");
+    let recorder = Recorder::open(store(), SigningKey::generate(), &own, u64::MAX)
+        .await
+        .expect("an empty store");
+    let signed = rate(records, || {
+        recorder.record(event()).expect("room in the outbox")
+    })
+    .await;
+    let plain = Unsigned {
+        store: store(),
+        chain: Mutex::new((0, hash(b""))),
+    };
     let unsigned = rate(records, || plain.append(event())).await;
-    println!("{name:<8} {records:>8} records   signed {signed:>9.0}/s   unsigned {unsigned:>9.0}/s   ratio {:.2}", signed / unsigned);
+    println!(
+        "{name:<8} {records:>8} records   signed {signed:>9.0}/s   unsigned {unsigned:>9.0}/s   ratio {:.2}",
+        signed / unsigned
+    );
 }
 
 fn alone(signatures: u32) {
@@ -92,7 +127,10 @@ fn alone(signatures: u32) {
     for _ in 0..signatures {
         std::hint::black_box(Envelope::sign(&key, &id, &payload));
     }
-    println!("one core, envelopes only: {:.0}/s", f64::from(signatures) / start.elapsed().as_secs_f64());
+    println!(
+        "one core, envelopes only: {:.0}/s",
+        f64::from(signatures) / start.elapsed().as_secs_f64()
+    );
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +142,10 @@ async fn main() {
         measure("memory", records, || Arc::new(MemoryStore::default())).await;
         measure("sqlite", records, || {
             files.set(files.get() + 1);
-            Arc::new(SqliteStore::open(folder.path().join(format!("{}.db", files.get()))).expect("a new file"))
+            Arc::new(
+                SqliteStore::open(folder.path().join(format!("{}.db", files.get())))
+                    .expect("a new file"),
+            )
         })
         .await;
     }

@@ -40,7 +40,10 @@ pub enum Break {
 
 impl Default for Head {
     fn default() -> Self {
-        Self { counter: 0, hash: GENESIS.to_owned() }
+        Self {
+            counter: 0,
+            hash: GENESIS.to_owned(),
+        }
     }
 }
 
@@ -64,7 +67,10 @@ impl Head {
         if next.record.prev != self.hash {
             return Err(Break::Fork { counter: got });
         }
-        *self = Self { counter: got, hash: next.hash.clone() };
+        *self = Self {
+            counter: got,
+            hash: next.hash.clone(),
+        };
         Ok(())
     }
 }
@@ -78,7 +84,10 @@ mod tests {
 
     fn next(key: &SigningKey, counter: u64, prev: &str) -> Verified {
         let record = record(key, counter, prev);
-        Verified { hash: hash(&record.to_bytes()), record }
+        Verified {
+            hash: hash(&record.to_bytes()),
+            record,
+        }
     }
 
     #[test]
@@ -88,15 +97,42 @@ mod tests {
         let two = next(&key, 2, &one.hash);
         let three = next(&key, 3, &two.hash);
         let mut head = Head::default();
-        assert_eq!(head.follow(&two), Err(Break::Gap { expected: 1, got: 2 }));
-        assert_eq!(head.follow(&next(&key, 1, &two.hash)), Err(Break::Fork { counter: 1 }));
+        assert_eq!(
+            head.follow(&two),
+            Err(Break::Gap {
+                expected: 1,
+                got: 2
+            })
+        );
+        assert_eq!(
+            head.follow(&next(&key, 1, &two.hash)),
+            Err(Break::Fork { counter: 1 })
+        );
         assert_eq!(head.follow(&one), Ok(()));
         assert_eq!(head.follow(&one), Err(Break::Repeated { counter: 1 }));
-        assert_eq!(head.follow(&three), Err(Break::Gap { expected: 2, got: 3 }));
-        assert_eq!(head.follow(&next(&key, 2, GENESIS)), Err(Break::Fork { counter: 2 }));
+        assert_eq!(
+            head.follow(&three),
+            Err(Break::Gap {
+                expected: 2,
+                got: 3
+            })
+        );
+        assert_eq!(
+            head.follow(&next(&key, 2, GENESIS)),
+            Err(Break::Fork { counter: 2 })
+        );
         assert_eq!(head.follow(&two), Ok(()));
-        assert_eq!(head.follow(&next(&key, 2, GENESIS)), Err(Break::Fork { counter: 2 }));
+        assert_eq!(
+            head.follow(&next(&key, 2, GENESIS)),
+            Err(Break::Fork { counter: 2 })
+        );
         assert_eq!(head.follow(&one), Err(Break::Repeated { counter: 1 }));
-        assert_eq!(head, Head { counter: 2, hash: two.hash });
+        assert_eq!(
+            head,
+            Head {
+                counter: 2,
+                hash: two.hash
+            }
+        );
     }
 }

@@ -82,7 +82,11 @@ pub enum VerifyError {
 
 /// The bytes that are signed: DSSE protocol, section "Signature Definition".
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
+    let head = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        payload.len()
+    );
     [head.as_bytes(), payload].concat()
 }
 
@@ -93,7 +97,10 @@ impl Envelope {
         Self {
             payload: BASE64_STANDARD.encode(payload),
             payload_type: PAYLOAD_TYPE.to_owned(),
-            signatures: vec![Signature { keyid: key_id.to_owned(), sig }],
+            signatures: vec![Signature {
+                keyid: key_id.to_owned(),
+                sig,
+            }],
         }
     }
 
@@ -109,12 +116,20 @@ impl Envelope {
     ///
     /// # Errors
     /// Any [`VerifyError`], also those of `key`.
-    pub fn verify(&self, key: impl FnOnce(&Record, &str) -> Result<PublicKey, VerifyError>) -> Result<Verified, VerifyError> {
+    pub fn verify(
+        &self,
+        key: impl FnOnce(&Record, &str) -> Result<PublicKey, VerifyError>,
+    ) -> Result<Verified, VerifyError> {
         let (verified, payload) = self.open()?;
-        let [Signature { keyid, sig }] = self.signatures.as_slice() else { return Err(VerifyError::Signatures) };
-        let sig = BASE64_STANDARD.decode(sig).map_err(|_| VerifyError::Signatures)?;
+        let [Signature { keyid, sig }] = self.signatures.as_slice() else {
+            return Err(VerifyError::Signatures);
+        };
+        let sig = BASE64_STANDARD
+            .decode(sig)
+            .map_err(|_| VerifyError::Signatures)?;
         let key = key(&verified.record, keyid)?;
-        key.verify(&pae(PAYLOAD_TYPE, &payload), &sig).map_err(|_| VerifyError::Signature)?;
+        key.verify(&pae(PAYLOAD_TYPE, &payload), &sig)
+            .map_err(|_| VerifyError::Signature)?;
         Ok(verified)
     }
 
@@ -124,9 +139,15 @@ impl Envelope {
     /// Any [`VerifyError`].
     pub fn verify_with(&self, directory: &Directory) -> Result<Verified, VerifyError> {
         self.verify(|record, key_id| {
-            let agent: SpiffeId = record.agent.parse().map_err(|_| VerifyError::Field("agent"))?;
-            let time = OffsetDateTime::parse(&record.time, &Rfc3339).map_err(|_| VerifyError::Field("time"))?;
-            let entry = directory.by_spiffe_id(&agent).ok_or(KeyNotListed::UnknownAgent)?;
+            let agent: SpiffeId = record
+                .agent
+                .parse()
+                .map_err(|_| VerifyError::Field("agent"))?;
+            let time = OffsetDateTime::parse(&record.time, &Rfc3339)
+                .map_err(|_| VerifyError::Field("time"))?;
+            let entry = directory
+                .by_spiffe_id(&agent)
+                .ok_or(KeyNotListed::UnknownAgent)?;
             if entry.did.as_str() != record.did {
                 return Err(VerifyError::Did);
             }
@@ -141,7 +162,9 @@ impl Envelope {
         if self.payload.len() > MAX_PAYLOAD.div_ceil(3) * 4 {
             return Err(VerifyError::Payload);
         }
-        let payload = BASE64_STANDARD.decode(&self.payload).map_err(|_| VerifyError::Payload)?;
+        let payload = BASE64_STANDARD
+            .decode(&self.payload)
+            .map_err(|_| VerifyError::Payload)?;
         let record: Record = serde_json::from_slice(&payload).map_err(|_| VerifyError::Payload)?;
         if record.schema != SCHEMA {
             return Err(VerifyError::Payload);
@@ -150,30 +173,68 @@ impl Envelope {
         if record.to_bytes() != payload {
             return Err(VerifyError::NotCanonical);
         }
-        Ok((Verified { hash: hash(&payload), record }, payload))
+        Ok((
+            Verified {
+                hash: hash(&payload),
+                record,
+            },
+            payload,
+        ))
     }
 }
 
 /// Checks what others index and compare by.
 fn check_form(record: &Record) -> Result<(), VerifyError> {
     let time = record.time.as_bytes();
-    let has_form = |(byte, form): (&u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form };
+    let has_form = |(byte, form): (&u8, &u8)| {
+        if *form == b'0' {
+            byte.is_ascii_digit()
+        } else {
+            byte == form
+        }
+    };
     let form = b"0000-00-00T00:00:00.000Z";
-    let texts = [("id", &record.id), ("call_id", &record.call_id), ("caller", &record.caller), ("action", &record.action), ("decision", &record.decision)];
+    let texts = [
+        ("id", &record.id),
+        ("call_id", &record.call_id),
+        ("caller", &record.caller),
+        ("action", &record.action),
+        ("decision", &record.decision),
+    ];
     if time.len() != form.len() || !time.iter().zip(form).all(has_form) {
         return Err(VerifyError::Field("time"));
     }
-    if record.prev.len() != 64 || !record.prev.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+    if record.prev.len() != 64
+        || !record
+            .prev
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    {
         return Err(VerifyError::Field("prev"));
     }
     if record.counter == 0 {
         return Err(VerifyError::Field("counter"));
     }
-    let optional = [("on_behalf_of", &record.on_behalf_of), ("task_id", &record.task_id), ("trace_id", &record.trace_id)];
-    let optional = optional.into_iter().filter_map(|(name, text)| Some((name, text.as_ref()?)));
-    let resources = record.resources.iter().map(|resource| ("resources", resource));
-    let bad = |(_, text): &(&str, &String)| text.len() > MAX_TEXT || text.chars().any(char::is_control);
-    texts.into_iter().chain(optional).chain(resources).find(bad).map_or(Ok(()), |(name, _)| Err(VerifyError::Field(name)))
+    let optional = [
+        ("on_behalf_of", &record.on_behalf_of),
+        ("task_id", &record.task_id),
+        ("trace_id", &record.trace_id),
+    ];
+    let optional = optional
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text.as_ref()?)));
+    let resources = record
+        .resources
+        .iter()
+        .map(|resource| ("resources", resource));
+    let bad =
+        |(_, text): &(&str, &String)| text.len() > MAX_TEXT || text.chars().any(char::is_control);
+    texts
+        .into_iter()
+        .chain(optional)
+        .chain(resources)
+        .find(bad)
+        .map_or(Ok(()), |(name, _)| Err(VerifyError::Field(name)))
 }
 
 #[cfg(test)]
@@ -225,7 +286,10 @@ pub(crate) mod tests {
     fn authenticates_as_the_dsse_protocol_says() {
         // DSSE protocol 1.0.2, "Test Vectors".
         let encoded = pae("http://example.com/HelloWorld", b"hello world");
-        assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(
+            encoded,
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
     }
 
     #[test]
@@ -234,7 +298,13 @@ pub(crate) mod tests {
         let record = record(&key, 1, GENESIS);
         let envelope = seal(&key, &record);
         let verified = envelope.verify_with(&directory(&key)).unwrap();
-        assert_eq!(verified, Verified { hash: hash(&record.to_bytes()), record });
+        assert_eq!(
+            verified,
+            Verified {
+                hash: hash(&record.to_bytes()),
+                record
+            }
+        );
         let json = serde_json::to_value(&envelope).unwrap();
         assert_eq!(json["payloadType"], PAYLOAD_TYPE);
         assert_eq!(serde_json::from_value::<Envelope>(json).unwrap(), envelope);
@@ -244,10 +314,14 @@ pub(crate) mod tests {
         let key = SigningKey::generate();
         let mut envelope = seal(&key, &record(&key, 1, GENESIS));
         change(&mut envelope, &key);
-        assert_eq!(envelope.verify_with(&directory(&key)).as_ref(), Err(expected));
+        assert_eq!(
+            envelope.verify_with(&directory(&key)).as_ref(),
+            Err(expected)
+        );
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn refuses_whatever_was_touched() {
         let other = SigningKey::generate();
         let forged = |change: fn(&mut Record)| {
@@ -259,22 +333,61 @@ pub(crate) mod tests {
         };
         refused(|e, _| e.payload_type.push('x'), &VerifyError::PayloadType);
         refused(|e, _| e.signatures.clear(), &VerifyError::Signatures);
-        refused(|e, _| e.signatures.push(e.signatures[0].clone()), &VerifyError::Signatures);
+        refused(
+            |e, _| e.signatures.push(e.signatures[0].clone()),
+            &VerifyError::Signatures,
+        );
         refused(|e, _| e.payload.insert(0, '!'), &VerifyError::Payload);
         refused(|e, _| e.payload = "A".repeat(70_000), &VerifyError::Payload);
-        refused(|e, k| e.payload = seal(k, &record(k, 2, GENESIS)).payload, &VerifyError::Signature);
-        refused(|e, k| e.signatures[0].sig = seal(&other, &record(k, 1, GENESIS)).signatures[0].sig.clone(), &VerifyError::Signature);
-        refused(|e, k| *e = seal(&other, &record(k, 1, GENESIS)), &VerifyError::Key(KeyNotListed::UnknownKey));
+        refused(
+            |e, k| e.payload = seal(k, &record(k, 2, GENESIS)).payload,
+            &VerifyError::Signature,
+        );
+        refused(
+            |e, k| {
+                let theirs = seal(&other, &record(k, 1, GENESIS));
+                e.signatures[0].sig.clone_from(&theirs.signatures[0].sig);
+            },
+            &VerifyError::Signature,
+        );
+        refused(
+            |e, k| *e = seal(&other, &record(k, 1, GENESIS)),
+            &VerifyError::Key(KeyNotListed::UnknownKey),
+        );
         refused(forged(|r| r.did = "did:ossa:x".into()), &VerifyError::Did);
-        refused(forged(|r| r.agent = "spiffe://mesh.local/ns/x/sa/y".into()), &VerifyError::Key(KeyNotListed::UnknownAgent));
-        refused(forged(|r| r.agent = "y".into()), &VerifyError::Field("agent"));
-        refused(forged(|r| r.time = "2026-11-24T10:00:00.000Z".into()), &VerifyError::Key(KeyNotListed::OutsideValidity));
-        refused(forged(|r| r.time = "2026-11-22T11:00:00+01:00".into()), &VerifyError::Field("time"));
-        refused(forged(|r| r.prev = "A".repeat(64)), &VerifyError::Field("prev"));
+        refused(
+            forged(|r| r.agent = "spiffe://mesh.local/ns/x/sa/y".into()),
+            &VerifyError::Key(KeyNotListed::UnknownAgent),
+        );
+        refused(
+            forged(|r| r.agent = "y".into()),
+            &VerifyError::Field("agent"),
+        );
+        refused(
+            forged(|r| r.time = "2026-11-24T10:00:00.000Z".into()),
+            &VerifyError::Key(KeyNotListed::OutsideValidity),
+        );
+        refused(
+            forged(|r| r.time = "2026-11-22T11:00:00+01:00".into()),
+            &VerifyError::Field("time"),
+        );
+        refused(
+            forged(|r| r.prev = "A".repeat(64)),
+            &VerifyError::Field("prev"),
+        );
         refused(forged(|r| r.counter = 0), &VerifyError::Field("counter"));
-        refused(forged(|r| r.action = "a\0b".into()), &VerifyError::Field("action"));
-        refused(forged(|r| r.resources = vec!["x".repeat(513)]), &VerifyError::Field("resources"));
-        refused(forged(|r| r.schema = "ossa.audit/v2".into()), &VerifyError::Payload);
+        refused(
+            forged(|r| r.action = "a\0b".into()),
+            &VerifyError::Field("action"),
+        );
+        refused(
+            forged(|r| r.resources = vec!["x".repeat(513)]),
+            &VerifyError::Field("resources"),
+        );
+        refused(
+            forged(|r| r.schema = "ossa.audit/v2".into()),
+            &VerifyError::Payload,
+        );
     }
 
     #[test]
@@ -282,6 +395,9 @@ pub(crate) mod tests {
         let key = SigningKey::generate();
         let loose = serde_json::to_vec_pretty(&record(&key, 1, GENESIS)).unwrap();
         let envelope = Envelope::sign(&key, &key.key_id(), &loose);
-        assert_eq!(envelope.verify_with(&directory(&key)), Err(VerifyError::NotCanonical));
+        assert_eq!(
+            envelope.verify_with(&directory(&key)),
+            Err(VerifyError::NotCanonical)
+        );
     }
 }

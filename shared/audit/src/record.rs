@@ -12,7 +12,7 @@ pub const GENESIS: &str = "00000000000000000000000000000000000000000000000000000
 /// Resources that a record names; of more, the last place says how many there are and their digest.
 pub const MAX_RESOURCES: usize = 64;
 /// Bytes of one text of a record. With [`MAX_RESOURCES`] an envelope stays below the 65,535 bytes of a C2SP
-/// tlog-tiles entry: (64 + 8) texts of 512 bytes, times 4/3 for base64.
+/// `tlog-tiles` entry: (64 + 8) texts of 512 bytes, times 4/3 for base64.
 pub const MAX_TEXT: usize = 512;
 
 /// Before or after the effect.
@@ -71,7 +71,7 @@ pub struct Event {
 pub struct Record {
     /// `ossa.audit/v1`.
     pub schema: String,
-    /// UUIDv7 of the record.
+    /// UUID (version 7) of the record.
     pub id: String,
     /// When it was made: RFC 3339, UTC, milliseconds.
     pub time: String,
@@ -120,8 +120,12 @@ pub struct Record {
 
 impl Record {
     /// The RFC 8785 bytes: what is signed and hashed.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "a record has string keys and whole numbers only"
+    )]
     pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json_canonicalizer::to_vec(self).expect("a record has string keys and finite numbers only")
+        serde_json_canonicalizer::to_vec(self).expect("a record has a canonical form")
     }
 
     /// Name of the agent: the last segment of its SPIFFE id.
@@ -136,9 +140,13 @@ pub fn hash(bytes: &[u8]) -> String {
 }
 
 /// A time as records write it, for example `2026-11-22T10:00:00.000Z`; such texts sort by time.
+#[expect(clippy::missing_panics_doc, reason = "every time has this form")]
 pub fn timestamp(at: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    at.to_offset(time::UtcOffset::UTC).format(format).expect("every time of the years 0 to 9999 has this form")
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    at.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .expect("every time of the years 0 to 9999 has this form")
 }
 
 /// Cuts a text to [`MAX_TEXT`] bytes, marked by an ellipsis.
@@ -157,7 +165,12 @@ pub(crate) fn bounded_resources(resources: Vec<String>) -> Vec<String> {
     let cut = count > MAX_RESOURCES;
     let kept = if cut { MAX_RESOURCES - 1 } else { count };
     let rest = cut.then(|| format!("{} more, sha256 of all lines {digest}", count - kept));
-    resources.into_iter().take(kept).map(bounded).chain(rest).collect()
+    resources
+        .into_iter()
+        .take(kept)
+        .map(bounded)
+        .chain(rest)
+        .collect()
 }
 
 #[cfg(test)]
@@ -168,14 +181,23 @@ mod tests {
 
     #[test]
     fn times_have_one_form_that_sorts() {
-        assert_eq!(timestamp(datetime!(2026-01-02 03:04:05.678_9 +1)), "2026-01-02T02:04:05.678Z");
-        assert_eq!(timestamp(datetime!(2026-01-02 03:04:05 UTC)), "2026-01-02T03:04:05.000Z");
+        assert_eq!(
+            timestamp(datetime!(2026-01-02 03:04:05.678_9 +1)),
+            "2026-01-02T02:04:05.678Z"
+        );
+        assert_eq!(
+            timestamp(datetime!(2026-01-02 03:04:05 UTC)),
+            "2026-01-02T03:04:05.000Z"
+        );
     }
 
     #[test]
     fn hashes_as_fips_180_does() {
         // FIPS 180-4, example "abc".
-        assert_eq!(hash(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            hash(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 
     #[test]
@@ -188,9 +210,21 @@ mod tests {
     #[test]
     fn many_resources_end_in_their_number_and_digest() {
         let names = |count: usize| (0..count).map(|n| format!("pods/{n}")).collect::<Vec<_>>();
-        assert_eq!(bounded_resources(names(MAX_RESOURCES)), names(MAX_RESOURCES));
+        assert_eq!(
+            bounded_resources(names(MAX_RESOURCES)),
+            names(MAX_RESOURCES)
+        );
         let cut = bounded_resources(names(1000));
-        assert_eq!((cut.len(), &cut[62]), (MAX_RESOURCES, &String::from("pods/62")));
-        assert_eq!(cut[63], format!("937 more, sha256 of all lines {}", hash(names(1000).join("\n").as_bytes())));
+        assert_eq!(
+            (cut.len(), &cut[62]),
+            (MAX_RESOURCES, &String::from("pods/62"))
+        );
+        assert_eq!(
+            cut[63],
+            format!(
+                "937 more, sha256 of all lines {}",
+                hash(names(1000).join("\n").as_bytes())
+            )
+        );
     }
 }

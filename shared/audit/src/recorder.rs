@@ -12,7 +12,6 @@ use std::sync::{
 };
 
 use identity::{SigningKey, SpiffeId};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{Commit, Entry, Scan, Store, StoreError, Write};
 use time::OffsetDateTime;
@@ -25,12 +24,13 @@ use crate::{
     record::{Event, Phase, Record, SCHEMA, bounded, bounded_resources, hash, timestamp},
 };
 
+mod end;
+
+pub use end::HEAD;
+use end::{Chain, Stored, broken, entry, load, padded};
+
 /// Collection of records that wait for delivery.
 pub const OUTBOX: &str = "audit_outbox";
-/// Collection of the one head entry.
-pub const HEAD: &str = "audit_head";
-/// Key of the head of an empty chain.
-const FIRST_EPOCH: &str = "genesis";
 /// How often a record is signed again that lost against another writer of the same chain. Each time
 /// somebody's record was kept, so this many is far beyond what replicas meet.
 const MAX_TRIES: usize = 100;
@@ -67,33 +67,22 @@ struct Inner {
     turn: tokio::sync::Mutex<()>,
 }
 
-/// The end of the chain as this process sees it.
-#[derive(Debug, Clone)]
-struct Chain {
-    head: Head,
-    epoch: String,
-    /// Version of the head entry under `epoch`; 0 when this epoch has not written yet.
-    version: u64,
-    /// The head entry that the first write of this epoch replaces: its key and version.
-    replaces: Option<(String, u64)>,
-}
-
-/// What the head entry holds.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    #[serde(flatten)]
-    head: Head,
-    /// Made from the agent's first key; it outlives that key.
-    did: String,
-}
-
 /// The record built on one that was not kept, or the end of the chain is unknown.
 fn lost() -> StoreError {
-    StoreError::Conflict { collection: HEAD, key: String::from("newest") }
+    StoreError::Conflict {
+        collection: HEAD,
+        key: String::from("newest"),
+    }
 }
 
 fn is_lost(result: &Result<(), StoreError>) -> bool {
-    matches!(result, Err(StoreError::Conflict { collection: HEAD | OUTBOX, .. }))
+    matches!(
+        result,
+        Err(StoreError::Conflict {
+            collection: HEAD | OUTBOX,
+            ..
+        })
+    )
 }
 
 /// A batch on its way, and the epoch it was made under.
@@ -108,7 +97,12 @@ impl Recorder {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn open(store: Arc<dyn Store>, key: SigningKey, own: &SpiffeId, max_outbox: u64) -> Result<Self, StoreError> {
+    pub async fn open(
+        store: Arc<dyn Store>,
+        key: SigningKey,
+        own: &SpiffeId,
+        max_outbox: u64,
+    ) -> Result<Self, StoreError> {
         let depth = store.count(OUTBOX, None).await?;
         let (chain, did) = load(&*store, key.public().did().as_str()).await?;
         let inner = Inner {
@@ -142,12 +136,20 @@ impl Recorder {
     /// [`RecordError::OutboxFull`], for an [`Phase::Intent`] only: what has happened is recorded in any case.
     pub fn record_with(&self, event: Event, writes: Vec<Write>) -> Result<Commit, RecordError> {
         if event.phase == Phase::Intent && self.full() {
-            return Err(RecordError::OutboxFull { depth: self.depth() });
+            return Err(RecordError::OutboxFull {
+                depth: self.depth(),
+            });
         }
         self.0.depth.fetch_add(1, Ordering::Relaxed);
         let sent = self.0.send(&event, &writes);
-        let work = self.0.runtime.spawn(Arc::clone(&self.0).settle(event, writes, sent));
-        Ok(Box::pin(async move { work.await.unwrap_or_else(|e| Err(StoreError::Unavailable(format!("recording stopped: {e}")))) }))
+        let work = self
+            .0
+            .runtime
+            .spawn(Arc::clone(&self.0).settle(event, writes, sent));
+        Ok(Box::pin(async move {
+            work.await
+                .unwrap_or_else(|e| Err(StoreError::Unavailable(format!("recording stopped: {e}"))))
+        }))
     }
 
     /// How many records wait for delivery.
@@ -170,7 +172,15 @@ impl Recorder {
     /// # Errors
     /// When the store does not answer.
     pub async fn pending(&self, limit: usize) -> Result<Vec<(u64, Value)>, StoreError> {
-        let entries = self.0.store.scan(Scan { collection: OUTBOX, limit, ..Scan::default() }).await?;
+        let entries = self
+            .0
+            .store
+            .scan(Scan {
+                collection: OUTBOX,
+                limit,
+                ..Scan::default()
+            })
+            .await?;
         entries
             .into_iter()
             .map(|entry| {
@@ -188,16 +198,34 @@ impl Recorder {
     pub async fn delivered(&self, up_to: u64) -> Result<(), StoreError> {
         let last = padded(up_to);
         loop {
-            let entries = self.0.store.scan(Scan { collection: OUTBOX, limit: REMOVE, ..Scan::default() }).await?;
-            let old = entries.into_iter().map(|entry| entry.key).take_while(|key| *key <= last);
-            let removals: Vec<_> = old.map(|key| Write::Delete { collection: OUTBOX, key }).collect();
+            let entries = self
+                .0
+                .store
+                .scan(Scan {
+                    collection: OUTBOX,
+                    limit: REMOVE,
+                    ..Scan::default()
+                })
+                .await?;
+            let old = entries
+                .into_iter()
+                .map(|entry| entry.key)
+                .take_while(|key| *key <= last);
+            let removals: Vec<_> = old
+                .map(|key| Write::Delete {
+                    collection: OUTBOX,
+                    key,
+                })
+                .collect();
             let done = removals.len() < REMOVE;
             if !removals.is_empty() {
                 self.0.store.submit(removals).await?;
             }
             if done {
                 // Counted anew, because other replicas fill and empty the same outbox.
-                self.0.depth.store(self.0.store.count(OUTBOX, None).await?, Ordering::Relaxed);
+                self.0
+                    .depth
+                    .store(self.0.store.count(OUTBOX, None).await?, Ordering::Relaxed);
                 return Ok(());
             }
         }
@@ -211,20 +239,40 @@ impl Inner {
         let mut chain = self.chain();
         let chain = chain.as_mut()?;
         let payload = self.record(event.clone(), &chain.head).to_bytes();
-        let head = Head { counter: chain.head.counter + 1, hash: hash(&payload) };
+        let head = Head {
+            counter: chain.head.counter + 1,
+            hash: hash(&payload),
+        };
         let envelope = Envelope::sign(&self.key, &self.key_id, &payload);
-        let stored = Stored { head, did: self.did.clone() };
+        let stored = Stored {
+            head,
+            did: self.did.clone(),
+        };
         let mut batch = chain.advance(&stored);
         let key = padded(stored.head.counter);
-        batch.push(Write::Insert { collection: OUTBOX, entry: Entry { sort: key.clone(), ..entry(&key, 0, &envelope) } });
+        batch.push(Write::Insert {
+            collection: OUTBOX,
+            entry: Entry {
+                sort: key.clone(),
+                ..entry(&key, 0, &envelope)
+            },
+        });
         batch.extend_from_slice(writes);
         chain.head = stored.head;
-        Some(Sent { commit: self.store.submit(batch), epoch: chain.epoch.clone() })
+        Some(Sent {
+            commit: self.store.submit(batch),
+            epoch: chain.epoch.clone(),
+        })
     }
 
     /// Waits until the record is durable; signs it again at the new end of the chain when it built on a record that
     /// was not kept, or when another replica's record came first.
-    async fn settle(self: Arc<Self>, event: Event, writes: Vec<Write>, sent: Option<Sent>) -> Result<(), StoreError> {
+    async fn settle(
+        self: Arc<Self>,
+        event: Event,
+        writes: Vec<Write>,
+        sent: Option<Sent>,
+    ) -> Result<(), StoreError> {
         let mut result = match sent {
             Some(sent) => self.kept(sent).await,
             None => Err(lost()),
@@ -239,8 +287,18 @@ impl Inner {
                 }
             }
         }
-        if result.is_err() {
-            self.depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| depth.checked_sub(1)).ok();
+        if is_lost(&result) {
+            let reason = "other writers of the audit chain were always faster";
+            result = Err(StoreError::Unavailable(reason.to_owned()));
+        }
+        if let Err(error) = &result {
+            // The caller may not have waited for it.
+            tracing::warn!(action = event.action, %error, "an audit record was not kept");
+            self.depth
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| {
+                    depth.checked_sub(1)
+                })
+                .ok();
         }
         result
     }
@@ -303,58 +361,15 @@ impl Inner {
     }
 }
 
-impl Chain {
-    /// The writes that move the head entry.
-    fn advance(&mut self, stored: &Stored) -> Vec<Write> {
-        let version = self.version;
-        self.version += 1;
-        let new = entry(&self.epoch, version, stored);
-        let Some((old, version)) = self.replaces.take() else { return vec![Write::Update { collection: HEAD, entry: new }] };
-        vec![
-            Write::Update { collection: HEAD, entry: entry(&old, version, stored) },
-            Write::Delete { collection: HEAD, key: old },
-            Write::Insert { collection: HEAD, entry: new },
-        ]
-    }
-}
-
-/// The end of the chain in the store, under a fresh epoch, and the agent's DID. Begins a chain for `first_did` where there is none.
-async fn load(store: &dyn Store, first_did: &str) -> Result<(Chain, String), StoreError> {
-    let newest = Scan { collection: HEAD, limit: 1, ..Scan::default() };
-    let found = match store.scan(newest.clone()).await?.pop() {
-        Some(found) => Some(found),
-        None => {
-            let first = Stored { head: Head::default(), did: first_did.to_owned() };
-            let begin = store.submit(vec![Write::Insert { collection: HEAD, entry: entry(FIRST_EPOCH, 0, &first) }]);
-            // A conflict means that another replica has begun it.
-            begin.await.or_else(|error| if matches!(error, StoreError::Conflict { .. }) { Ok(()) } else { Err(error) })?;
-            store.scan(newest).await?.pop()
-        }
-    };
-    let Entry { key, version, body, .. } = found.ok_or_else(|| broken(HEAD))?;
-    let Stored { head, did } = serde_json::from_slice(&body).map_err(|_| broken(HEAD))?;
-    Ok((Chain { head, epoch: Uuid::now_v7().to_string(), version: 0, replaces: Some((key, version)) }, did))
-}
-
-fn entry(key: &str, version: u64, body: &impl Serialize) -> Entry {
-    let body = serde_json::to_vec(body).expect("envelopes and heads have string keys only");
-    Entry { key: key.to_owned(), scope: String::new(), sort: String::new(), version, body }
-}
-
-/// A counter whose texts sort by number: `u64::MAX` has 20 digits.
-fn padded(counter: u64) -> String {
-    format!("{counter:020}")
-}
-
 fn clean(text: String) -> String {
     bounded(printable(text))
 }
 
 /// Control characters would only serve to deceive a reader.
 fn printable(text: String) -> String {
-    if text.chars().any(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
-}
-
-fn broken(collection: &'static str) -> StoreError {
-    StoreError::Unavailable(format!("an entry of {collection} cannot be read"))
+    if text.chars().any(char::is_control) {
+        text.replace(char::is_control, "\u{fffd}")
+    } else {
+        text
+    }
 }

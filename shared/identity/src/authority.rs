@@ -186,6 +186,16 @@ impl Authority {
         not_before: OffsetDateTime,
         not_after: OffsetDateTime,
     ) -> Result<CertificatePair, AuthorityError> {
+        self.sign(&self.params(id, not_before, not_after)?)
+    }
+
+    /// What a certificate of `id` says.
+    fn params(
+        &self,
+        id: &SpiffeId,
+        not_before: OffsetDateTime,
+        not_after: OffsetDateTime,
+    ) -> Result<CertificateParams, AuthorityError> {
         if id.trust_domain() != self.trust_domain || id.path().is_empty() {
             return Err(AuthorityError::ForeignId {
                 id: id.clone(),
@@ -194,7 +204,7 @@ impl Authority {
         }
         let mut params = leaf(not_before, not_after);
         params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(id.as_str())?)];
-        self.sign(&params)
+        Ok(params)
     }
 
     /// Certifies an id and writes `cert.pem`, `key.pem` (readable by the owner only) and `ca.pem` into a folder that exists.
@@ -208,7 +218,33 @@ impl Authority {
         id: &SpiffeId,
         validity: Duration,
     ) -> Result<TlsFiles, AuthorityError> {
-        let pair = self.issue(id, validity)?;
+        self.save_pair(folder, &self.issue(id, validity)?)
+    }
+
+    /// As [`Authority::issue_to`], for an agent that is also called by clients which know only host names, such as
+    /// `curl`: the certificate names `hosts` (names or addresses) besides the one URI. Mesh peers ignore them.
+    ///
+    /// # Errors
+    /// As [`Authority::issue_to`].
+    pub fn issue_for_hosts(
+        &self,
+        folder: &Path,
+        id: &SpiffeId,
+        validity: Duration,
+        hosts: &[&str],
+    ) -> Result<TlsFiles, AuthorityError> {
+        let now = OffsetDateTime::now_utc();
+        let mut params = self.params(id, now - BACKDATING, now + validity)?;
+        for host in hosts {
+            params.subject_alt_names.push(match host.parse() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(Ia5String::try_from(*host)?),
+            });
+        }
+        self.save_pair(folder, &self.sign(&params)?)
+    }
+
+    fn save_pair(&self, folder: &Path, pair: &CertificatePair) -> Result<TlsFiles, AuthorityError> {
         let files = TlsFiles::in_folder(folder);
         write(&files.ca, &self.ca_pem, false)?;
         write(&files.key, &pair.key_pem, true)?;

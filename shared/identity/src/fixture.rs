@@ -35,6 +35,14 @@ use crate::{
 
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 
+/// What has to happen soon: a test that waits for it in vain fails instead of hanging.
+pub(crate) async fn soon<T>(event: impl Future<Output = T>) -> T {
+    let limit = Duration::from_mins(1);
+    tokio::time::timeout(limit, event)
+        .await
+        .expect("this should have happened long ago")
+}
+
 pub(crate) fn agent(name: &str) -> SpiffeId {
     SpiffeId::workload("mesh.local", "test-system", name).unwrap()
 }

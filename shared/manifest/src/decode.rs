@@ -1,13 +1,16 @@
 //! From a document to a [`Manifest`]: the shapes of the file, version differences included.
 
-use std::{collections::BTreeMap, time::Duration};
+mod wire;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use self::wire::{Wire, WireCluster, WireCommand, WireEdge, WireObservability, WireSpec};
 use crate::{
-    Access, Autonomy, Call, Command, Compliance, Document, Guardrails, KubernetesRule, Manifest,
-    Metric, Observability, Overlay, Position, RateLimit, Resources, Separation, Tier,
+    Call, Command, Document, Guardrails, KubernetesRule, Manifest, Observability, Overlay,
+    Position, RateLimit,
 };
 
 /// A document that holds no agent manifest, or one whose fields have other types than they must.
@@ -100,221 +103,6 @@ fn typed<T: DeserializeOwned>(value: &Value, under: &str) -> Result<T, Misfit> {
         };
         Misfit { path, message }
     })
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire {
-    api_version: String,
-    metadata: WireMetadata,
-    #[serde(default)]
-    spec: WireSpec,
-    runtime: Option<Value>,
-    extensions: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct WireMetadata {
-    name: String,
-    namespace: Option<String>,
-    version: Option<String>,
-    description: Option<String>,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-    efficiency_tier: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireSpec {
-    role: Option<String>,
-    #[serde(default)]
-    tools: Vec<Map<String, Value>>,
-    #[serde(default)]
-    messaging: WireMessaging,
-    #[serde(default)]
-    autonomy: Autonomy,
-    access: Option<Access>,
-    #[serde(default)]
-    separation: Separation,
-    #[serde(default)]
-    delegation: WireDelegation,
-    #[serde(default)]
-    compliance: Compliance,
-    #[serde(default)]
-    constraints: WireConstraints,
-    #[serde(default)]
-    safety: WireSafety,
-    #[serde(default)]
-    observability: WireObservability,
-    #[serde(default)]
-    state: WireState,
-    #[serde(default)]
-    identity: WireIdentity,
-    #[serde(default)]
-    efficiency: WireEfficiency,
-    #[serde(default)]
-    security: WireSecurity,
-    #[serde(default)]
-    token_efficiency: WireTokenEfficiency,
-    extensions: Option<Value>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireDelegation {
-    #[serde(default)]
-    allowed_tiers: Vec<Tier>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireMessaging {
-    #[serde(default)]
-    commands: Vec<WireCommand>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireCommand {
-    name: String,
-    description: Option<String>,
-    #[serde(alias = "input_schema")]
-    input_schema: Option<Value>,
-    #[serde(alias = "output_schema")]
-    output_schema: Option<Value>,
-    #[serde(alias = "timeout_seconds")]
-    timeout_seconds: Option<u64>,
-    #[serde(default)]
-    idempotent: bool,
-    #[serde(default, rename = "async")]
-    is_async: bool,
-}
-
-#[derive(Default, Deserialize)]
-struct WireConstraints {
-    #[serde(default)]
-    performance: WirePerformance,
-    #[serde(default)]
-    resources: Resources,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WirePerformance {
-    timeout_seconds: Option<f64>,
-    max_concurrent_requests: Option<f64>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireSafety {
-    rate_limiting: Option<WireRateLimiting>,
-    #[serde(default)]
-    guardrails: WireGuardrails,
-}
-
-#[derive(Deserialize)]
-struct WireRateLimiting {
-    enabled: Option<bool>,
-    requests_per_minute: Option<u32>,
-    burst_limit: Option<u32>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireGuardrails {
-    max_tool_calls: Option<u32>,
-    max_execution_time_seconds: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireObservability {
-    #[serde(default)]
-    tracing: WireTracing,
-    #[serde(default)]
-    metrics: WireMetrics,
-    #[serde(default)]
-    logging: WireLogging,
-}
-
-#[derive(Default, Deserialize)]
-struct WireTracing {
-    #[serde(default)]
-    enabled: bool,
-    exporter: Option<String>,
-    provider: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireMetrics {
-    #[serde(default)]
-    enabled: bool,
-    #[serde(default)]
-    custom_metrics: Vec<Metric>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireLogging {
-    level: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireState {
-    #[serde(default)]
-    storage: WireStorage,
-}
-
-#[derive(Default, Deserialize)]
-struct WireStorage {
-    retention: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireIdentity {
-    #[serde(rename = "alsoKnownAs")]
-    also_known_as: Option<Value>,
-    #[serde(default)]
-    authentication: WireAuthentication,
-}
-
-#[derive(Default, Deserialize)]
-struct WireAuthentication {
-    #[serde(default)]
-    scopes: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireEfficiency {
-    tier: Option<String>,
-    prompt_caching: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireSecurity {
-    id: Option<String>,
-    #[serde(default)]
-    scopes: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireTokenEfficiency {
-    prompt_caching: Option<WirePromptCaching>,
-}
-
-#[derive(Deserialize)]
-struct WirePromptCaching {
-    enabled: Option<bool>,
-}
-
-/// The configuration of a tool `{type: a2a, name: <agent>, config: {skills: [..]}}`.
-#[derive(Default, Deserialize)]
-struct WireEdge {
-    #[serde(default)]
-    skills: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireCluster {
-    #[serde(default)]
-    rules: Vec<KubernetesRule>,
 }
 
 impl Wire {
@@ -547,14 +335,15 @@ pub(crate) fn parse_retention(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn decode(text: &str) -> Result<Manifest, DecodeManifestError> {
-        Manifest::decode(&Document::parse(text).unwrap(), text)
+    fn parsed(text: &str) -> Document {
+        Document::parse(text).unwrap()
     }
 
     fn agent(spec: &str) -> Result<Manifest, DecodeManifestError> {
-        decode(&format!(
+        let text = format!(
             "apiVersion: ossa/v0.3.6\nkind: Agent\nmetadata: {{name: a}}\nspec: {{{spec}}}\n"
-        ))
+        );
+        Manifest::decode(&parsed(&text), &text)
     }
 
     #[test]
@@ -635,8 +424,8 @@ mod tests {
 
     #[test]
     fn other_kinds_are_not_agents() {
-        let error = decode("apiVersion: ossa/v0.3.6\nkind: Task\nmetadata: {name: a}\nspec: {}\n")
-            .unwrap_err();
+        let task = "apiVersion: ossa/v0.3.6\nkind: Task\nmetadata: {name: a}\nspec: {}\n";
+        let error = Manifest::decode(&parsed(task), task).unwrap_err();
         assert_eq!(
             error,
             DecodeManifestError::NotAnAgent {

@@ -6,6 +6,11 @@
 //! not something an agent waits for at its start. The order of starting is `starts_after` in
 //! mesh.yaml, which has no circle ([`Mesh::start_order`]).
 
+#![expect(
+    clippy::similar_names,
+    reason = "caller and callee are the words for the two ends"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -120,7 +125,7 @@ pub enum EdgeProblem {
         agent: String,
     },
     /// A manifest that mesh.yaml does not know, or the other way round.
-    #[error("{agent} is {} but not {}", if *.has_manifest {"a manifest"} else {"in mesh.yaml"}, if *.has_manifest {"in mesh.yaml"} else {"a manifest"})]
+    #[error("{agent} {}", if *.has_manifest { "has a manifest but no place in mesh.yaml" } else { "is in mesh.yaml but has no manifest" })]
     Unpaired {
         /// The agent.
         agent: String,
@@ -242,7 +247,7 @@ impl Compiler<'_> {
                         agent,
                         manifest: manifest.namespace.clone(),
                         mesh: member.namespace.clone(),
-                    })
+                    });
                 }
                 Some(_) => {}
             }

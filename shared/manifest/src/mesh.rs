@@ -344,7 +344,10 @@ impl<'de> Deserialize<'de> for GrantedSkills {
 
 impl Serialize for ApproverKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = self
+            .0
+            .iter()
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         serializer.serialize_str(&hex)
     }
 }

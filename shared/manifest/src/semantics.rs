@@ -13,9 +13,9 @@ use serde_json::Value;
 
 pub use peers::Peers;
 
-use crate::{
-    DecodeManifestError, Document, Finding, Manifest, Verdict, document::child, schema, secret,
-};
+use ossa::{child, secret};
+
+use crate::{DecodeManifestError, Document, Finding, Manifest, Verdict, schema};
 
 /// Whether keys that neither the standard nor the overlay knows are errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +33,7 @@ pub fn check(document: &Document, peers: Option<Peers<'_>>, mode: Mode) -> Verdi
     let mut findings = Vec::new();
     secrets(document.root(), "", "", &mut findings);
     if mode == Mode::Strict {
-        let version = schema::Version::of(document).unwrap_or(schema::Version::V0_5);
-        findings.extend(schema::unknown::keys(document.root(), version));
+        findings.extend(schema::unknown_keys(document));
     }
     match Manifest::decode(document, "") {
         Ok(manifest) => {

@@ -213,7 +213,7 @@ pub struct Call {
 pub enum KubernetesScope {
     /// A Role in each target namespace of mesh.yaml.
     Namespace,
-    /// A ClusterRole: for resources that belong to no namespace.
+    /// A `ClusterRole`: for resources that belong to no namespace.
     Cluster,
 }
 

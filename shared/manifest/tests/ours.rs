@@ -1,5 +1,14 @@
 //! The project's own manifests and mesh: valid, complete, and without the reference mesh's defects.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -173,7 +182,7 @@ fn the_built_in_profiles_are_the_standards_files() {
         );
         assert_eq!(built_in.scoring, file.scoring);
         for document in documents() {
-            assert_eq!(manifest::score(&built_in, &document).points, 100.0);
+            assert!((manifest::score(&built_in, &document).points - 100.0).abs() < 1e-9);
         }
     }
 }
@@ -283,7 +292,7 @@ fn only_rollback_coordinator_writes_to_the_cluster() {
                 .iter()
                 .filter(|verb| !["get", "list", "watch"].contains(&verb.as_str()))
                 .collect();
-            if manifest.name == "rollback-coordinator" && rule.resources == ["deployments"] {
+            if manifest.name == "rollback-coordinator" && ["deployments", "replicasets"].contains(&rule.resources.join(",").as_str()) {
                 assert_eq!(writes, ["patch"]);
             } else {
                 assert!(writes.is_empty(), "{} may {writes:?}", manifest.name);
@@ -506,7 +515,7 @@ fn declarations_that_cannot_hold_are_all_named() {
         .unwrap_err()
         .problems;
     let has = |wanted: &dyn Fn(&EdgeProblem) -> bool| {
-        assert!(problems.iter().any(wanted), "{problems:?}")
+        assert!(problems.iter().any(wanted), "{problems:?}");
     };
     has(&|p| matches!(p, EdgeProblem::UnknownSkill { skill, .. } if skill == "fly"));
     has(&|p| matches!(p, EdgeProblem::UnknownCallee { callee, .. } if callee == "nobody"));

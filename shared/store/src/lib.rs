@@ -100,7 +100,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError>;
 
     /// Counts the entries of a collection, of one scope when given.
-    async fn count(&self, collection: &'static str, scope: Option<&str>) -> Result<u64, StoreError>;
+    async fn count(&self, collection: &'static str, scope: Option<&str>)
+    -> Result<u64, StoreError>;
 }
 
 /// Why the store could not do as asked.
@@ -131,6 +132,8 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         Ok(Arc::new(postgres::PostgresStore::connect(url).await?))
     } else {
-        Err(StoreError::Unavailable(String::from("the address starts with neither sqlite: nor postgres://")))
+        Err(StoreError::Unavailable(String::from(
+            "the address starts with neither sqlite: nor postgres://",
+        )))
     }
 }

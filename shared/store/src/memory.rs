@@ -39,7 +39,10 @@ impl Collection {
         if let Some(entry) = entry {
             let position = (entry.sort.clone(), entry.key.clone());
             self.order.insert(position.clone());
-            self.scopes.entry(entry.scope.clone()).or_default().insert(position);
+            self.scopes
+                .entry(entry.scope.clone())
+                .or_default()
+                .insert(position);
             self.entries.insert(entry.key.clone(), entry);
         }
         old
@@ -50,26 +53,45 @@ impl Collection {
             None => Some(&self.order),
             Some(scope) => self.scopes.get(scope),
         };
-        let Some(positions) = positions else { return Vec::new() };
-        let bound = scan.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let Some(positions) = positions else {
+            return Vec::new();
+        };
+        let bound = scan
+            .after
+            .as_ref()
+            .map_or(Bound::Unbounded, Bound::Excluded);
         let found: Box<dyn Iterator<Item = &Position>> = if scan.descending {
-            Box::new(positions.range::<Position, _>((Bound::Unbounded, bound)).rev())
+            Box::new(
+                positions
+                    .range::<Position, _>((Bound::Unbounded, bound))
+                    .rev(),
+            )
         } else {
             Box::new(positions.range::<Position, _>((bound, Bound::Unbounded)))
         };
-        found.take(scan.limit).filter_map(|(_, key)| self.entries.get(key)).cloned().collect()
+        found
+            .take(scan.limit)
+            .filter_map(|(_, key)| self.entries.get(key))
+            .cloned()
+            .collect()
     }
 }
 
 impl MemoryStore {
     fn apply(&self, batch: Vec<Write>) -> Result<(), StoreError> {
         validate::batch(&batch)?;
-        let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
+        let mut collections = self
+            .collections
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut undo = Vec::new();
         for write in batch {
             if let Err(conflict) = step(&mut collections, write, &mut undo) {
                 while let Some((collection, key, old)) = undo.pop() {
-                    collections.entry(collection).or_default().replace(&key, old);
+                    collections
+                        .entry(collection)
+                        .or_default()
+                        .replace(&key, old);
                 }
                 return Err(conflict);
             }
@@ -83,11 +105,26 @@ const NO_VERSION: u64 = u64::MAX;
 
 type Undo = Vec<(&'static str, String, Option<Entry>)>;
 
-fn step(collections: &mut HashMap<&'static str, Collection>, write: Write, undo: &mut Undo) -> Result<(), StoreError> {
+fn step(
+    collections: &mut HashMap<&'static str, Collection>,
+    write: Write,
+    undo: &mut Undo,
+) -> Result<(), StoreError> {
     let (collection, key, new, expected) = match write {
-        Write::Insert { collection, entry } => (collection, entry.key.clone(), Some(entry), Some(0)),
+        Write::Insert { collection, entry } => {
+            (collection, entry.key.clone(), Some(entry), Some(0))
+        }
         Write::Put { collection, entry } => (collection, entry.key.clone(), Some(entry), None),
-        Write::Update { collection, entry } => (collection, entry.key.clone(), Some(entry.clone()), Some(if entry.version == 0 { NO_VERSION } else { entry.version })),
+        Write::Update { collection, entry } => (
+            collection,
+            entry.key.clone(),
+            Some(entry.clone()),
+            Some(if entry.version == 0 {
+                NO_VERSION
+            } else {
+                entry.version
+            }),
+        ),
         Write::Delete { collection, key } => (collection, key, None, None),
     };
     let stored = collections.entry(collection).or_default();
@@ -95,7 +132,13 @@ fn step(collections: &mut HashMap<&'static str, Collection>, write: Write, undo:
     if expected.is_some_and(|expected| expected != version) {
         return Err(StoreError::Conflict { collection, key });
     }
-    let old = stored.replace(&key, new.map(|entry| Entry { version: version + 1, ..entry }));
+    let old = stored.replace(
+        &key,
+        new.map(|entry| Entry {
+            version: version + 1,
+            ..entry
+        }),
+    );
     undo.push((collection, key, old));
     Ok(())
 }
@@ -111,23 +154,42 @@ impl Store for MemoryStore {
         if !validate::is_storable(key) {
             return Ok(None);
         }
-        let collections = self.collections.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(collections.get(collection).and_then(|c| c.entries.get(key)).cloned())
+        let collections = self
+            .collections
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(collections
+            .get(collection)
+            .and_then(|c| c.entries.get(key))
+            .cloned())
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
         if !validate::can_match(&scan) {
             return Ok(Vec::new());
         }
-        let collections = self.collections.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(collections.get(scan.collection).map(|c| c.scan(&scan)).unwrap_or_default())
+        let collections = self
+            .collections
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(collections
+            .get(scan.collection)
+            .map(|c| c.scan(&scan))
+            .unwrap_or_default())
     }
 
-    async fn count(&self, collection: &'static str, scope: Option<&str>) -> Result<u64, StoreError> {
+    async fn count(
+        &self,
+        collection: &'static str,
+        scope: Option<&str>,
+    ) -> Result<u64, StoreError> {
         if !scope.is_none_or(validate::is_storable) {
             return Ok(0);
         }
-        let collections = self.collections.read().unwrap_or_else(PoisonError::into_inner);
+        let collections = self
+            .collections
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         let count = collections.get(collection).map_or(0, |c| match scope {
             None => c.entries.len(),
             Some(scope) => c.scopes.get(scope).map_or(0, BTreeSet::len),

@@ -41,7 +41,9 @@ pub struct PostgresStore {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresStore").field("database", &self.config.get_dbname()).finish_non_exhaustive()
+        f.debug_struct("PostgresStore")
+            .field("database", &self.config.get_dbname())
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,10 +55,17 @@ impl PostgresStore {
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let config: Config = url.parse().map_err(|e| unavailable(&e))?;
         let reader = connect(&config).await?;
-        reader.batch_execute(SCHEMA).await.map_err(|e| unavailable(&e))?;
+        reader
+            .batch_execute(SCHEMA)
+            .await
+            .map_err(|e| unavailable(&e))?;
         let (queue, jobs) = mpsc::unbounded_channel();
         tokio::spawn(writer::run(config.clone(), jobs));
-        Ok(Self { config, queue, reader: Mutex::new(Arc::new(reader)) })
+        Ok(Self {
+            config,
+            queue,
+            reader: Mutex::new(Arc::new(reader)),
+        })
     }
 
     /// The reader's connection, made again when it was lost.
@@ -78,14 +87,24 @@ impl Store for PostgresStore {
         let (done, result) = oneshot::channel();
         // A writer that is gone drops `done`, which the future below reports.
         drop(self.queue.send(Job { batch, done }));
-        async move { result.await.unwrap_or_else(|_| Err(StoreError::Unavailable(String::from("the writer is gone")))) }.boxed()
+        async move {
+            result.await.unwrap_or_else(|_| {
+                Err(StoreError::Unavailable(String::from("the writer is gone")))
+            })
+        }
+        .boxed()
     }
 
     async fn get(&self, collection: &'static str, key: &str) -> Result<Option<Entry>, StoreError> {
         if !validate::is_storable(key) {
             return Ok(None);
         }
-        let row = self.reader().await?.query_opt(sql::GET, &[&collection, &key]).await.map_err(|e| unavailable(&e))?;
+        let row = self
+            .reader()
+            .await?
+            .query_opt(sql::GET, &[&collection, &key])
+            .await
+            .map_err(|e| unavailable(&e))?;
         row.as_ref().map(entry).transpose()
     }
 
@@ -96,22 +115,41 @@ impl Store for PostgresStore {
         let limit = sql::limit(scan.limit);
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&scan.collection];
         values.extend(scan.scope.iter().map(|scope| scope as &(dyn ToSql + Sync)));
-        values.extend(scan.after.iter().flat_map(|(sort, key)| [sort as &(dyn ToSql + Sync), key]));
+        values.extend(
+            scan.after
+                .iter()
+                .flat_map(|(sort, key)| [sort as &(dyn ToSql + Sync), key]),
+        );
         values.push(&limit);
-        let rows = self.reader().await?.query(&sql::scan(&scan), &values).await.map_err(|e| unavailable(&e))?;
+        let rows = self
+            .reader()
+            .await?
+            .query(&sql::scan(&scan), &values)
+            .await
+            .map_err(|e| unavailable(&e))?;
         rows.iter().map(entry).collect()
     }
 
-    async fn count(&self, collection: &'static str, scope: Option<&str>) -> Result<u64, StoreError> {
+    async fn count(
+        &self,
+        collection: &'static str,
+        scope: Option<&str>,
+    ) -> Result<u64, StoreError> {
         if !scope.is_none_or(validate::is_storable) {
             return Ok(0);
         }
         let reader = self.reader().await?;
         let row = match scope {
             None => reader.query_one(sql::COUNT, &[&collection]).await,
-            Some(scope) => reader.query_one(sql::COUNT_SCOPE, &[&collection, &scope]).await,
+            Some(scope) => {
+                reader
+                    .query_one(sql::COUNT_SCOPE, &[&collection, &scope])
+                    .await
+            }
         };
-        let count: i64 = row.and_then(|row| row.try_get(0)).map_err(|e| unavailable(&e))?;
+        let count: i64 = row
+            .and_then(|row| row.try_get(0))
+            .map_err(|e| unavailable(&e))?;
         Ok(count.unsigned_abs())
     }
 }
@@ -124,7 +162,10 @@ async fn connect(config: &Config) -> Result<Client, StoreError> {
         }
     });
     // The server's default may acknowledge commits that are not yet on disk.
-    client.batch_execute("SET synchronous_commit = on").await.map_err(|e| unavailable(&e))?;
+    client
+        .batch_execute("SET synchronous_commit = on")
+        .await
+        .map_err(|e| unavailable(&e))?;
     Ok(client)
 }
 

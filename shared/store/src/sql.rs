@@ -12,25 +12,33 @@ pub(crate) const PUT: &str = "INSERT INTO entry (collection, key, scope, sort, b
 pub(crate) const UPDATE: &str = "UPDATE entry SET scope = $1, sort = $2, body = $3, version = version + 1 \
      WHERE collection = $4 AND key = $5 AND version = $6";
 pub(crate) const DELETE: &str = "DELETE FROM entry WHERE collection = $1 AND key = $2";
-pub(crate) const GET: &str = "SELECT key, scope, sort, version, body FROM entry WHERE collection = $1 AND key = $2";
+pub(crate) const GET: &str =
+    "SELECT key, scope, sort, version, body FROM entry WHERE collection = $1 AND key = $2";
 pub(crate) const COUNT: &str = "SELECT count(*) FROM entry WHERE collection = $1";
-pub(crate) const COUNT_SCOPE: &str = "SELECT count(*) FROM entry WHERE collection = $1 AND scope = $2";
+pub(crate) const COUNT_SCOPE: &str =
+    "SELECT count(*) FROM entry WHERE collection = $1 AND scope = $2";
 
 /// The statement of a scan. Its parameters: collection, then scope, then the two of `after` (as far as
 /// they are given), then the limit.
 pub(crate) fn scan(scan: &Scan) -> String {
-    let mut sql = String::from("SELECT key, scope, sort, version, body FROM entry WHERE collection = $1");
-    let mut next = 2;
-    if scan.scope.is_some() {
-        sql += &format!(" AND scope = ${next}");
-        next += 1;
-    }
-    let (relation, direction) = if scan.descending { ("<", "DESC") } else { (">", "ASC") };
-    if scan.after.is_some() {
-        sql += &format!(" AND (sort, key) {relation} (${next}, ${})", next + 1);
-        next += 2;
-    }
-    sql + &format!(" ORDER BY sort {direction}, key {direction} LIMIT ${next}")
+    let (relation, direction) = if scan.descending {
+        ("<", "DESC")
+    } else {
+        (">", "ASC")
+    };
+    let (scope, after) = (scan.scope.is_some(), scan.after.is_some());
+    let of_scope = if scope { " AND scope = $2" } else { "" };
+    let next = 2 + usize::from(scope);
+    let behind = if after {
+        format!(" AND (sort, key) {relation} (${next}, ${})", next + 1)
+    } else {
+        String::new()
+    };
+    let limit = next + 2 * usize::from(after);
+    format!(
+        "SELECT key, scope, sort, version, body FROM entry WHERE collection = $1{of_scope}{behind} \
+         ORDER BY sort {direction}, key {direction} LIMIT ${limit}"
+    )
 }
 
 /// A row limit as the databases take it.

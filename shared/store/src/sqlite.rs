@@ -48,7 +48,9 @@ pub struct SqliteStore {
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,13 +61,19 @@ impl SqliteStore {
     /// `Unavailable` when the file cannot be opened or is not a SQLite database.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
-        let connection = prepare(&path).map_err(|e| StoreError::Unavailable(format!("{}: {e}", path.display())))?;
+        let connection = prepare(&path)
+            .map_err(|e| StoreError::Unavailable(format!("{}: {e}", path.display())))?;
         let (queue, jobs) = mpsc::channel();
         let writer = std::thread::Builder::new()
             .name(String::from("store-writer"))
             .spawn(move || writer::run(connection, &jobs))
             .map_err(|e| StoreError::Unavailable(format!("cannot start the writer thread: {e}")))?;
-        Ok(Self { path, queue: Some(queue), writer: Some(writer), idle_readers: Arc::default() })
+        Ok(Self {
+            path,
+            queue: Some(queue),
+            writer: Some(writer),
+            idle_readers: Arc::default(),
+        })
     }
 
     /// Runs `read` on a reader connection in a blocking thread.
@@ -78,11 +86,14 @@ impl SqliteStore {
             let taken = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = taken.map_or_else(|| reader(&path), Ok)?;
             let result = read(&connection)?;
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            idle.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(connection);
             Ok(result)
         };
-        let result: rusqlite::Result<T> =
-            tokio::task::spawn_blocking(work).await.map_err(|e| StoreError::Unavailable(format!("reader stopped: {e}")))?;
+        let result: rusqlite::Result<T> = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| StoreError::Unavailable(format!("reader stopped: {e}")))?;
         result.map_err(unavailable)
     }
 }
@@ -108,7 +119,12 @@ impl Store for SqliteStore {
             // A writer that is gone drops `done`, which the future below reports.
             drop(queue.send(Job { batch, done }));
         }
-        async move { result.await.unwrap_or_else(|_| Err(StoreError::Unavailable(String::from("the writer is gone")))) }.boxed()
+        async move {
+            result.await.unwrap_or_else(|_| {
+                Err(StoreError::Unavailable(String::from("the writer is gone")))
+            })
+        }
+        .boxed()
     }
 
     async fn get(&self, collection: &'static str, key: &str) -> Result<Option<Entry>, StoreError> {
@@ -116,7 +132,12 @@ impl Store for SqliteStore {
             return Ok(None);
         }
         let key = key.to_owned();
-        self.read(move |c| c.prepare_cached(sql::GET)?.query_row((collection, key), entry).optional()).await
+        self.read(move |c| {
+            c.prepare_cached(sql::GET)?
+                .query_row((collection, key), entry)
+                .optional()
+        })
+        .await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
@@ -127,21 +148,36 @@ impl Store for SqliteStore {
             let limit = sql::limit(scan.limit);
             let mut values: Vec<&dyn ToSql> = vec![&scan.collection];
             values.extend(scan.scope.iter().map(|scope| scope as &dyn ToSql));
-            values.extend(scan.after.iter().flat_map(|(sort, key)| [sort as &dyn ToSql, key]));
+            values.extend(
+                scan.after
+                    .iter()
+                    .flat_map(|(sort, key)| [sort as &dyn ToSql, key]),
+            );
             values.push(&limit);
-            connection.prepare_cached(&sql::scan(&scan))?.query_map(&*values, entry)?.collect()
+            connection
+                .prepare_cached(&sql::scan(&scan))?
+                .query_map(&*values, entry)?
+                .collect()
         })
         .await
     }
 
-    async fn count(&self, collection: &'static str, scope: Option<&str>) -> Result<u64, StoreError> {
+    async fn count(
+        &self,
+        collection: &'static str,
+        scope: Option<&str>,
+    ) -> Result<u64, StoreError> {
         if !scope.is_none_or(validate::is_storable) {
             return Ok(0);
         }
         let scope = scope.map(str::to_owned);
         let count = self.read(move |connection| match scope {
-            None => connection.prepare_cached(sql::COUNT)?.query_row([collection], |row| row.get::<_, i64>(0)),
-            Some(scope) => connection.prepare_cached(sql::COUNT_SCOPE)?.query_row((collection, scope), |row| row.get(0)),
+            None => connection
+                .prepare_cached(sql::COUNT)?
+                .query_row([collection], |row| row.get::<_, i64>(0)),
+            Some(scope) => connection
+                .prepare_cached(sql::COUNT_SCOPE)?
+                .query_row((collection, scope), |row| row.get(0)),
         });
         Ok(count.await?.unsigned_abs())
     }
@@ -159,7 +195,10 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     Ok(connection)
@@ -167,7 +206,13 @@ fn reader(path: &Path) -> rusqlite::Result<Connection> {
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let version: i64 = row.get(3)?;
-    Ok(Entry { key: row.get(0)?, scope: row.get(1)?, sort: row.get(2)?, version: version.unsigned_abs(), body: row.get(4)? })
+    Ok(Entry {
+        key: row.get(0)?,
+        scope: row.get(1)?,
+        sort: row.get(2)?,
+        version: version.unsigned_abs(),
+        body: row.get(4)?,
+    })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "fits map_err")]

@@ -31,7 +31,9 @@ pub struct TemporaryPostgres {
 #[derive(Debug, thiserror::Error)]
 pub enum StartPostgresError {
     /// The server's programs are not there.
-    #[error("cannot find initdb in PATH or /usr/lib/postgresql/*/bin: install the package `postgresql`")]
+    #[error(
+        "cannot find initdb in PATH or /usr/lib/postgresql/*/bin: install the package `postgresql`"
+    )]
     NotInstalled,
     /// The operating system refused.
     #[error("cannot start a temporary PostgreSQL server")]
@@ -67,16 +69,42 @@ impl TemporaryPostgres {
         }
         let data = folder.path().join("data");
         let mut initdb = as_server_user(&bin.join("initdb"));
-        initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
+        initdb.arg("-D").arg(&data).args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]);
         finish("initdb", initdb.output()?)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut keeper = as_server_user(Path::new("/bin/sh"));
-        keeper.args(["-c", KEEPER, "keeper"]).arg(folder.path()).arg(bin.join("postgres")).arg("-D").arg(&data);
-        keeper.arg("-k").arg(folder.path()).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+        keeper
+            .args(["-c", KEEPER, "keeper"])
+            .arg(folder.path())
+            .arg(bin.join("postgres"))
+            .arg("-D")
+            .arg(&data);
+        keeper
+            .arg("-k")
+            .arg(folder.path())
+            .args(["-h", "127.0.0.1", "-p", &port.to_string()]);
         keeper.args(settings.iter().flat_map(|setting| ["-c", setting]));
-        let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let keeper = keeper
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
         // From here on the keeper removes the folder, as the user that owns its files.
-        let server = Self { keeper, bin, folder: folder.keep(), port };
+        let server = Self {
+            keeper,
+            bin,
+            folder: folder.keep(),
+            port,
+        };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -108,7 +136,14 @@ impl TemporaryPostgres {
 
     fn client(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
-        command.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &self.port.to_string()]);
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "postgres",
+            "-p",
+            &self.port.to_string(),
+        ]);
         command
     }
 
@@ -120,7 +155,10 @@ impl TemporaryPostgres {
             std::thread::sleep(Duration::from_millis(20));
         }
         let output = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-        Err(StartPostgresError::Failed { program: "postgres", output })
+        Err(StartPostgresError::Failed {
+            program: "postgres",
+            output,
+        })
     }
 }
 
@@ -138,23 +176,45 @@ fn finish(program: &'static str, output: Output) -> Result<(), StartPostgresErro
         return Ok(());
     }
     let printed = [output.stdout, output.stderr].concat();
-    Err(StartPostgresError::Failed { program, output: String::from_utf8_lossy(&printed).into_owned() })
+    Err(StartPostgresError::Failed {
+        program,
+        output: String::from_utf8_lossy(&printed).into_owned(),
+    })
 }
 
 /// Folder of the server's programs: those of `PATH`, else of the newest version that is installed.
 /// A link is followed, because its folder may lack the other programs.
 fn programs() -> Option<PathBuf> {
-    let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
+    let on_path = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
     let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     versions.sort_by_key(|path| version_of(path));
     let folders = on_path.chain(versions.into_iter().rev());
-    let mut real = folders.filter_map(|folder| folder.join("initdb").canonicalize().ok()?.parent().map(Path::to_owned));
-    real.find(|bin| ["postgres", "createdb", "pg_isready"].iter().all(|program| bin.join(program).is_file()))
+    let mut real = folders.filter_map(|folder| {
+        folder
+            .join("initdb")
+            .canonicalize()
+            .ok()?
+            .parent()
+            .map(Path::to_owned)
+    });
+    real.find(|bin| {
+        ["postgres", "createdb", "pg_isready"]
+            .iter()
+            .all(|program| bin.join(program).is_file())
+    })
 }
 
 fn version_of(bin: &Path) -> u32 {
-    let version = bin.parent().and_then(Path::file_name).and_then(|name| name.to_str()?.parse().ok());
+    let version = bin
+        .parent()
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str()?.parse().ok());
     version.unwrap_or_default()
 }
 
@@ -170,9 +230,16 @@ fn as_server_user(program: &Path) -> Command {
 
 /// User and group id of `postgres` when this process is root.
 fn server_user() -> Option<(u32, u32)> {
-    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0);
-    let users = if is_root { fs::read_to_string("/etc/passwd").unwrap_or_default() } else { String::new() };
-    let line = users.lines().find_map(|line| line.strip_prefix("postgres:"))?;
+    let is_root = fs::metadata("/proc/self")
+        .is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0);
+    let users = if is_root {
+        fs::read_to_string("/etc/passwd").unwrap_or_default()
+    } else {
+        String::new()
+    };
+    let line = users
+        .lines()
+        .find_map(|line| line.strip_prefix("postgres:"))?;
     let mut ids = line.split(':').skip(1);
     Some((ids.next()?.parse().ok()?, ids.next()?.parse().ok()?))
 }

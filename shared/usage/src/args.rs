@@ -16,22 +16,37 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 pub struct UsageArgs {
     /// Prometheus server that has the metrics of cAdvisor, the kubelet and kube-state-metrics
-    #[arg(long, env = "AGENT_PROMETHEUS", value_name = "URL", conflicts_with = "metrics")]
+    #[arg(
+        long,
+        env = "AGENT_PROMETHEUS",
+        value_name = "URL",
+        conflicts_with = "metrics"
+    )]
     pub prometheus: Option<Url>,
 
     /// File with a bearer token for Prometheus, read again for every query
-    #[arg(long, env = "AGENT_PROMETHEUS_TOKEN_FILE", value_name = "FILE", requires = "prometheus")]
+    #[arg(
+        long,
+        env = "AGENT_PROMETHEUS_TOKEN_FILE",
+        value_name = "FILE",
+        requires = "prometheus"
+    )]
     pub prometheus_token_file: Option<PathBuf>,
 
     /// Seconds until a query is given up
-    #[arg(long, env = "AGENT_PROMETHEUS_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 20)]
+    #[arg(
+        long,
+        env = "AGENT_PROMETHEUS_TIMEOUT_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 20
+    )]
     pub prometheus_timeout_seconds: u64,
 
     /// Folder of recorded metrics (OpenMetrics text with timestamps, *.om or *.om.gz) in place of Prometheus
     #[arg(long, env = "AGENT_METRICS", value_name = "DIR")]
     pub metrics: Option<PathBuf>,
 
-    /// Price table (TOML); default: OpenCost's default prices
+    /// Price table (TOML); default: a built-in table, see the README
     #[arg(long, env = "AGENT_PRICES", value_name = "FILE")]
     pub prices: Option<PathBuf>,
 }
@@ -42,7 +57,11 @@ impl UsageArgs {
         match (&self.prometheus, &self.metrics) {
             (Some(url), _) => {
                 let timeout = Duration::from_secs(self.prometheus_timeout_seconds);
-                Arc::new(Reader(Prometheus::new(url, self.prometheus_token_file.clone(), timeout)))
+                Arc::new(Reader(Prometheus::new(
+                    url,
+                    self.prometheus_token_file.clone(),
+                    timeout,
+                )))
             }
             (None, Some(folder)) => Arc::new(Reader(Recorded::new(folder.clone()))),
             (None, None) => Arc::new(NoSource),

@@ -9,7 +9,9 @@ pub enum UsageError {
     #[error("no usage source: start the agent with --prometheus URL or --metrics DIR")]
     NotConfigured,
     /// The question is too big to answer.
-    #[error("{got} {what} exceed the limit of {limit}: ask for one workload, a shorter window or a longer step")]
+    #[error(
+        "{got} {what} exceed the limit of {limit}: ask for one workload, a shorter window or a longer step"
+    )]
     TooMuch {
         /// What there was too much of.
         what: &'static str,

@@ -17,8 +17,8 @@ mod source;
 pub use args::UsageArgs;
 pub use error::UsageError;
 pub use model::{
-    CapacityType, ContainerUsage, NamespaceUsage, Node, PodUsage, Resources, Sample, Service, Volume, Window, WindowError, WorkloadKind,
-    WorkloadUsage,
+    CapacityType, ContainerUsage, NamespaceUsage, Node, PodUsage, Resources, Sample, Service,
+    Volume, Window, WindowError, WorkloadKind, WorkloadUsage,
 };
 pub use numbers::{count, seconds, whole};
 pub use prices::{HOURS_PER_MONTH, LoadPricesError, Prices, Rate};

@@ -55,9 +55,17 @@ impl Window {
             return Err(WindowError::Length);
         }
         let coarsest = (length + MAX_POINTS - 1) / MAX_POINTS;
-        let step = if coarsest > step { (coarsest + 59) / 60 * 60 } else { step };
+        let step = if coarsest > step {
+            (coarsest + 59) / 60 * 60
+        } else {
+            step
+        };
         let end = end - end.rem_euclid(step);
-        Ok(Self { start: end - length / step * step, end, step })
+        Ok(Self {
+            start: end - length / step * step,
+            end,
+            step,
+        })
     }
 
     /// Start, Unix seconds; the first step ends one step later.
@@ -101,7 +109,9 @@ pub struct Resources {
 }
 
 /// Kinds of workload, as Kubernetes names them. The bounded label `workload_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[allow(missing_docs, reason = "the names are the Kubernetes kinds")]
 pub enum WorkloadKind {
     Deployment,
@@ -147,7 +157,10 @@ impl WorkloadKind {
 
     /// Whether it serves for good (and may be scaled), unlike a job that ends.
     pub fn is_scalable(self) -> bool {
-        matches!(self, Self::Deployment | Self::StatefulSet | Self::ReplicaSet)
+        matches!(
+            self,
+            Self::Deployment | Self::StatefulSet | Self::ReplicaSet
+        )
     }
 }
 
@@ -195,7 +208,9 @@ impl ContainerUsage {
 
     /// All memory samples in bytes, pod by pod.
     pub fn memory(&self) -> impl Iterator<Item = f64> {
-        self.pods.iter().flat_map(|p| p.memory.iter().map(|s| s.value))
+        self.pods
+            .iter()
+            .flat_map(|p| p.memory.iter().map(|s| s.value))
     }
 
     /// Pods with a CPU sample at each point in time.
@@ -288,7 +303,10 @@ mod tests {
     #[test]
     fn a_window_is_aligned_to_its_step() {
         let window = Window::new(1_000_000_123, 86_400, 300).unwrap();
-        assert_eq!((window.end(), window.start(), window.steps()), (999_999_900, 999_999_900 - 86_400, 288));
+        assert_eq!(
+            (window.end(), window.start(), window.steps()),
+            (999_999_900, 999_999_900 - 86_400, 288)
+        );
         assert_eq!(window.points().count(), 289);
     }
 
@@ -301,7 +319,10 @@ mod tests {
 
     #[test]
     fn a_window_outside_its_bounds_is_refused() {
-        assert_eq!(Window::new(0, MAX_WINDOW + 1, 300), Err(WindowError::Length));
+        assert_eq!(
+            Window::new(0, MAX_WINDOW + 1, 300),
+            Err(WindowError::Length)
+        );
         assert_eq!(Window::new(0, 599, 300), Err(WindowError::Length));
         assert_eq!(Window::new(0, 86_400, 29), Err(WindowError::Step));
     }

@@ -20,9 +20,12 @@ pub(crate) struct RawSeries {
 }
 
 impl RawSeries {
-    /// The value of a label, empty where it is missing (as in PromQL).
+    /// The value of a label, empty where it is missing (as in `PromQL`).
     pub(crate) fn label(&self, name: &str) -> &str {
-        self.labels.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str())
+        self.labels
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or("", |(_, v)| v.as_str())
     }
 }
 
@@ -38,7 +41,11 @@ pub(crate) struct Malformed {
 impl Malformed {
     /// The same with the file's name.
     pub(crate) fn in_file(self, path: &std::path::Path) -> UsageError {
-        UsageError::Malformed { path: path.to_owned(), line: self.line, reason: self.reason }
+        UsageError::Malformed {
+            path: path.to_owned(),
+            line: self.line,
+            reason: self.reason,
+        }
     }
 }
 
@@ -47,22 +54,24 @@ pub(crate) fn parse(text: &str) -> Result<Vec<RawSeries>, Malformed> {
     let mut index: HashMap<&str, usize> = HashMap::new();
     let mut all: Vec<RawSeries> = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let refuse = |reason| Malformed { line: number + 1, reason };
+        let refuse = |reason| Malformed {
+            line: number + 1,
+            reason,
+        };
         if line == "# EOF" {
             break;
         }
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (key, rest) = split_key(line).ok_or(refuse("not a sample line"))?;
+        let (key, rest) = split_key(line).ok_or_else(|| refuse("not a sample line"))?;
         let sample = parse_sample(rest).map_err(refuse)?;
-        let at = match index.get(key) {
-            Some(at) => *at,
-            None => {
-                all.push(parse_key(key).ok_or(refuse("labels are not name=\"value\" pairs"))?);
-                index.insert(key, all.len() - 1);
-                all.len() - 1
-            }
+        let at = if let Some(at) = index.get(key) {
+            *at
+        } else {
+            all.push(parse_key(key).ok_or_else(|| refuse("labels are not name=\"value\" pairs"))?);
+            index.insert(key, all.len() - 1);
+            all.len() - 1
         };
         if let Some(series) = all.get_mut(at) {
             series.samples.push(sample);
@@ -102,10 +111,19 @@ fn closing_brace(text: &str) -> Option<usize> {
 
 fn parse_sample(rest: &str) -> Result<(i64, f64), &'static str> {
     let mut words = rest.split_ascii_whitespace();
-    let value = words.next().and_then(|w| w.parse::<f64>().ok()).ok_or("the value is not a number")?;
-    let at = words.next().and_then(|w| w.parse::<f64>().ok()).filter(|t| t.is_finite() && *t >= 0.0);
-    let millis = whole((at.ok_or("a recorded sample needs a timestamp in Unix seconds")? * 1000.0).round());
-    i64::try_from(millis).map(|at| (at, value)).map_err(|_| "the timestamp is out of range")
+    let value = words
+        .next()
+        .and_then(|w| w.parse::<f64>().ok())
+        .ok_or("the value is not a number")?;
+    let at = words
+        .next()
+        .and_then(|w| w.parse::<f64>().ok())
+        .filter(|t| t.is_finite() && *t >= 0.0);
+    let millis =
+        whole((at.ok_or("a recorded sample needs a timestamp in Unix seconds")? * 1000.0).round());
+    i64::try_from(millis)
+        .map(|at| (at, value))
+        .map_err(|_| "the timestamp is out of range")
 }
 
 fn parse_key(key: &str) -> Option<RawSeries> {
@@ -114,7 +132,11 @@ fn parse_key(key: &str) -> Option<RawSeries> {
         None => (key, Vec::new()),
     };
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    (!name.is_empty() && name.chars().all(legal)).then(|| RawSeries { name: name.to_owned(), labels, samples: Vec::new() })
+    (!name.is_empty() && name.chars().all(legal)).then(|| RawSeries {
+        name: name.to_owned(),
+        labels,
+        samples: Vec::new(),
+    })
 }
 
 fn parse_labels(mut text: &str) -> Option<Vec<(String, String)>> {
@@ -155,7 +177,14 @@ mod tests {
         let all = parse(text).unwrap();
         assert_eq!(all.len(), 2);
         assert_eq!(all[0].samples, [(10_500, 1.0), (20_000, 2.0)]);
-        assert_eq!((all[0].label("pod"), all[0].label("none"), all[1].name.as_str()), ("x", "", "b"));
+        assert_eq!(
+            (
+                all[0].label("pod"),
+                all[0].label("none"),
+                all[1].name.as_str()
+            ),
+            ("x", "", "b")
+        );
     }
 
     #[test]
@@ -166,7 +195,15 @@ mod tests {
 
     #[test]
     fn refuses_with_line_and_reason() {
-        for (text, line) in [("a 1 1\nb 1", 2), ("a x 1", 1), ("a{b=\"c} 1 1", 1), ("a{b} 1 1", 1), ("novalue", 1), ("a 1 NaN", 1), ("\n\n-a 1 1", 3)] {
+        for (text, line) in [
+            ("a 1 1\nb 1", 2),
+            ("a x 1", 1),
+            ("a{b=\"c} 1 1", 1),
+            ("a{b} 1 1", 1),
+            ("novalue", 1),
+            ("a 1 NaN", 1),
+            ("\n\n-a 1 1", 3),
+        ] {
             assert_eq!(parse(text).map_err(|e| e.line), Err(line), "{text}");
         }
     }

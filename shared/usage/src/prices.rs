@@ -40,7 +40,7 @@ pub struct InstancePrices {
     pub spot: Option<Rate>,
 }
 
-/// A price table in US dollars. The default has OpenCost's default rates (its `default.json`:
+/// A price table in US dollars. The default has `OpenCost`'s default rates (its `default.json`:
 /// CPU 0.031611 and memory 0.004237 on demand, 0.006655 and 0.000892 spot, storage 0.00005479452
 /// an hour), and 0.025 an hour for a load balancer (list price of a classic load balancer in AWS
 /// us-east-1). They are a starting point: a file with your own prices replaces them.
@@ -95,8 +95,14 @@ impl Default for Prices {
     fn default() -> Self {
         Self {
             source: String::from("OpenCost defaults"),
-            on_demand: Rate { cpu_core_hour: 0.031_611, memory_gib_hour: 0.004_237 },
-            spot: Rate { cpu_core_hour: 0.006_655, memory_gib_hour: 0.000_892 },
+            on_demand: Rate {
+                cpu_core_hour: 0.031_611,
+                memory_gib_hour: 0.004_237,
+            },
+            spot: Rate {
+                cpu_core_hour: 0.006_655,
+                memory_gib_hour: 0.000_892,
+            },
             storage_gib_hour: 0.000_054_794_52,
             load_balancer_hour: 0.025,
             instance_types: BTreeMap::new(),
@@ -110,20 +116,31 @@ impl Prices {
     /// # Errors
     /// A file that cannot be read, has other fields, or a price below zero.
     pub fn load(path: Option<&Path>) -> Result<Self, LoadPricesError> {
-        let Some(path) = path else { return Ok(Self::default()) };
-        let text = std::fs::read_to_string(path).map_err(|source| LoadPricesError::Io { path: path.to_owned(), source })?;
-        let prices: Self =
-            toml::from_str(&text).map_err(|source| LoadPricesError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| LoadPricesError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let prices: Self = toml::from_str(&text).map_err(|source| LoadPricesError::Malformed {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
         if prices.all().all(|price| price.is_finite() && price >= 0.0) {
             Ok(prices)
         } else {
-            Err(LoadPricesError::Negative { path: path.to_owned() })
+            Err(LoadPricesError::Negative {
+                path: path.to_owned(),
+            })
         }
     }
 
     /// The rate of a node: of its instance type when the table has it, else the general one.
     pub fn rate(&self, node: Option<&Node>) -> Rate {
-        let own = node.and_then(|n| n.instance_type.as_ref()).and_then(|t| self.instance_types.get(t));
+        let own = node
+            .and_then(|n| n.instance_type.as_ref())
+            .and_then(|t| self.instance_types.get(t));
         match node.map(|n| n.capacity) {
             Some(CapacityType::Spot) => own.and_then(|p| p.spot).unwrap_or(self.spot),
             Some(CapacityType::OnDemand) | None => own.map_or(self.on_demand, |p| p.on_demand),
@@ -141,13 +158,20 @@ impl Prices {
     }
 
     fn all(&self) -> impl Iterator<Item = f64> {
-        let types = self.instance_types.values().flat_map(|p| [Some(p.on_demand), p.spot]).flatten();
+        let types = self
+            .instance_types
+            .values()
+            .flat_map(|p| [Some(p.on_demand), p.spot])
+            .flatten();
         let rates = [self.on_demand, self.spot].into_iter().chain(types);
-        rates.flat_map(|r| [r.cpu_core_hour, r.memory_gib_hour]).chain([self.storage_gib_hour, self.load_balancer_hour])
+        rates
+            .flat_map(|r| [r.cpu_core_hour, r.memory_gib_hour])
+            .chain([self.storage_gib_hour, self.load_balancer_hour])
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the figures are exact")]
 mod tests {
     use super::*;
 
@@ -160,17 +184,30 @@ spot = { cpu_core_hour = 0.01, memory_gib_hour = 0.001 }
 instance_types."m6i.large".on_demand = { cpu_core_hour = 0.05, memory_gib_hour = 0.005 }
 "#;
 
-    fn load(text: &str) -> Result<Prices, LoadPricesError> {
-        let folder = tempfile::tempdir().unwrap();
+    fn check(text: &str, expect: impl Fn(Result<Prices, LoadPricesError>)) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("prices.toml");
-        std::fs::write(&path, text).unwrap();
-        Prices::load(Some(&path))
+        std::fs::write(&path, text).expect("a writable file");
+        expect(Prices::load(Some(&path)));
+    }
+
+    fn load(text: &str) -> Prices {
+        let found = std::cell::OnceCell::new();
+        check(text, |prices| {
+            found
+                .set(prices.expect("a price table"))
+                .expect("one result");
+        });
+        found.into_inner().expect("a result")
     }
 
     #[test]
     fn a_node_has_the_price_of_its_type_and_capacity() {
-        let prices = load(TABLE).unwrap();
-        let node = |t: &str, capacity| Node { instance_type: Some(t.into()), capacity };
+        let prices = load(TABLE);
+        let node = |t: &str, capacity| Node {
+            instance_type: Some(t.into()),
+            capacity,
+        };
         let price = |node: Option<Node>| prices.rate(node.as_ref()).cpu_core_hour;
         assert_eq!(price(Some(node("m6i.large", CapacityType::OnDemand))), 0.05);
         assert_eq!(price(Some(node("m6i.large", CapacityType::Spot))), 0.01);
@@ -186,7 +223,11 @@ instance_types."m6i.large".on_demand = { cpu_core_hour = 0.05, memory_gib_hour =
 
     #[test]
     fn refuses_negative_prices_and_unknown_fields() {
-        assert!(matches!(load(&TABLE.replace("0.02\n", "-0.02\n")), Err(LoadPricesError::Negative { .. })));
-        assert!(matches!(load(&format!("cpu = 1\n{TABLE}")), Err(LoadPricesError::Malformed { .. })));
+        check(&TABLE.replace("0.02\n", "-0.02\n"), |prices| {
+            assert!(matches!(prices, Err(LoadPricesError::Negative { .. })));
+        });
+        check(&format!("cpu = 1\n{TABLE}"), |prices| {
+            assert!(matches!(prices, Err(LoadPricesError::Malformed { .. })));
+        });
     }
 }

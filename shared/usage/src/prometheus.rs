@@ -47,7 +47,12 @@ impl Prometheus {
         let mut query_range = base.clone();
         let path = format!("{}/api/v1/query_range", base.path().trim_end_matches('/'));
         query_range.set_path(&path);
-        Self { client: Client::new(), query_range, token_file, timeout }
+        Self {
+            client: Client::new(),
+            query_range,
+            token_file,
+            timeout,
+        }
     }
 
     async fn send(&self, query: String, times: Times) -> Result<Response, UsageError> {
@@ -59,9 +64,18 @@ impl Prometheus {
             ("step", step.to_string()),
             ("timeout", format!("{}ms", self.timeout.as_millis())),
         ];
-        let mut request = self.client.post(self.query_range.clone()).timeout(self.timeout).form(&form);
+        let mut request = self
+            .client
+            .post(self.query_range.clone())
+            .timeout(self.timeout)
+            .form(&form);
         if let Some(path) = &self.token_file {
-            let token = tokio::fs::read_to_string(path).await.map_err(|source| UsageError::Io { path: path.clone(), source })?;
+            let token = tokio::fs::read_to_string(path)
+                .await
+                .map_err(|source| UsageError::Io {
+                    path: path.clone(),
+                    source,
+                })?;
             request = request.bearer_auth(token.trim());
         }
         request.send().await.map_err(unreachable)
@@ -77,7 +91,11 @@ async fn body(mut response: Response) -> Result<Vec<u8>, UsageError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(UsageError::TooMuch { what: "bytes of an answer", got: body.len() + chunk.len(), limit: MAX_ANSWER });
+            return Err(UsageError::TooMuch {
+                what: "bytes of an answer",
+                got: body.len() + chunk.len(),
+                limit: MAX_ANSWER,
+            });
         }
         body.extend_from_slice(&chunk);
     }
@@ -86,21 +104,42 @@ async fn body(mut response: Response) -> Result<Vec<u8>, UsageError> {
 
 #[async_trait::async_trait]
 impl SignalSource for Prometheus {
-    async fn read(&self, signal: &Signal, scope: &Scope, times: Times) -> Result<Vec<Series>, UsageError> {
+    async fn read(
+        &self,
+        signal: &Signal,
+        scope: &Scope,
+        times: Times,
+    ) -> Result<Vec<Series>, UsageError> {
         let response = self.send(promql(signal, scope, times), times).await?;
         let status = response.status().as_u16();
         let answer: Answer = match serde_json::from_slice(&body(response).await?) {
             Ok(answer) => answer,
-            Err(_) if status != 200 => return Err(UsageError::Refused { status, message: String::from("no JSON answer") }),
+            Err(_) if status != 200 => {
+                return Err(UsageError::Refused {
+                    status,
+                    message: String::from("no JSON answer"),
+                });
+            }
             Err(error) => return Err(UsageError::Unreachable(error.into())),
         };
         let Some(data) = answer.data.filter(|_| status == 200) else {
-            return Err(UsageError::Refused { status, message: answer.error.chars().take(300).collect() });
+            return Err(UsageError::Refused {
+                status,
+                message: answer.error.chars().take(300).collect(),
+            });
         };
         if data.result.len() > MAX_SERIES {
-            return Err(UsageError::TooMuch { what: "series", got: data.result.len(), limit: MAX_SERIES });
+            return Err(UsageError::TooMuch {
+                what: "series",
+                got: data.result.len(),
+                limit: MAX_SERIES,
+            });
         }
-        let mut series: Vec<_> = data.result.into_iter().map(|row| to_series(row, signal)).collect();
+        let mut series: Vec<_> = data
+            .result
+            .into_iter()
+            .map(|row| to_series(row, signal))
+            .collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(series)
     }
@@ -111,12 +150,22 @@ impl SignalSource for Prometheus {
 }
 
 fn to_series(mut row: Row, signal: &Signal) -> Series {
-    let labels = signal.by.iter().map(|name| row.metric.remove(*name).unwrap_or_default()).collect();
+    let labels = signal
+        .by
+        .iter()
+        .map(|name| row.metric.remove(*name).unwrap_or_default())
+        .collect();
     let samples = row.values.iter().filter_map(|(at, value)| {
         let value = value.parse::<f64>().ok().filter(|v| !v.is_nan())?;
-        Some(Sample { at: i64::try_from(whole(at.round())).ok()?, value })
+        Some(Sample {
+            at: i64::try_from(whole(at.round())).ok()?,
+            value,
+        })
     });
-    Series { labels, samples: samples.collect() }
+    Series {
+        labels,
+        samples: samples.collect(),
+    }
 }
 
 /// The query for a signal. Names are checked before they come here, so nothing has to be escaped
@@ -128,7 +177,9 @@ fn promql(signal: &Signal, scope: &Scope, times: Times) -> String {
     if signal.namespaced {
         tests.push(format!("namespace=\"{}\"", scope.namespace));
     }
-    tests.extend(signal.only.iter().map(|(name, value, equal)| format!("{name}{}\"{value}\"", if *equal { "=" } else { "!=" })));
+    tests.extend(signal.only.iter().map(|(name, value, equal)| {
+        format!("{name}{}\"{value}\"", if *equal { "=" } else { "!=" })
+    }));
     if let Some(pods) = scope.pods.as_ref().filter(|_| signal.by.contains(&"pod")) {
         tests.push(format!("pod=~\"{}\"", pods.join("|").replace('.', "\\\\.")));
     }
@@ -140,7 +191,13 @@ fn promql(signal: &Signal, scope: &Scope, times: Times) -> String {
         Over::Last => "last_over_time",
         Over::Max => "max_over_time",
     };
-    format!("{group} by ({}) ({over}({}{{{}}}[{}ms]))", signal.by.join(","), signal.metric, tests.join(","), lookback * 1000 - 1)
+    format!(
+        "{group} by ({}) ({over}({}{{{}}}[{}ms]))",
+        signal.by.join(","),
+        signal.metric,
+        tests.join(","),
+        lookback * 1000 - 1
+    )
 }
 
 #[cfg(test)]
@@ -151,19 +208,32 @@ mod tests {
     #[test]
     fn a_query_names_namespace_pods_and_range() {
         let window = Times::Each(Window::new(6000, 3600, 300).unwrap());
-        let scope = Scope { namespace: "shop".into(), pods: Some(vec!["web-0".into(), "web.1".into()]) };
+        let scope = Scope {
+            namespace: "shop".into(),
+            pods: Some(vec!["web-0".into(), "web.1".into()]),
+        };
         assert_eq!(
             promql(&signal::CPU, &scope, window),
             "max by (pod,container) (last_over_time(container_cpu_usage_seconds_total{namespace=\"shop\",container!=\"\",container!=\"POD\",pod=~\"web-0|web\\\\.1\"}[299999ms]))"
         );
-        let scope = Scope { namespace: "shop".into(), pods: None };
+        let scope = Scope {
+            namespace: "shop".into(),
+            pods: None,
+        };
         assert!(promql(&signal::NODE_LABELS, &scope, window).starts_with("max by (node,label_"));
         assert!(!promql(&signal::NODE_LABELS, &scope, window).contains("namespace"));
     }
 
     #[test]
     fn the_path_of_the_base_is_kept() {
-        let client = Prometheus::new(&Url::parse("http://host:9090/prom/").unwrap(), None, Duration::from_secs(1));
-        assert_eq!(client.query_range.as_str(), "http://host:9090/prom/api/v1/query_range");
+        let client = Prometheus::new(
+            &Url::parse("http://host:9090/prom/").unwrap(),
+            None,
+            Duration::from_secs(1),
+        );
+        assert_eq!(
+            client.query_range.as_str(),
+            "http://host:9090/prom/api/v1/query_range"
+        );
     }
 }

@@ -28,7 +28,10 @@ const SUFFIXES: [(&str, f64); 13] = [
 /// Anything but a number that is not negative with a suffix of the Kubernetes API.
 pub fn parse(text: &str) -> Result<f64, ParseQuantityError> {
     let refuse = || ParseQuantityError(text.chars().take(40).collect());
-    let (digits, factor) = SUFFIXES.iter().find_map(|(s, f)| text.strip_suffix(s).map(|d| (d, *f))).unwrap_or((text, 1.0));
+    let (digits, factor) = SUFFIXES
+        .iter()
+        .find_map(|(s, f)| text.strip_suffix(s).map(|d| (d, *f)))
+        .unwrap_or((text, 1.0));
     if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit() || c == '.') {
         return Err(refuse());
     }
@@ -39,7 +42,11 @@ pub fn parse(text: &str) -> Result<f64, ParseQuantityError> {
 /// Cores as a quantity, rounded up to a millicore: 0.25 is `250m`.
 pub fn cpu(cores: f64) -> String {
     let milli = crate::whole((cores * 1000.0 - 1e-9).ceil());
-    if milli > 0 && milli.is_multiple_of(1000) { (milli / 1000).to_string() } else { format!("{milli}m") }
+    if milli > 0 && milli.is_multiple_of(1000) {
+        (milli / 1000).to_string()
+    } else {
+        format!("{milli}m")
+    }
 }
 
 /// Bytes as a quantity, rounded up to a mebibyte: 268,435,456 is `256Mi`.
@@ -54,25 +61,52 @@ mod tests {
     #[test]
     fn reads_what_kubernetes_writes() {
         // From the Kubernetes documentation, "Resource units in Kubernetes".
-        for (text, value) in [("0.1", 0.1), ("100m", 0.1), ("128974848", 128_974_848.0), ("129M", 129e6), ("128974848000m", 128_974_848.0), ("123Mi", 123.0 * 1_048_576.0)] {
-            assert!((parse(text).unwrap() - value).abs() <= 1e-9 * value, "{text}");
+        for (text, value) in [
+            ("0.1", 0.1),
+            ("100m", 0.1),
+            ("128974848", 128_974_848.0),
+            ("129M", 129e6),
+            ("128974848000m", 128_974_848.0),
+            ("123Mi", 123.0 * 1_048_576.0),
+        ] {
+            assert!(
+                (parse(text).unwrap() - value).abs() <= 1e-9 * value,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn refuses_what_kubernetes_would_refuse() {
-        for text in ["", "m", "-1", "1 Gi", "1gi", "1.2.3", "NaN", "inf", "1e400x", "0x10"] {
+        for text in [
+            "", "m", "-1", "1 Gi", "1gi", "1.2.3", "NaN", "inf", "1e400x", "0x10",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn writes_are_rounded_up_and_read_back() {
-        assert_eq!((cpu(0.25), cpu(2.0), cpu(0.0001), cpu(1.5), cpu(0.0)), ("250m".into(), "2".into(), "1m".into(), "1500m".into(), "0m".into()));
-        assert_eq!((memory(268_435_456.0), memory(268_435_457.0)), ("256Mi".into(), "257Mi".into()));
+        assert_eq!(
+            (cpu(0.25), cpu(2.0), cpu(0.0001), cpu(1.5), cpu(0.0)),
+            (
+                "250m".into(),
+                "2".into(),
+                "1m".into(),
+                "1500m".into(),
+                "0m".into()
+            )
+        );
+        assert_eq!(
+            (memory(268_435_456.0), memory(268_435_457.0)),
+            ("256Mi".into(), "257Mi".into())
+        );
         for milli in 1..3000 {
             let cores = f64::from(milli) / 1000.0;
-            assert!((parse(&cpu(cores)).unwrap() - cores).abs() < 1e-9, "{milli}");
+            assert!(
+                (parse(&cpu(cores)).unwrap() - cores).abs() < 1e-9,
+                "{milli}"
+            );
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::{
 /// Most text that is read from one folder, unpacked.
 const MAX_TEXT: u64 = 256 * 1024 * 1024;
 
+/// End of a recording's name, before an optional `.gz`.
+const SUFFIX: &str = ".om";
+
 type Fingerprint = Vec<(PathBuf, u64, SystemTime)>;
 
 /// All series of a folder.
@@ -36,7 +39,10 @@ pub(crate) struct Recorded {
 
 impl Recorded {
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, cache: Arc::default() }
+        Self {
+            folder,
+            cache: Arc::default(),
+        }
     }
 
     async fn recording(&self) -> Result<Arc<Recording>, UsageError> {
@@ -47,30 +53,52 @@ impl Recorded {
             if let Some(recording) = kept.as_ref().filter(|r| r.fingerprint == fingerprint) {
                 return Ok(Arc::clone(recording));
             }
-            let recording = Arc::new(Recording { series: load(&fingerprint)?, fingerprint });
+            let recording = Arc::new(Recording {
+                series: load(&fingerprint)?,
+                fingerprint,
+            });
             *kept = Some(Arc::clone(&recording));
             Ok(recording)
         });
-        read.await.unwrap_or_else(|e| Err(io(&self.folder, std::io::Error::other(e))))
+        read.await
+            .unwrap_or_else(|e| Err(io(&self.folder, std::io::Error::other(e))))
     }
 }
 
 #[async_trait::async_trait]
 impl SignalSource for Recorded {
-    async fn read(&self, signal: &Signal, scope: &Scope, times: Times) -> Result<Vec<Series>, UsageError> {
+    async fn read(
+        &self,
+        signal: &Signal,
+        scope: &Scope,
+        times: Times,
+    ) -> Result<Vec<Series>, UsageError> {
         let recording = self.recording().await?;
         Ok(evaluate(&recording.series, signal, scope, times))
     }
 
     async fn latest(&self) -> Result<i64, UsageError> {
         let recording = self.recording().await?;
-        let newest = recording.series.iter().filter_map(|s| s.samples.last()).map(|(at, _)| at / 1000).max();
-        newest.ok_or_else(|| io(&self.folder, std::io::Error::other("no samples in *.om or *.om.gz files")))
+        let newest = recording
+            .series
+            .iter()
+            .filter_map(|s| s.samples.last())
+            .map(|(at, _)| at / 1000)
+            .max();
+        newest.ok_or_else(|| {
+            io(
+                &self.folder,
+                std::io::Error::other("no samples in *.om or *.om.gz files"),
+            )
+        })
     }
 }
 
 fn io(path: &Path, source: std::io::Error) -> UsageError {
-    UsageError::Io { path: path.to_owned(), source }
+    UsageError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// The recordings of a folder in order of name, with size and time of change.
@@ -78,8 +106,12 @@ fn files(folder: &Path) -> Result<Fingerprint, UsageError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| io(folder, e))? {
         let path = entry.map_err(|e| io(folder, e))?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        if name.ends_with(".om") || name.ends_with(".om.gz") {
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
+        let is_recording = name.strip_suffix(".gz").unwrap_or(name).ends_with(SUFFIX);
+        if is_recording {
             let meta = std::fs::metadata(&path).map_err(|e| io(&path, e))?;
             let changed = meta.modified().map_err(|e| io(&path, e))?;
             found.push((path, meta.len(), changed));
@@ -103,11 +135,22 @@ fn load(files: &Fingerprint) -> Result<Vec<RawSeries>, UsageError> {
 fn unpack(path: &Path, left: u64) -> Result<String, UsageError> {
     let file = File::open(path).map_err(|e| io(path, e))?;
     let packed = path.extension().is_some_and(|e| e == "gz");
-    let reader: Box<dyn Read> = if packed { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let reader: Box<dyn Read> = if packed {
+        Box::new(flate2::read::MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
     let mut text = String::new();
-    let read = reader.take(left + 1).read_to_string(&mut text).map_err(|e| io(path, e))?;
+    let read = reader
+        .take(left + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| io(path, e))?;
     if u64::try_from(read).is_ok_and(|read| read > left) {
-        return Err(UsageError::TooMuch { what: "bytes of recorded text", got: read, limit: usize::try_from(MAX_TEXT).unwrap_or(usize::MAX) });
+        return Err(UsageError::TooMuch {
+            what: "bytes of recorded text",
+            got: read,
+            limit: usize::try_from(MAX_TEXT).unwrap_or(usize::MAX),
+        });
     }
     Ok(text)
 }
@@ -117,28 +160,45 @@ fn unpack(path: &Path, left: u64) -> Result<String, UsageError> {
 fn evaluate(all: &[RawSeries], signal: &Signal, scope: &Scope, times: Times) -> Vec<Series> {
     let mut groups: BTreeMap<Vec<String>, BTreeMap<i64, f64>> = BTreeMap::new();
     for raw in all.iter().filter(|s| selected(s, signal, scope)) {
-        let labels = signal.by.iter().map(|name| raw.label(name).to_owned()).collect();
+        let labels = signal
+            .by
+            .iter()
+            .map(|name| raw.label(name).to_owned())
+            .collect();
         let group = groups.entry(labels).or_default();
         for sample in fold(&raw.samples, signal.over, times) {
-            let joined = group.get(&sample.at).map_or(sample.value, |old| match signal.group {
-                Group::Max => old.max(sample.value),
-                Group::Sum => old + sample.value,
-            });
+            let joined = group
+                .get(&sample.at)
+                .map_or(sample.value, |old| match signal.group {
+                    Group::Max => old.max(sample.value),
+                    Group::Sum => old + sample.value,
+                });
             group.insert(sample.at, joined);
         }
     }
     groups
         .into_iter()
         .filter(|(_, samples)| !samples.is_empty())
-        .map(|(labels, samples)| Series { labels, samples: samples.into_iter().map(|(at, value)| Sample { at, value }).collect() })
+        .map(|(labels, samples)| Series {
+            labels,
+            samples: samples
+                .into_iter()
+                .map(|(at, value)| Sample { at, value })
+                .collect(),
+        })
         .collect()
 }
 
 fn selected(series: &RawSeries, signal: &Signal, scope: &Scope) -> bool {
     series.name == signal.metric
         && (!signal.namespaced || series.label("namespace") == scope.namespace)
-        && signal.only.iter().all(|(name, value, equal)| (series.label(name) == *value) == *equal)
-        && scope.pods.as_ref().is_none_or(|pods| !signal.by.contains(&"pod") || pods.iter().any(|p| p == series.label("pod")))
+        && signal
+            .only
+            .iter()
+            .all(|(name, value, equal)| (series.label(name) == *value) == *equal)
+        && scope.pods.as_ref().is_none_or(|pods| {
+            !signal.by.contains(&"pod") || pods.iter().any(|p| p == series.label("pod"))
+        })
 }
 
 /// The samples of (t - lookback, t] folded into one, for each point t that has any.
@@ -149,9 +209,14 @@ fn fold(samples: &[(i64, f64)], over: Over, times: Times) -> Vec<Sample> {
     while at <= end {
         let from = samples.partition_point(|(t, _)| *t <= (at - lookback) * 1000);
         let to = samples.partition_point(|(t, _)| *t <= at * 1000);
-        let inside = samples.get(from..to).unwrap_or_default().iter().map(|(_, value)| *value).filter(|v| !v.is_nan());
+        let mut inside = samples
+            .get(from..to)
+            .unwrap_or_default()
+            .iter()
+            .map(|(_, value)| *value)
+            .filter(|v| !v.is_nan());
         let value = match over {
-            Over::Last => inside.last(),
+            Over::Last => inside.next_back(),
             Over::Max => inside.reduce(f64::max),
         };
         folded.extend(value.map(|value| Sample { at, value }));
@@ -167,7 +232,8 @@ mod tests {
     use super::*;
     use crate::{Window, signal};
 
-    const TEXT: &str = "container_memory_working_set_bytes{namespace=\"shop\",pod=\"a\",container=\"app\"} 5 60
+    const TEXT: &str =
+        "container_memory_working_set_bytes{namespace=\"shop\",pod=\"a\",container=\"app\"} 5 60
 container_memory_working_set_bytes{namespace=\"shop\",pod=\"a\",container=\"app\"} 9 100
 container_memory_working_set_bytes{namespace=\"shop\",pod=\"a\",container=\"app\"} 7 120
 container_memory_working_set_bytes{namespace=\"shop\",pod=\"a\",container=\"\"} 99 120
@@ -180,20 +246,38 @@ container_memory_working_set_bytes{namespace=\"other\",pod=\"a\",container=\"app
     }
 
     fn scope() -> Scope {
-        Scope { namespace: "shop".into(), pods: None }
+        Scope {
+            namespace: "shop".into(),
+            pods: None,
+        }
     }
 
     #[test]
     fn folds_within_half_open_steps() {
         let all = openmetrics::parse(TEXT).unwrap();
         let series = evaluate(&all, &signal::MEMORY, &scope(), Times::Each(window()));
-        assert_eq!(series, [Series { labels: vec!["a".into(), "app".into()], samples: vec![Sample { at: 60, value: 5.0 }, Sample { at: 120, value: 9.0 }] }]);
+        assert_eq!(
+            series,
+            [Series {
+                labels: vec!["a".into(), "app".into()],
+                samples: vec![
+                    Sample { at: 60, value: 5.0 },
+                    Sample {
+                        at: 120,
+                        value: 9.0
+                    }
+                ]
+            }]
+        );
     }
 
     #[tokio::test]
     async fn reads_plain_and_packed_files_and_sees_changes() {
         let folder = tempfile::tempdir().unwrap();
-        let mut packed = flate2::write::GzEncoder::new(File::create(folder.path().join("a.om.gz")).unwrap(), flate2::Compression::default());
+        let mut packed = flate2::write::GzEncoder::new(
+            File::create(folder.path().join("a.om.gz")).unwrap(),
+            flate2::Compression::default(),
+        );
         packed.write_all(TEXT.as_bytes()).unwrap();
         packed.finish().unwrap();
         let source = Recorded::new(folder.path().to_owned());
@@ -206,7 +290,15 @@ container_memory_working_set_bytes{namespace=\"other\",pod=\"a\",container=\"app
     async fn names_the_file_and_line_that_it_cannot_read() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.om"), "x 1 180\nx 1\n").unwrap();
-        let error = Recorded::new(folder.path().to_owned()).latest().await.unwrap_err();
-        assert!(error.to_string().ends_with("a.om line 2: a recorded sample needs a timestamp in Unix seconds"), "{error}");
+        let error = Recorded::new(folder.path().to_owned())
+            .latest()
+            .await
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("a.om line 2: a recorded sample needs a timestamp in Unix seconds"),
+            "{error}"
+        );
     }
 }

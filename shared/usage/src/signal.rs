@@ -44,11 +44,25 @@ const CONTAINERS: &[(&str, &str, bool)] = &[("container", "", false), ("containe
 const POD_CONTAINER: &[&str] = &["pod", "container"];
 
 const fn container(metric: &'static str, over: Over) -> Signal {
-    Signal { metric, only: CONTAINERS, by: POD_CONTAINER, over, group: Group::Max, namespaced: true }
+    Signal {
+        metric,
+        only: CONTAINERS,
+        by: POD_CONTAINER,
+        over,
+        group: Group::Max,
+        namespaced: true,
+    }
 }
 
 const fn object(metric: &'static str, by: &'static [&'static str], group: Group) -> Signal {
-    Signal { metric, only: &[], by, over: Over::Last, group, namespaced: true }
+    Signal {
+        metric,
+        only: &[],
+        by,
+        over: Over::Last,
+        group,
+        namespaced: true,
+    }
 }
 
 /// CPU time in seconds, a counter (cAdvisor).
@@ -58,24 +72,49 @@ pub(crate) const MEMORY: Signal = container("container_memory_working_set_bytes"
 /// Scheduler periods (100 ms each) in which a limited container ran, a counter (cAdvisor).
 pub(crate) const PERIODS: Signal = container("container_cpu_cfs_periods_total", Over::Last);
 /// Those of them in which it was throttled, a counter (cAdvisor).
-pub(crate) const THROTTLED: Signal = container("container_cpu_cfs_throttled_periods_total", Over::Last);
+pub(crate) const THROTTLED: Signal =
+    container("container_cpu_cfs_throttled_periods_total", Over::Last);
 /// Restarts, a counter (kube-state-metrics).
-pub(crate) const RESTARTS: Signal = container("kube_pod_container_status_restarts_total", Over::Last);
+pub(crate) const RESTARTS: Signal =
+    container("kube_pod_container_status_restarts_total", Over::Last);
 /// 1 while the last restart was for memory (kube-state-metrics).
 pub(crate) const OOM_KILLED: Signal = Signal {
     only: &[("reason", "OOMKilled", true)],
-    ..container("kube_pod_container_status_last_terminated_reason", Over::Last)
+    ..container(
+        "kube_pod_container_status_last_terminated_reason",
+        Over::Last,
+    )
 };
 /// Requests in cores and bytes (kube-state-metrics).
-pub(crate) const REQUESTS: Signal = object("kube_pod_container_resource_requests", &["pod", "container", "resource"], Group::Max);
+pub(crate) const REQUESTS: Signal = object(
+    "kube_pod_container_resource_requests",
+    &["pod", "container", "resource"],
+    Group::Max,
+);
 /// Limits in cores and bytes (kube-state-metrics).
-pub(crate) const LIMITS: Signal = object("kube_pod_container_resource_limits", &["pod", "container", "resource"], Group::Max);
+pub(crate) const LIMITS: Signal = object(
+    "kube_pod_container_resource_limits",
+    &["pod", "container", "resource"],
+    Group::Max,
+);
 /// Owner of each pod (kube-state-metrics).
-pub(crate) const POD_OWNER: Signal = object("kube_pod_owner", &["pod", "owner_kind", "owner_name"], Group::Max);
-/// Owner of each ReplicaSet: its Deployment (kube-state-metrics).
-pub(crate) const REPLICASET_OWNER: Signal = object("kube_replicaset_owner", &["replicaset", "owner_kind", "owner_name"], Group::Max);
-/// Owner of each Job: its CronJob (kube-state-metrics).
-pub(crate) const JOB_OWNER: Signal = object("kube_job_owner", &["job_name", "owner_kind", "owner_name"], Group::Max);
+pub(crate) const POD_OWNER: Signal = object(
+    "kube_pod_owner",
+    &["pod", "owner_kind", "owner_name"],
+    Group::Max,
+);
+/// Owner of each `ReplicaSet`: its Deployment (kube-state-metrics).
+pub(crate) const REPLICASET_OWNER: Signal = object(
+    "kube_replicaset_owner",
+    &["replicaset", "owner_kind", "owner_name"],
+    Group::Max,
+);
+/// Owner of each Job: its `CronJob` (kube-state-metrics).
+pub(crate) const JOB_OWNER: Signal = object(
+    "kube_job_owner",
+    &["job_name", "owner_kind", "owner_name"],
+    Group::Max,
+);
 /// Node of each pod (kube-state-metrics).
 pub(crate) const POD_NODE: Signal = object("kube_pod_info", &["pod", "node"], Group::Max);
 /// Node labels; kube-state-metrics exposes those that `--metric-labels-allowlist` names.
@@ -95,14 +134,29 @@ pub(crate) const NODE_LABELS: Signal = Signal {
     )
 };
 /// Claimed bytes (kube-state-metrics).
-pub(crate) const CLAIMS: Signal = object("kube_persistentvolumeclaim_resource_requests_storage_bytes", &["persistentvolumeclaim"], Group::Max);
+pub(crate) const CLAIMS: Signal = object(
+    "kube_persistentvolumeclaim_resource_requests_storage_bytes",
+    &["persistentvolumeclaim"],
+    Group::Max,
+);
 /// Pods that mount a claim (kube-state-metrics).
-pub(crate) const MOUNTS: Signal = object("kube_pod_spec_volumes_persistentvolumeclaims_info", &["persistentvolumeclaim"], Group::Sum);
+pub(crate) const MOUNTS: Signal = object(
+    "kube_pod_spec_volumes_persistentvolumeclaims_info",
+    &["persistentvolumeclaim"],
+    Group::Sum,
+);
 /// Used bytes of a claim (kubelet).
-pub(crate) const VOLUME_USED: Signal =
-    Signal { over: Over::Max, ..object("kubelet_volume_stats_used_bytes", &["persistentvolumeclaim"], Group::Max) };
+pub(crate) const VOLUME_USED: Signal = Signal {
+    over: Over::Max,
+    ..object(
+        "kubelet_volume_stats_used_bytes",
+        &["persistentvolumeclaim"],
+        Group::Max,
+    )
+};
 /// Services with their type (kube-state-metrics).
-pub(crate) const SERVICES: Signal = object("kube_service_spec_type", &["service", "type"], Group::Max);
+pub(crate) const SERVICES: Signal =
+    object("kube_service_spec_type", &["service", "type"], Group::Max);
 /// Endpoint addresses of a Service (kube-state-metrics 2.6 and later).
 pub(crate) const ENDPOINTS: Signal = object("kube_endpoint_address", &["endpoint"], Group::Sum);
 
@@ -159,7 +213,12 @@ impl Series {
 #[async_trait::async_trait]
 pub(crate) trait SignalSource: std::fmt::Debug + Send + Sync {
     /// Reads one signal.
-    async fn read(&self, signal: &Signal, scope: &Scope, times: Times) -> Result<Vec<Series>, crate::UsageError>;
+    async fn read(
+        &self,
+        signal: &Signal,
+        scope: &Scope,
+        times: Times,
+    ) -> Result<Vec<Series>, crate::UsageError>;
     /// The newest point in time that it knows, Unix seconds.
     async fn latest(&self) -> Result<i64, crate::UsageError>;
 }
@@ -167,15 +226,28 @@ pub(crate) trait SignalSource: std::fmt::Debug + Send + Sync {
 /// Increase a second of a counter over each step. A counter that fell was reset: what it shows
 /// then is the increase since. Steps with a gap before them have no rate.
 pub(crate) fn rates(counter: &[Sample], step: i64) -> Vec<Sample> {
-    increases(counter, step).map(|s| Sample { at: s.at, value: s.value / crate::seconds(step) }).collect()
+    increases(counter, step)
+        .map(|s| Sample {
+            at: s.at,
+            value: s.value / crate::seconds(step),
+        })
+        .collect()
 }
 
 /// Increase of a counter over each step.
 pub(crate) fn increases(counter: &[Sample], step: i64) -> impl Iterator<Item = Sample> {
-    counter.iter().zip(counter.iter().skip(1)).filter(move |(a, b)| b.at - a.at == step).map(|(a, b)| Sample {
-        at: b.at,
-        value: if b.value >= a.value { b.value - a.value } else { b.value },
-    })
+    counter
+        .iter()
+        .zip(counter.iter().skip(1))
+        .filter(move |(a, b)| b.at - a.at == step)
+        .map(|(a, b)| Sample {
+            at: b.at,
+            value: if b.value >= a.value {
+                b.value - a.value
+            } else {
+                b.value
+            },
+        })
 }
 
 /// Share of `part` in `whole` for each step in which `whole` grew.
@@ -183,7 +255,12 @@ pub(crate) fn shares(part: &[Sample], whole: &[Sample], step: i64) -> Vec<Sample
     let part: BTreeMap<i64, f64> = increases(part, step).map(|s| (s.at, s.value)).collect();
     increases(whole, step)
         .filter(|s| s.value > 0.0)
-        .filter_map(|s| part.get(&s.at).map(|p| Sample { at: s.at, value: (p / s.value).min(1.0) }))
+        .filter_map(|s| {
+            part.get(&s.at).map(|p| Sample {
+                at: s.at,
+                value: (p / s.value).min(1.0),
+            })
+        })
         .collect()
 }
 
@@ -192,22 +269,37 @@ mod tests {
     use super::*;
 
     fn samples(values: &[(i64, f64)]) -> Vec<Sample> {
-        values.iter().map(|(at, value)| Sample { at: *at, value: *value }).collect()
+        values
+            .iter()
+            .map(|(at, value)| Sample {
+                at: *at,
+                value: *value,
+            })
+            .collect()
     }
 
     #[test]
     fn a_rate_is_the_increase_over_the_step() {
-        assert_eq!(rates(&samples(&[(0, 10.0), (60, 40.0), (120, 40.0)]), 60), samples(&[(60, 0.5), (120, 0.0)]));
+        assert_eq!(
+            rates(&samples(&[(0, 10.0), (60, 40.0), (120, 40.0)]), 60),
+            samples(&[(60, 0.5), (120, 0.0)])
+        );
     }
 
     #[test]
     fn a_reset_counts_what_grew_since() {
-        assert_eq!(rates(&samples(&[(0, 1000.0), (60, 6.0)]), 60), samples(&[(60, 0.1)]));
+        assert_eq!(
+            rates(&samples(&[(0, 1000.0), (60, 6.0)]), 60),
+            samples(&[(60, 0.1)])
+        );
     }
 
     #[test]
     fn a_gap_has_no_rate() {
-        assert_eq!(rates(&samples(&[(0, 0.0), (120, 60.0), (180, 120.0)]), 60), samples(&[(180, 1.0)]));
+        assert_eq!(
+            rates(&samples(&[(0, 0.0), (120, 60.0), (180, 120.0)]), 60),
+            samples(&[(180, 1.0)])
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::{
-    NamespaceUsage, UsageError, Window, WorkloadKind,
+    NamespaceUsage, Service, UsageError, Volume, Window, WorkloadKind,
     assemble::{self, ContainerSeries, Owners},
     signal::{self, Scope, Series, Signal, SignalSource, Times},
 };
@@ -78,9 +78,21 @@ pub(crate) struct Reader<S>(pub(crate) S);
 impl<S: SignalSource + 'static> UsageSource for Reader<S> {
     async fn usage(&self, query: &UsageQuery) -> Result<NamespaceUsage, UsageError> {
         let window = query.window;
-        let mut scope = Scope { namespace: query.namespace.clone(), pods: None };
-        let [pods, replicasets, jobs] =
-            self.read([signal::POD_OWNER, signal::REPLICASET_OWNER, signal::JOB_OWNER], &scope, Times::Once(window)).await?;
+        let mut scope = Scope {
+            namespace: query.namespace.clone(),
+            pods: None,
+        };
+        let [pods, replicasets, jobs] = self
+            .read(
+                [
+                    signal::POD_OWNER,
+                    signal::REPLICASET_OWNER,
+                    signal::JOB_OWNER,
+                ],
+                &scope,
+                Times::Once(window),
+            )
+            .await?;
         let owners = Owners::new(&pods, &replicasets, &jobs);
         if let Some((name, kind)) = &query.workload {
             scope.pods = Some(owners.pods_of(name, *kind));
@@ -90,25 +102,27 @@ impl<S: SignalSource + 'static> UsageSource for Reader<S> {
             _ => assemble::workloads(&self.containers(&scope, window).await?, &owners, window),
         };
         if workloads.len() > MAX_WORKLOADS {
-            return Err(UsageError::TooMuch { what: "workloads", got: workloads.len(), limit: MAX_WORKLOADS });
+            return Err(UsageError::TooMuch {
+                what: "workloads",
+                got: workloads.len(),
+                limit: MAX_WORKLOADS,
+            });
         }
-        let [labels] = self.read([signal::NODE_LABELS], &scope, Times::Once(window)).await?;
-        let mut usage = NamespaceUsage {
+        let [labels] = self
+            .read([signal::NODE_LABELS], &scope, Times::Once(window))
+            .await?;
+        let (volumes, services) = match query.detail {
+            Detail::Workloads => (Vec::new(), Vec::new()),
+            Detail::Everything => self.objects(&scope, window).await?,
+        };
+        Ok(NamespaceUsage {
             namespace: query.namespace.clone(),
             window,
             workloads,
-            volumes: Vec::new(),
-            services: Vec::new(),
+            volumes,
+            services,
             nodes: assemble::nodes(&labels),
-        };
-        if query.detail == Detail::Everything {
-            let [claims, services] = self.read([signal::CLAIMS, signal::SERVICES], &scope, Times::Once(window)).await?;
-            let [mounts, used, endpoints] =
-                self.read([signal::MOUNTS, signal::VOLUME_USED, signal::ENDPOINTS], &scope, Times::Each(window)).await?;
-            usage.volumes = assemble::volumes(&claims, &mounts, &used, window);
-            usage.services = assemble::services(&services, &endpoints);
-        }
-        Ok(usage)
+        })
     }
 
     async fn latest(&self) -> Result<i64, UsageError> {
@@ -117,24 +131,90 @@ impl<S: SignalSource + 'static> UsageSource for Reader<S> {
 }
 
 impl<S: SignalSource> Reader<S> {
-    async fn containers(&self, scope: &Scope, window: Window) -> Result<ContainerSeries, UsageError> {
-        let [requests, limits, nodes] =
-            self.read([signal::REQUESTS, signal::LIMITS, signal::POD_NODE], scope, Times::Once(window)).await?;
-        let grid = [signal::CPU, signal::MEMORY, signal::PERIODS, signal::THROTTLED, signal::RESTARTS, signal::OOM_KILLED];
-        let [cpu, memory, periods, throttled, restarts, oom_killed] = self.read(grid, scope, Times::Each(window)).await?;
-        Ok(ContainerSeries { cpu, memory, periods, throttled, restarts, oom_killed, requests, limits, nodes })
+    async fn objects(
+        &self,
+        scope: &Scope,
+        window: Window,
+    ) -> Result<(Vec<Volume>, Vec<Service>), UsageError> {
+        let [claims, services] = self
+            .read(
+                [signal::CLAIMS, signal::SERVICES],
+                scope,
+                Times::Once(window),
+            )
+            .await?;
+        let each = [signal::MOUNTS, signal::VOLUME_USED, signal::ENDPOINTS];
+        let [mounts, used, endpoints] = self.read(each, scope, Times::Each(window)).await?;
+        Ok((
+            assemble::volumes(&claims, &mounts, &used, window),
+            assemble::services(&services, &endpoints),
+        ))
+    }
+
+    async fn containers(
+        &self,
+        scope: &Scope,
+        window: Window,
+    ) -> Result<ContainerSeries, UsageError> {
+        let [requests, limits, nodes] = self
+            .read(
+                [signal::REQUESTS, signal::LIMITS, signal::POD_NODE],
+                scope,
+                Times::Once(window),
+            )
+            .await?;
+        let grid = [
+            signal::CPU,
+            signal::MEMORY,
+            signal::PERIODS,
+            signal::THROTTLED,
+            signal::RESTARTS,
+            signal::OOM_KILLED,
+        ];
+        let [cpu, memory, periods, throttled, restarts, oom_killed] =
+            self.read(grid, scope, Times::Each(window)).await?;
+        Ok(ContainerSeries {
+            cpu,
+            memory,
+            periods,
+            throttled,
+            restarts,
+            oom_killed,
+            requests,
+            limits,
+            nodes,
+        })
     }
 
     /// Reads several signals, a few at a time, within the limit of samples.
-    async fn read<const N: usize>(&self, signals: [Signal; N], scope: &Scope, times: Times) -> Result<[Vec<Series>; N], UsageError> {
-        let reads: Vec<_> = signals.iter().map(|signal| self.0.read(signal, scope, times)).collect();
-        let read: Vec<Vec<Series>> = stream::iter(reads).buffered(CONCURRENCY).try_collect().await?;
+    async fn read<const N: usize>(
+        &self,
+        signals: [Signal; N],
+        scope: &Scope,
+        times: Times,
+    ) -> Result<[Vec<Series>; N], UsageError> {
+        let reads: Vec<_> = signals
+            .iter()
+            .map(|signal| self.0.read(signal, scope, times))
+            .collect();
+        let read: Vec<Vec<Series>> = stream::iter(reads)
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
         let samples: usize = read.iter().flatten().map(|s| s.samples.len()).sum();
         if samples > MAX_SAMPLES {
-            return Err(UsageError::TooMuch { what: "samples", got: samples, limit: MAX_SAMPLES });
+            return Err(UsageError::TooMuch {
+                what: "samples",
+                got: samples,
+                limit: MAX_SAMPLES,
+            });
         }
         if let Some(series) = read.iter().map(Vec::len).find(|n| *n > MAX_SERIES) {
-            return Err(UsageError::TooMuch { what: "series", got: series, limit: MAX_SERIES });
+            return Err(UsageError::TooMuch {
+                what: "series",
+                got: series,
+                limit: MAX_SERIES,
+            });
         }
         let mut read = read.into_iter();
         Ok(std::array::from_fn(|_| read.next().unwrap_or_default()))

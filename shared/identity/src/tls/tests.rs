@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LoadIdentityError, ReloadStatus, SvidError, TlsEvent, TlsFiles, TlsIdentity};
 use crate::{
     authority::{Authority, CertificatePair},
-    fixture::{HOUR, Mesh, agent, call, start, write},
+    fixture::{HOUR, Mesh, agent, call, soon, start, write},
     transport::{Limits, Mode},
 };
 
@@ -185,7 +185,7 @@ async fn watching_takes_over_new_files_by_itself() {
     mesh.authority
         .issue_to(&mesh.folder("server"), &agent("server"), 3 * HOUR)
         .unwrap();
-    assert_eq!(events.recv().await, Some(true));
+    assert_eq!(soon(events.recv()).await, Some(true));
     assert!(identity.expires_at() > OffsetDateTime::now_utc() + 2 * HOUR);
     stop.cancel();
     watching.await.unwrap();
@@ -324,7 +324,7 @@ async fn certificates_come_from_a_workload_api_and_are_replaced_by_it() {
     state
         .send(svid_response(&[(own.as_str(), &second, ca)]))
         .unwrap();
-    events.recv().await.unwrap();
+    soon(events.recv()).await.unwrap();
     assert!(identity.expires_at() > OffsetDateTime::now_utc() + 2 * HOUR);
     call(running.address, config, &[]).await.unwrap();
     stop.cancel();

@@ -24,7 +24,7 @@ use super::{HeaderFamily, Limits, Mode, ServeError};
 use crate::{
     authority::{Authority, CertificatePair, leaf},
     fixture::{
-        Failure, HOUR, Mesh, agent, call, call_http1, connect, presents, request, start,
+        Failure, HOUR, Mesh, agent, call, call_http1, connect, presents, request, soon, start,
         start_router, write,
     },
     tls::{TlsEvent, TlsIdentity},
@@ -372,7 +372,7 @@ async fn stalled_handshakes_do_not_hold_up_others_and_are_cut_off() {
     )
     .await;
     let mut silent = TcpStream::connect(strict.address).await.unwrap();
-    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(soon(silent.read(&mut [0])).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -393,7 +393,7 @@ async fn clients_that_never_finish_a_request_are_cut_off() {
         let mut stream = TcpStream::connect(plain.address).await.unwrap();
         stream.write_all(beginning.as_bytes()).await.unwrap();
         let mut rest = Vec::new();
-        drop(stream.read_to_end(&mut rest).await);
+        drop(soon(stream.read_to_end(&mut rest)).await);
         assert!(!rest.starts_with(b"HTTP/1.1 2"), "{beginning}");
     }
     let tls = start(Mode::Mtls(mesh.identity("server")), limits).await;
@@ -404,7 +404,7 @@ async fn clients_that_never_finish_a_request_are_cut_off() {
     .await
     .unwrap();
     let mut rest = Vec::new();
-    drop(stream.read_to_end(&mut rest).await);
+    drop(soon(stream.read_to_end(&mut rest)).await);
 }
 
 #[tokio::test]
@@ -423,7 +423,7 @@ async fn an_idle_http1_connection_ends() {
         .await
         .unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
     assert!(
         answer.starts_with("HTTP/1.1 200") && answer.ends_with("nobody 0"),
         "{answer}"
@@ -485,7 +485,7 @@ async fn old_connections_end_after_their_last_answer() {
         .collect()
         .await
         .unwrap();
-    connection.await.unwrap().unwrap();
+    soon(connection).await.unwrap().unwrap();
 }
 
 /// A handler that waits until the test lets it go.
@@ -547,7 +547,7 @@ async fn shutdown_lets_requests_in_flight_finish_and_accepts_no_more() {
         }
         slow.leave.notify_one();
         assert_eq!(call.await.unwrap().unwrap(), "done");
-        running.task.await.unwrap().unwrap();
+        soon(running.task).await.unwrap().unwrap();
     }
 }
 
@@ -568,7 +568,7 @@ async fn shutdown_cuts_off_what_does_not_finish_in_time() {
     slow.entered.notified().await;
     running.shutdown.cancel();
     assert!(matches!(
-        running.task.await.unwrap(),
+        soon(running.task).await.unwrap(),
         Err(ServeError::DrainTimeout { connections: 1 })
     ));
     assert!(call.await.unwrap().is_err());
@@ -665,7 +665,7 @@ async fn a_new_authority_takes_over_without_a_failed_call() {
         }
     };
     rotate(old, &both);
-    connection.await.unwrap().unwrap();
+    soon(connection).await.unwrap().unwrap();
     rotate(&new, &both);
     rotate(&new, new.ca_pem());
     call(running.address, config.clone(), &[]).await.unwrap();
@@ -701,7 +701,7 @@ async fn a_connection_that_becomes_old_before_its_first_request_still_serves_it(
         .await
         .unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.ends_with("sa/client 0"), "{answer}");
 }
 
@@ -731,6 +731,6 @@ async fn a_connection_ends_with_its_clients_certificate() {
         .collect()
         .await
         .unwrap();
-    connection.await.unwrap().unwrap();
+    soon(connection).await.unwrap().unwrap();
     assert!(OffsetDateTime::now_utc() >= client.expires_at());
 }

@@ -96,27 +96,17 @@ fn residency(
 ) {
     let label = manifest.labels.get("data-residency").map(String::as_str);
     let declared = manifest.compliance.data_residency.as_deref();
-    if let (Some(label), Some(declared)) = (label, declared) {
-        if !label.eq_ignore_ascii_case(declared) {
-            let expected = format!("{declared}, as spec.compliance.data_residency says");
-            findings.push(
-                Finding::error(
-                    "data-residency",
-                    "/metadata/labels/data-residency",
-                    expected,
-                )
-                .got(label),
-            );
-        }
+    if let (Some(label), Some(declared)) = (label, declared)
+        && !label.eq_ignore_ascii_case(declared)
+    {
+        let pointer = "/metadata/labels/data-residency";
+        let expected = format!("{declared}, as spec.compliance.data_residency says");
+        findings.push(Finding::error("data-residency", pointer, expected).got(label));
     }
     let listed = root
         .pointer("/spec/security/compliance/data_residency")
         .and_then(Value::as_array);
-    let listed = listed
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .next();
+    let listed = listed.into_iter().flatten().find_map(Value::as_str);
     let region = label.or(declared).or(listed);
     for (framework, begin) in REGIONS
         .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::{Document, Finding, Manifest, Mesh};
+use crate::{Call, Document, Finding, Manifest, Mesh};
 
 /// The mesh around a manifest.
 #[derive(Debug, Clone, Copy)]
@@ -55,11 +55,11 @@ fn identities(root: &Value, findings: &mut Vec<Finding>) {
         did("/metadata/decentralized_identity/did"),
         did("/spec/identity/did"),
     );
-    if let (Some(one), Some(other)) = (one, other) {
-        if one != other {
-            let expected = format!("{one}, as metadata.decentralized_identity says");
-            findings.push(Finding::error("OSSA-101", "/spec/identity/did", expected).got(other));
-        }
+    if let (Some(one), Some(other)) = (one, other)
+        && one != other
+    {
+        let expected = format!("{one}, as metadata.decentralized_identity says");
+        findings.push(Finding::error("OSSA-101", "/spec/identity/did", expected).got(other));
     }
 }
 
@@ -128,65 +128,50 @@ fn mesh(manifest: &Manifest, root: &Value, peers: Peers<'_>, findings: &mut Vec<
         }
         Some(_) => {}
     }
-    let tools = root
-        .pointer("/spec/tools")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate();
-    let places = tools
-        .filter(|(_, tool)| tool.get("type").and_then(Value::as_str) == Some("a2a"))
-        .map(|(i, _)| i);
-    for (call, index) in manifest.calls.iter().zip(places) {
-        let pointer = format!("/spec/tools/{index}");
-        let callee = peers
-            .manifests
-            .iter()
-            .find(|other| other.name == call.agent);
-        match callee {
-            _ if call.agent == manifest.name => {
-                findings.push(
-                    Finding::error("undeclared-peer", pointer, "another agent")
-                        .got("the agent itself"),
-                );
-            }
-            None => {
-                let expected = "an agent with a manifest in the mesh";
-                findings
-                    .push(Finding::error("undeclared-peer", pointer, expected).got(&call.agent));
-            }
-            Some(_) if call.skills.is_empty() => {
-                findings.push(
-                    Finding::error(
-                        "edge-without-skills",
-                        pointer,
-                        "config.skills, the skills it calls",
-                    )
-                    .got("none"),
-                );
-            }
-            Some(callee) => {
-                let known: BTreeSet<&str> = callee
-                    .skills
-                    .iter()
-                    .map(|skill| skill.name.as_str())
-                    .collect();
-                for skill in call
-                    .skills
-                    .iter()
-                    .filter(|skill| !known.contains(skill.as_str()))
-                {
-                    let expected = format!("a skill of {}", call.agent);
-                    findings.push(
-                        Finding::error(
-                            "unknown-skill",
-                            format!("{pointer}/config/skills"),
-                            expected,
-                        )
-                        .got(skill),
-                    );
-                }
-            }
-        }
+    let tools = root.pointer("/spec/tools").and_then(Value::as_array);
+    let places = tools.into_iter().flatten().enumerate();
+    let places = places.filter(|(_, tool)| tool.get("type").and_then(Value::as_str) == Some("a2a"));
+    for (call, (index, _)) in manifest.calls.iter().zip(places) {
+        edge(
+            manifest,
+            call,
+            (peers, &format!("/spec/tools/{index}")),
+            findings,
+        );
+    }
+}
+
+fn edge(
+    manifest: &Manifest,
+    call: &Call,
+    (peers, pointer): (Peers<'_>, &str),
+    findings: &mut Vec<Finding>,
+) {
+    let callee = peers
+        .manifests
+        .iter()
+        .find(|other| other.name == call.agent);
+    let Some(callee) = callee.filter(|_| call.agent != manifest.name) else {
+        let expected = "another agent with a manifest in the mesh";
+        findings.push(Finding::error("undeclared-peer", pointer, expected).got(&call.agent));
+        return;
+    };
+    if call.skills.is_empty() {
+        let expected = "config.skills, the skills it calls";
+        findings.push(Finding::error("edge-without-skills", pointer, expected).got("none"));
+    }
+    let known: BTreeSet<&str> = callee
+        .skills
+        .iter()
+        .map(|skill| skill.name.as_str())
+        .collect();
+    for skill in call
+        .skills
+        .iter()
+        .filter(|skill| !known.contains(skill.as_str()))
+    {
+        let expected = format!("a skill of {}", call.agent);
+        let pointer = format!("{pointer}/config/skills");
+        findings.push(Finding::error("unknown-skill", pointer, expected).got(skill));
     }
 }

@@ -21,11 +21,16 @@ pub(super) async fn run(config: Config, mut queue: UnboundedReceiver<Job>) {
     let mut session = None;
     while let Some(first) = queue.recv().await {
         let waiting = iter::from_fn(|| queue.try_recv().ok()).take(MAX_GROUP - 1);
-        let (batches, waiting): (Vec<_>, Vec<_>) = iter::once(first).chain(waiting).map(|job| (job.batch, job.done)).unzip();
-        let results = write(&config, &mut session, &batches).await.unwrap_or_else(|error| {
-            tracing::error!(%error, batches = batches.len(), "cannot commit");
-            vec![Err(error); batches.len()]
-        });
+        let (batches, waiting): (Vec<_>, Vec<_>) = iter::once(first)
+            .chain(waiting)
+            .map(|job| (job.batch, job.done))
+            .unzip();
+        let results = write(&config, &mut session, &batches)
+            .await
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, batches = batches.len(), "cannot commit");
+                vec![Err(error); batches.len()]
+            });
         for (done, result) in waiting.into_iter().zip(results) {
             // Nobody waits for a batch whose future was dropped.
             drop(done.send(result));
@@ -33,11 +38,20 @@ pub(super) async fn run(config: Config, mut queue: UnboundedReceiver<Job>) {
     }
 }
 
-async fn write(config: &Config, session: &mut Option<Session>, batches: &[Vec<Write>]) -> Result<Vec<Outcome>, StoreError> {
-    if session.as_ref().is_none_or(|session| session.client.is_closed()) {
+async fn write(
+    config: &Config,
+    session: &mut Option<Session>,
+    batches: &[Vec<Write>],
+) -> Result<Vec<Outcome>, StoreError> {
+    if session
+        .as_ref()
+        .is_none_or(|session| session.client.is_closed())
+    {
         *session = Some(Session::open(config).await?);
     }
-    let Some(open) = session.as_ref() else { return Err(StoreError::Unavailable(String::from("no connection"))) };
+    let Some(open) = session.as_ref() else {
+        return Err(StoreError::Unavailable(String::from("no connection")));
+    };
     let mut tries = 0;
     loop {
         let error = match open.commit(batches).await {
@@ -55,7 +69,9 @@ async fn write(config: &Config, session: &mut Option<Session>, batches: &[Vec<Wr
 }
 
 fn lost_a_race(error: &Error) -> bool {
-    error.code().is_some_and(|code| *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE)
+    error.code().is_some_and(|code| {
+        *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE
+    })
 }
 
 /// A connection with its prepared statements.
@@ -68,7 +84,9 @@ struct Session {
 }
 
 /// A statement on its way; yields the number of rows that changed.
-type Running<'a> = Pin<Box<futures::future::MaybeDone<Pin<Box<dyn Future<Output = Result<u64, Error>> + Send + 'a>>>>>;
+type Running<'a> = Pin<
+    Box<futures::future::MaybeDone<Pin<Box<dyn Future<Output = Result<u64, Error>> + Send + 'a>>>>,
+>;
 
 impl Session {
     async fn open(config: &Config) -> Result<Self, StoreError> {
@@ -98,32 +116,74 @@ impl Session {
     /// Applies one batch in one round trip: the first poll of a statement sends it, so all are on their
     /// way, in order, before the first answer is awaited. Conflicts show as zero rows, not as SQL errors.
     async fn apply(&self, batch: &[Write]) -> Result<Outcome, Error> {
-        let mut running = vec![send(async { self.client.batch_execute("SAVEPOINT batch").await.map(|()| 1) }).await];
+        let mut running = vec![
+            send(async {
+                self.client
+                    .batch_execute("SAVEPOINT batch")
+                    .await
+                    .map(|()| 1)
+            })
+            .await,
+        ];
         for write in batch {
             running.push(send(self.step(write)).await);
         }
         let mut conflict = None;
-        for (mut statement, write) in running.into_iter().zip(iter::once(None).chain(batch.iter().map(Some))) {
+        for (mut statement, write) in running
+            .into_iter()
+            .zip(iter::once(None).chain(batch.iter().map(Some)))
+        {
             statement.as_mut().await;
             let changed = statement.as_mut().take_output().unwrap_or(Ok(0))?;
             if changed == 0 && conflict.is_none() {
                 conflict = write.and_then(conflict_of);
             }
         }
-        let end = if conflict.is_some() { "ROLLBACK TO SAVEPOINT batch" } else { "RELEASE SAVEPOINT batch" };
+        let end = if conflict.is_some() {
+            "ROLLBACK TO SAVEPOINT batch"
+        } else {
+            "RELEASE SAVEPOINT batch"
+        };
         self.client.batch_execute(end).await?;
         Ok(conflict.map_or(Ok(()), Err))
     }
 
     async fn step(&self, write: &Write) -> Result<u64, Error> {
         match write {
-            Write::Insert { collection, entry: e } => self.client.execute(&self.insert, &[collection, &e.key, &e.scope, &e.sort, &e.body]).await,
-            Write::Put { collection, entry: e } => self.client.execute(&self.put, &[collection, &e.key, &e.scope, &e.sort, &e.body]).await,
-            Write::Update { collection, entry: e } => {
-                let version = i64::try_from(e.version).unwrap_or(i64::MAX);
-                self.client.execute(&self.update, &[&e.scope, &e.sort, &e.body, collection, &e.key, &version]).await
+            Write::Insert {
+                collection,
+                entry: e,
+            } => {
+                self.client
+                    .execute(
+                        &self.insert,
+                        &[collection, &e.key, &e.scope, &e.sort, &e.body],
+                    )
+                    .await
             }
-            Write::Delete { collection, key } => self.client.execute(&self.delete, &[collection, key]).await,
+            Write::Put {
+                collection,
+                entry: e,
+            } => {
+                self.client
+                    .execute(&self.put, &[collection, &e.key, &e.scope, &e.sort, &e.body])
+                    .await
+            }
+            Write::Update {
+                collection,
+                entry: e,
+            } => {
+                let version = i64::try_from(e.version).unwrap_or(i64::MAX);
+                self.client
+                    .execute(
+                        &self.update,
+                        &[&e.scope, &e.sort, &e.body, collection, &e.key, &version],
+                    )
+                    .await
+            }
+            Write::Delete { collection, key } => {
+                self.client.execute(&self.delete, &[collection, key]).await
+            }
         }
     }
 }
@@ -139,9 +199,12 @@ async fn send<'a>(statement: impl Future<Output = Result<u64, Error>> + Send + '
 /// The conflict that zero changed rows mean; none for a delete.
 fn conflict_of(write: &Write) -> Option<StoreError> {
     match write {
-        Write::Insert { collection, entry } | Write::Update { collection, entry } | Write::Put { collection, entry } => {
-            Some(StoreError::Conflict { collection, key: entry.key.clone() })
-        }
+        Write::Insert { collection, entry }
+        | Write::Update { collection, entry }
+        | Write::Put { collection, entry } => Some(StoreError::Conflict {
+            collection,
+            key: entry.key.clone(),
+        }),
         Write::Delete { .. } => None,
     }
 }

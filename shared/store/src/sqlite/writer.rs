@@ -13,8 +13,10 @@ const MAX_GROUP: usize = 1024;
 /// Writes until every sender is gone and the queue is empty.
 pub(super) fn run(mut connection: Connection, queue: &Receiver<Job>) {
     while let Ok(first) = queue.recv() {
-        let (batches, waiting): (Vec<_>, Vec<_>) =
-            iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1)).map(|job| (job.batch, job.done)).unzip();
+        let (batches, waiting): (Vec<_>, Vec<_>) = iter::once(first)
+            .chain(queue.try_iter().take(MAX_GROUP - 1))
+            .map(|job| (job.batch, job.done))
+            .unzip();
         let results = commit(&mut connection, &batches).unwrap_or_else(|error| {
             let error = unavailable(error);
             tracing::error!(%error, batches = batches.len(), "cannot commit");
@@ -57,23 +59,43 @@ fn apply(savepoint: &Savepoint<'_>, batch: &[Write]) -> rusqlite::Result<Outcome
 /// Applies one write; returns the conflict that it met.
 fn step(savepoint: &Savepoint<'_>, write: &Write) -> rusqlite::Result<Option<StoreError>> {
     let (changed, collection, key) = match write {
-        Write::Insert { collection, entry: e } => {
-            let changed = savepoint.prepare_cached(sql::INSERT)?.execute((collection, &e.key, &e.scope, &e.sort, &e.body))?;
+        Write::Insert {
+            collection,
+            entry: e,
+        } => {
+            let changed = savepoint
+                .prepare_cached(sql::INSERT)?
+                .execute((collection, &e.key, &e.scope, &e.sort, &e.body))?;
             (changed, collection, &e.key)
         }
-        Write::Put { collection, entry: e } => {
-            let changed = savepoint.prepare_cached(sql::PUT)?.execute((collection, &e.key, &e.scope, &e.sort, &e.body))?;
+        Write::Put {
+            collection,
+            entry: e,
+        } => {
+            let changed = savepoint
+                .prepare_cached(sql::PUT)?
+                .execute((collection, &e.key, &e.scope, &e.sort, &e.body))?;
             (changed, collection, &e.key)
         }
-        Write::Update { collection, entry: e } => {
+        Write::Update {
+            collection,
+            entry: e,
+        } => {
             let version = i64::try_from(e.version).unwrap_or(i64::MAX);
-            let changed = savepoint.prepare_cached(sql::UPDATE)?.execute((&e.scope, &e.sort, &e.body, collection, &e.key, version))?;
+            let changed = savepoint
+                .prepare_cached(sql::UPDATE)?
+                .execute((&e.scope, &e.sort, &e.body, collection, &e.key, version))?;
             (changed, collection, &e.key)
         }
         Write::Delete { collection, key } => {
-            savepoint.prepare_cached(sql::DELETE)?.execute((collection, key))?;
+            savepoint
+                .prepare_cached(sql::DELETE)?
+                .execute((collection, key))?;
             (1, collection, key)
         }
     };
-    Ok((changed == 0).then(|| StoreError::Conflict { collection, key: key.clone() }))
+    Ok((changed == 0).then(|| StoreError::Conflict {
+        collection,
+        key: key.clone(),
+    }))
 }

@@ -5,8 +5,12 @@ use std::{error::Error, fs::File, io::Write, path::PathBuf};
 mod shop;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let path = std::env::args_os().nth(1).map(PathBuf::from).ok_or("name the file to write")?;
-    let mut packed = flate2::write::GzEncoder::new(File::create(path)?, flate2::Compression::best());
+    let path = std::env::args_os()
+        .nth(1)
+        .map(PathBuf::from)
+        .ok_or("name the file to write")?;
+    let mut packed =
+        flate2::write::GzEncoder::new(File::create(path)?, flate2::Compression::best());
     packed.write_all(shop::record().as_bytes())?;
     packed.finish()?;
     Ok(())

@@ -44,7 +44,7 @@ struct Behaviour {
 }
 
 struct Pod {
-    name: &'static str,
+    name: String,
     replicaset: &'static str,
     workload: &'static str,
     node: &'static str,
@@ -54,29 +54,68 @@ struct Pod {
 }
 
 /// Requests four times what it needs, at noon of the busiest day.
-const WEB: Behaviour =
-    Behaviour { cores: (0.05, 0.21), memory: (170.0, 260.0), throttled: None, requests: (1.0, 1024.0), limits: (0.0, 1024.0) };
+const WEB: Behaviour = Behaviour {
+    cores: (0.05, 0.21),
+    memory: (170.0, 260.0),
+    throttled: None,
+    requests: (1.0, 1024.0),
+    limits: (0.0, 1024.0),
+};
 /// Requests what it needs.
-const WORKER: Behaviour =
-    Behaviour { cores: (0.24, 0.36), memory: (330.0, 420.0), throttled: Some(20.0), requests: (0.5, 512.0), limits: (1.0, 512.0) };
+const WORKER: Behaviour = Behaviour {
+    cores: (0.24, 0.36),
+    memory: (330.0, 420.0),
+    throttled: Some(20.0),
+    requests: (0.5, 512.0),
+    limits: (1.0, 512.0),
+};
 /// Has nothing to do.
-const REPORT_BATCH: Behaviour =
-    Behaviour { cores: (0.004, 0.009), memory: (48.0, 62.0), throttled: None, requests: (0.5, 1024.0), limits: (0.0, 1024.0) };
+const REPORT_BATCH: Behaviour = Behaviour {
+    cores: (0.004, 0.009),
+    memory: (48.0, 62.0),
+    throttled: None,
+    requests: (0.5, 1024.0),
+    limits: (0.0, 1024.0),
+};
+
+/// Name behind the `ReplicaSet`'s, `ReplicaSet`, workload, node.
+type Row = (&'static str, &'static str, &'static str, &'static str);
+
+const BEFORE_RELEASE: [Row; 3] = [
+    ("4kq2x", "web-6c5d8f7b9", "web", "node-a"),
+    ("9mzt7", "web-6c5d8f7b9", "web", "node-a"),
+    ("hw8vl", "web-6c5d8f7b9", "web", "node-b"),
+];
+const SINCE_RELEASE: [Row; 3] = [
+    ("2xj5r", "web-7f9b6d4c58", "web", "node-a"),
+    ("c7n4p", "web-7f9b6d4c58", "web", "node-a"),
+    ("vq6dk", "web-7f9b6d4c58", "web", "node-b"),
+];
+const OTHERS: [Row; 3] = [
+    ("8rlsn", "worker-5b8c7d9f64", "worker", "node-a"),
+    ("tz9gm", "worker-5b8c7d9f64", "worker", "node-b"),
+    ("jx2wq", "report-batch-85d4f6c7b", "report-batch", "node-a"),
+];
 
 fn pods() -> Vec<Pod> {
     let end = START + LENGTH;
-    let pod = |name, replicaset, workload, node, from, to, behaviour| Pod { name, replicaset, workload, node, from, to, behaviour };
-    vec![
-        pod("web-6c5d8f7b9-4kq2x", "web-6c5d8f7b9", "web", "node-a", START, RELEASE, WEB),
-        pod("web-6c5d8f7b9-9mzt7", "web-6c5d8f7b9", "web", "node-a", START, RELEASE, WEB),
-        pod("web-6c5d8f7b9-hw8vl", "web-6c5d8f7b9", "web", "node-b", START, RELEASE, WEB),
-        pod("web-7f9b6d4c58-2xj5r", "web-7f9b6d4c58", "web", "node-a", RELEASE, end, WEB),
-        pod("web-7f9b6d4c58-c7n4p", "web-7f9b6d4c58", "web", "node-a", RELEASE, end, WEB),
-        pod("web-7f9b6d4c58-vq6dk", "web-7f9b6d4c58", "web", "node-b", RELEASE, end, WEB),
-        pod("worker-5b8c7d9f64-8rlsn", "worker-5b8c7d9f64", "worker", "node-a", START, end, WORKER),
-        pod("worker-5b8c7d9f64-tz9gm", "worker-5b8c7d9f64", "worker", "node-b", START, end, WORKER),
-        pod("report-batch-85d4f6c7b-jx2wq", "report-batch-85d4f6c7b", "report-batch", "node-a", START, end, REPORT_BATCH),
-    ]
+    let pod = |(suffix, replicaset, workload, node): Row, from, to| Pod {
+        name: format!("{replicaset}-{suffix}"),
+        replicaset,
+        workload,
+        node,
+        from,
+        to,
+        behaviour: match workload {
+            "web" => WEB,
+            "worker" => WORKER,
+            _ => REPORT_BATCH,
+        },
+    };
+    let before = BEFORE_RELEASE.map(|row| pod(row, START, RELEASE));
+    let since = SINCE_RELEASE.map(|row| pod(row, RELEASE, end));
+    let others = OTHERS.map(|row| pod(row, START, end));
+    before.into_iter().chain(since).chain(others).collect()
 }
 
 /// Load of the day from 0 (night) to 1 (13:00), a parabola; weekends have 70 % of it, and the
@@ -85,7 +124,8 @@ fn load(at: i64) -> f64 {
     let minute = i32::try_from((at - START).rem_euclid(86_400) / 60).unwrap_or(0);
     let day = (at - START) / 86_400;
     let from_noon = (f64::from(minute) - 780.0) / 480.0;
-    let base = (1.0 - from_noon * from_noon).max(0.0) * if matches!(day, 5 | 6) { 0.7 } else { 1.0 };
+    let base =
+        (1.0 - from_noon * from_noon).max(0.0) * if matches!(day, 5 | 6) { 0.7 } else { 1.0 };
     let is_sale = day == 5 && (1_080..1_200).contains(&minute);
     if is_sale { 1.15 } else { base }
 }
@@ -98,16 +138,34 @@ pub(crate) fn record() -> String {
         usage(&mut text, &pod, &mut random);
         objects(&mut text, &pod);
     }
-    for (replicaset, deployment) in
-        [("web-6c5d8f7b9", "web"), ("web-7f9b6d4c58", "web"), ("worker-5b8c7d9f64", "worker"), ("report-batch-85d4f6c7b", "report-batch")]
-    {
-        let labels = format!("replicaset=\"{replicaset}\",owner_kind=\"Deployment\",owner_name=\"{deployment}\"");
-        slow(&mut text, "kube_replicaset_owner", &labels, 1.0, (START, START + LENGTH));
+    for (replicaset, deployment) in [
+        ("web-6c5d8f7b9", "web"),
+        ("web-7f9b6d4c58", "web"),
+        ("worker-5b8c7d9f64", "worker"),
+        ("report-batch-85d4f6c7b", "report-batch"),
+    ] {
+        let labels = format!(
+            "replicaset=\"{replicaset}\",owner_kind=\"Deployment\",owner_name=\"{deployment}\""
+        );
+        slow(
+            &mut text,
+            "kube_replicaset_owner",
+            &labels,
+            1.0,
+            (START, START + LENGTH),
+        );
     }
     for (node, capacity) in [("node-a", "on-demand"), ("node-b", "spot")] {
-        let labels =
-            format!("node=\"{node}\",label_node_kubernetes_io_instance_type=\"m6i.xlarge\",label_karpenter_sh_capacity_type=\"{capacity}\"");
-        slow(&mut text, "kube_node_labels", &labels, 1.0, (START, START + LENGTH));
+        let labels = format!(
+            "node=\"{node}\",label_node_kubernetes_io_instance_type=\"m6i.xlarge\",label_karpenter_sh_capacity_type=\"{capacity}\""
+        );
+        slow(
+            &mut text,
+            "kube_node_labels",
+            &labels,
+            1.0,
+            (START, START + LENGTH),
+        );
     }
     volumes_and_services(&mut text);
     text.push_str("# EOF\n");
@@ -116,17 +174,26 @@ pub(crate) fn record() -> String {
 
 /// CPU, memory and throttling of a pod, a sample every five minutes.
 fn usage(text: &mut String, pod: &Pod, random: &mut Random) {
-    let Behaviour { cores: (night, noon), memory: (fresh, full), throttled, .. } = pod.behaviour;
+    let Behaviour {
+        cores: (night, noon),
+        memory: (fresh, full),
+        throttled,
+        ..
+    } = pod.behaviour;
     let (mut cpu, mut memory, mut periods, mut held) = (0.0, fresh, 0.0, 0.0);
     let mut series = [const { Vec::new() }; 4];
     for at in (pod.from..=pod.to).step_by(300) {
-        for (series, value) in series.iter_mut().zip([cpu, memory.round() * MIB, periods, held]) {
+        for (series, value) in series
+            .iter_mut()
+            .zip([cpu, memory.round() * MIB, periods, held])
+        {
             series.push((at, value));
         }
         let busy = night + (noon - night) * load(at);
         cpu += (busy * (0.92 + 0.16 * random.uniform()) * 3_000.0).round() / 10.0;
         let wanted = fresh + (full - fresh) * (0.3 + 0.6 * load(at));
-        memory = (memory + (wanted - memory) * 0.2 + (random.uniform() - 0.5) * 6.0).clamp(fresh, full);
+        memory =
+            (memory + (wanted - memory) * 0.2 + (random.uniform() - 0.5) * 6.0).clamp(fresh, full);
         periods += 3_000.0;
         held += (throttled.unwrap_or(0.0) * load(at) * random.uniform()).floor();
     }
@@ -148,19 +215,58 @@ fn usage(text: &mut String, pod: &Pod, random: &mut Random) {
 /// Owner, node, restarts, requests and limits of a pod.
 fn objects(text: &mut String, pod: &Pod) {
     let span = (pod.from, pod.to);
-    let Pod { name, replicaset, workload, node, .. } = pod;
-    slow(text, "kube_pod_owner", &format!("pod=\"{name}\",owner_kind=\"ReplicaSet\",owner_name=\"{replicaset}\""), 1.0, span);
-    slow(text, "kube_pod_info", &format!("pod=\"{name}\",node=\"{node}\""), 1.0, span);
-    slow(text, "kube_pod_container_status_restarts_total", &format!("pod=\"{name}\",container=\"{workload}\""), 0.0, span);
+    let Pod {
+        name,
+        replicaset,
+        workload,
+        node,
+        ..
+    } = pod;
+    slow(
+        text,
+        "kube_pod_owner",
+        &format!("pod=\"{name}\",owner_kind=\"ReplicaSet\",owner_name=\"{replicaset}\""),
+        1.0,
+        span,
+    );
+    slow(
+        text,
+        "kube_pod_info",
+        &format!("pod=\"{name}\",node=\"{node}\""),
+        1.0,
+        span,
+    );
+    slow(
+        text,
+        "kube_pod_container_status_restarts_total",
+        &format!("pod=\"{name}\",container=\"{workload}\""),
+        0.0,
+        span,
+    );
     for (metric, (cores, mebibytes)) in [
-        ("kube_pod_container_resource_requests", pod.behaviour.requests),
+        (
+            "kube_pod_container_resource_requests",
+            pod.behaviour.requests,
+        ),
         ("kube_pod_container_resource_limits", pod.behaviour.limits),
     ] {
         let labels = format!("pod=\"{name}\",container=\"{workload}\"");
         if cores > 0.0 {
-            slow(text, metric, &format!("{labels},resource=\"cpu\",unit=\"core\""), cores, span);
+            slow(
+                text,
+                metric,
+                &format!("{labels},resource=\"cpu\",unit=\"core\""),
+                cores,
+                span,
+            );
         }
-        slow(text, metric, &format!("{labels},resource=\"memory\",unit=\"byte\""), mebibytes * MIB, span);
+        slow(
+            text,
+            metric,
+            &format!("{labels},resource=\"memory\",unit=\"byte\""),
+            mebibytes * MIB,
+            span,
+        );
     }
 }
 
@@ -168,13 +274,41 @@ fn objects(text: &mut String, pod: &Pod) {
 fn volumes_and_services(text: &mut String) {
     let span = (START, START + LENGTH);
     let mut put = |metric: &str, labels: &str, value: f64| slow(text, metric, labels, value, span);
-    put("kube_persistentvolumeclaim_resource_requests_storage_bytes", "persistentvolumeclaim=\"old-exports\"", 200.0 * 1024.0 * MIB);
-    put("kube_persistentvolumeclaim_resource_requests_storage_bytes", "persistentvolumeclaim=\"uploads\"", 100.0 * 1024.0 * MIB);
-    put("kube_pod_spec_volumes_persistentvolumeclaims_info", "persistentvolumeclaim=\"uploads\",volume=\"uploads\"", 1.0);
-    put("kubelet_volume_stats_used_bytes", "persistentvolumeclaim=\"uploads\"", 9.0 * 1024.0 * MIB);
-    put("kube_service_spec_type", "service=\"web\",type=\"ClusterIP\"", 1.0);
-    put("kube_service_spec_type", "service=\"legacy-web\",type=\"LoadBalancer\"", 1.0);
-    put("kube_endpoint_address", "endpoint=\"web\",ip=\"10.42.0.17\",ready=\"true\"", 1.0);
+    put(
+        "kube_persistentvolumeclaim_resource_requests_storage_bytes",
+        "persistentvolumeclaim=\"old-exports\"",
+        200.0 * 1024.0 * MIB,
+    );
+    put(
+        "kube_persistentvolumeclaim_resource_requests_storage_bytes",
+        "persistentvolumeclaim=\"uploads\"",
+        100.0 * 1024.0 * MIB,
+    );
+    put(
+        "kube_pod_spec_volumes_persistentvolumeclaims_info",
+        "persistentvolumeclaim=\"uploads\",volume=\"uploads\"",
+        1.0,
+    );
+    put(
+        "kubelet_volume_stats_used_bytes",
+        "persistentvolumeclaim=\"uploads\"",
+        9.0 * 1024.0 * MIB,
+    );
+    put(
+        "kube_service_spec_type",
+        "service=\"web\",type=\"ClusterIP\"",
+        1.0,
+    );
+    put(
+        "kube_service_spec_type",
+        "service=\"legacy-web\",type=\"LoadBalancer\"",
+        1.0,
+    );
+    put(
+        "kube_endpoint_address",
+        "endpoint=\"web\",ip=\"10.42.0.17\",ready=\"true\"",
+        1.0,
+    );
 }
 
 fn slow(text: &mut String, metric: &str, labels: &str, value: f64, (from, to): (i64, i64)) {

@@ -1,0 +1,11 @@
+//! The databases and files this agent works on, behind small ports.
+
+pub mod databases;
+pub mod postgres;
+pub mod sqlite;
+pub mod target;
+pub mod workspace;
+
+pub use databases::{Database, DatabaseSpec, Databases};
+pub use target::{Row, Session, Shadow, Target, TargetError, Transaction, Value};
+pub use workspace::Workspace;

@@ -1,0 +1,184 @@
+//! PostgreSQL's system catalogs as catalog entries: one message, one round trip.
+
+use std::sync::LazyLock;
+
+use tokio_postgres::SimpleQueryRow;
+
+use super::TargetError;
+use crate::domain::{Catalog, Entry, Place};
+
+/// Columns of an entry: kind, name, definition, position, table, column, default.
+const WIDTH: usize = 7;
+
+/// The query, with an empty search path around it so that every definition names its schema.
+pub(super) fn query() -> &'static str {
+    static QUERY: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT set_config('db_migrator.search_path', current_setting('search_path'), true);\n\
+             SELECT set_config('search_path', 'pg_catalog', true);\n\
+             {COMMON}\n{};\n\
+             SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);",
+            objects().join("\nUNION ALL\n")
+        )
+    });
+    &QUERY
+}
+
+/// Reads the answer to [`query`].
+pub(super) fn read<'a>(rows: impl Iterator<Item = &'a SimpleQueryRow>) -> Result<Catalog, TargetError> {
+    rows.filter(|row| row.len() == WIDTH).map(entry).collect::<Result<Vec<_>, _>>().map(Catalog::new)
+}
+
+fn entry(row: &SimpleQueryRow) -> Result<Entry, TargetError> {
+    let text = |column: usize| row.try_get(column).map_err(TargetError::from).map(|text| text.map(str::to_owned));
+    let required = |column: usize| text(column)?.ok_or(TargetError::Unreadable("a catalog text"));
+    let (column, default) = (text(5)?, text(6)?);
+    Ok(Entry {
+        kind: required(0)?,
+        name: required(1)?,
+        definition: text(2)?.unwrap_or_default(),
+        position: text(3)?.and_then(|position| position.parse().ok()),
+        place: text(4)?.map(|table| Place { table, column, default }),
+    })
+}
+
+/// Namespaces, extension members, relations and user types that belong to the project's schema.
+const COMMON: &str = r"WITH ns AS (
+  SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
+  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^pg_(toast_)?temp_'),
+member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+rel AS (
+  SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relpersistence, c.reloptions, c.relrowsecurity, c.relforcerowsecurity, c.relreplident,
+    c.relpartbound, c.relispartition, c.relam, format('%I.%I', n.nspname, c.relname) AS name
+  FROM pg_class c JOIN ns n ON n.oid = c.relnamespace
+  WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)),
+typ AS (
+  SELECT t.oid, t.typtype, t.typowner, t.typacl, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault, format('%I.%I', n.nspname, t.typname) AS name
+  FROM pg_type t JOIN ns n ON n.oid = t.typnamespace
+  WHERE t.typtype IN ('d', 'e', 'r') AND NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_type'::regclass AND m.objid = t.oid)),
+fun AS (
+  SELECT p.oid, p.prokind, p.proowner, p.proacl, format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name
+  FROM pg_proc p JOIN ns n ON n.oid = p.pronamespace
+  WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid))";
+
+/// Privileges of others than the owner, as sorted text: an explicit default equals an absent list.
+fn acl(list: &str, kind: char, owner: &str) -> String {
+    format!(
+        "coalesce((SELECT string_agg(a.grantee::regrole::text || '=' || a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END, ',' \
+         ORDER BY a.grantee, a.privilege_type) FROM aclexplode(coalesce({list}, acldefault('{kind}', {owner}))) a WHERE a.grantee <> {owner}), '')"
+    )
+}
+
+fn objects() -> Vec<String> {
+    let plain = |kind: &str, name: &str, definition: &str, from: &str| format!("SELECT '{kind}', {name}, {definition}, NULL, NULL, NULL, NULL FROM {from}");
+    let mut all = vec![
+        plain("schema", "n.nspname::text", &acl("n.nspacl", 'n', "n.nspowner"), "ns n"),
+        plain("extension", "e.extname::text", "e.extversion", "pg_extension e"),
+        relations(),
+        columns(),
+        plain(
+            "type",
+            "t.name",
+            &format!(
+                "concat_ws('; ', t.typtype, (SELECT string_agg(quote_literal(enumlabel), ',' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid), \
+                 CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END, t.typnotnull, t.typdefault, \
+                 (SELECT format_type(rngsubtype, NULL) FROM pg_range WHERE rngtypid = t.oid), {})",
+                acl("t.typacl", 'T', "t.typowner")
+            ),
+            "typ t",
+        ),
+        plain(
+            "function",
+            "f.name",
+            &format!(
+                "CASE WHEN f.prokind = 'a' THEN (SELECT concat_ws(' ', aggtransfn, aggfinalfn, format_type(aggtranstype, NULL), agginitval) FROM pg_aggregate WHERE aggfnoid = f.oid) \
+                 ELSE pg_get_functiondef(f.oid) END || {}",
+                acl("f.proacl", 'f', "f.proowner")
+            ),
+            "fun f",
+        ),
+    ];
+    all.extend(DEPENDENTS.iter().map(|(kind, name, definition, from)| plain(kind, name, definition, from)));
+    all
+}
+
+fn relations() -> String {
+    let grants = format!("CASE r.relkind WHEN 'S' THEN {} ELSE {} END", acl("r.relacl", 's', "r.relowner"), acl("r.relacl", 'r', "r.relowner"));
+    format!(
+        r"SELECT CASE r.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+    WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' ELSE 'composite type' END, r.name,
+  concat_ws('; ', r.relpersistence, r.reloptions::text, r.relrowsecurity, r.relforcerowsecurity, r.relreplident, pg_get_expr(r.relpartbound, r.oid),
+    CASE WHEN r.relkind = 'p' THEN pg_get_partkeydef(r.oid) END, CASE WHEN r.relkind IN ('v', 'm') THEN pg_get_viewdef(r.oid) END,
+    (SELECT string_agg(i.inhparent::regclass::text || CASE WHEN i.inhdetachpending THEN ' detaching' ELSE '' END, ',' ORDER BY i.inhseqno) FROM pg_inherits i WHERE i.inhrelid = r.oid),
+    (SELECT concat_ws(' ', format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle,
+      (SELECT d.refobjid::regclass || '.' || quote_ident(a.attname) FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+       WHERE d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0 LIMIT 1)) FROM pg_sequence s WHERE s.seqrelid = r.oid),
+    {grants}),
+  NULL, CASE WHEN r.relkind = 'r' THEN r.name END, NULL, NULL
+FROM rel r WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')"
+    )
+}
+
+fn columns() -> String {
+    format!(
+        r"SELECT 'column', format('%s.%I', r.name, a.attname),
+  concat_ws('; ', format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated,
+    CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END, a.attstorage, a.attcompression, a.attoptions::text, a.attislocal, {}),
+  (row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum))::text, CASE WHEN r.relkind = 'r' AND a.attgenerated = '' THEN r.name END, quote_ident(a.attname),
+  pg_get_expr(d.adbin, d.adrelid)
+FROM rel r JOIN pg_attribute a ON a.attrelid = r.oid JOIN pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE r.relkind IN ('r', 'p', 'f', 'c') AND a.attnum > 0 AND NOT a.attisdropped",
+        acl("a.attacl", 'c', "r.relowner")
+    )
+}
+
+/// Objects that hang on others, and those of which existence is all that is compared.
+const DEPENDENTS: [(&str, &str, &str, &str); 13] = [
+    (
+        "constraint",
+        "format('%s.%I', coalesce(r.name, t.name), k.conname)",
+        "concat_ws('; ', pg_get_constraintdef(k.oid), k.convalidated)",
+        "pg_constraint k LEFT JOIN rel r ON r.oid = k.conrelid LEFT JOIN typ t ON t.oid = k.contypid WHERE k.contype NOT IN ('n', 't') AND coalesce(r.name, t.name) IS NOT NULL",
+    ),
+    (
+        "index",
+        "r.name",
+        "concat_ws('; ', pg_get_indexdef(r.oid), i.indisvalid, i.indisready, i.indisclustered, i.indisreplident)",
+        "rel r JOIN pg_index i ON i.indexrelid = r.oid",
+    ),
+    ("trigger", "format('%s.%I', r.name, t.tgname)", "concat_ws('; ', pg_get_triggerdef(t.oid), t.tgenabled)", "pg_trigger t JOIN rel r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal"),
+    ("rule", "format('%s.%I', r.name, w.rulename)", "concat_ws('; ', pg_get_ruledef(w.oid), w.ev_enabled)", "pg_rewrite w JOIN rel r ON r.oid = w.ev_class WHERE w.rulename <> '_RETURN'"),
+    (
+        "policy",
+        "format('%s.%I', r.name, p.polname)",
+        "concat_ws('; ', p.polcmd, p.polpermissive, (SELECT string_agg(CASE o WHEN 0 THEN 'public' ELSE o::regrole::text END, ',' ORDER BY o) FROM unnest(p.polroles) o), \
+         pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))",
+        "pg_policy p JOIN rel r ON r.oid = p.polrelid",
+    ),
+    (
+        "comment",
+        "pg_describe_object(d.classoid, d.objoid, d.objsubid)",
+        "d.description",
+        "pg_description d WHERE d.objoid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.classoid AND m.objid = d.objoid) \
+         AND d.classoid <> 'pg_extension'::regclass",
+    ),
+    ("statistics", "format('%I.%I', n.nspname, s.stxname)", "pg_get_statisticsobjdef(s.oid)", "pg_statistic_ext s JOIN ns n ON n.oid = s.stxnamespace"),
+    (
+        "publication",
+        "p.pubname::text",
+        "concat_ws('; ', p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, \
+         (SELECT string_agg(concat_ws('.', schemaname, tablename), ',' ORDER BY 1) FROM pg_publication_tables t WHERE t.pubname = p.pubname))",
+        "pg_publication p",
+    ),
+    ("event trigger", "e.evtname::text", "concat_ws('; ', e.evtevent, e.evtenabled, e.evttags::text, e.evtfoid::regprocedure)", "pg_event_trigger e"),
+    (
+        "default privileges",
+        "concat_ws(' ', d.defaclrole::regrole, d.defaclobjtype, (SELECT nspname FROM pg_namespace WHERE oid = d.defaclnamespace))",
+        "(SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(d.defaclacl) a)",
+        "pg_default_acl d",
+    ),
+    ("cast", "pg_describe_object('pg_cast'::regclass, c.oid, 0)", "concat_ws('; ', c.castcontext, c.castmethod)", "pg_cast c WHERE c.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = c.oid)"),
+    ("operator", "pg_describe_object('pg_operator'::regclass, o.oid, 0)", "o.oprcode::text", "pg_operator o WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = o.oid)"),
+    ("foreign server", "s.srvname::text", "concat_ws('; ', s.srvtype, s.srvversion, (SELECT fdwname FROM pg_foreign_data_wrapper WHERE oid = s.srvfdw))", "pg_foreign_server s"),
+];

@@ -1,0 +1,85 @@
+//! Scratch databases on the target's own server, which no crash leaves behind for long.
+
+use sha2::{Digest, Sha256};
+use tokio_postgres::{Client, Config};
+use uuid::Uuid;
+
+use super::{Link, Session, Shadow, TargetError, connect};
+
+/// A scratch database. The run's session on the real database holds an advisory lock for its name: a scratch database
+/// whose lock is free has no owner any more, and whoever makes the next one drops it.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    maintenance: Link,
+    name: String,
+}
+
+impl Scratch {
+    /// Makes one, and sweeps what crashed runs on the same database left. `live` makes it, because a copy is possible
+    /// only while nobody else is connected.
+    pub(super) async fn create(config: &Config, kind: Shadow, run: &str, live: &mut dyn Session) -> Result<(Self, Config), TargetError> {
+        let oid = live.query("SELECT oid::bigint FROM pg_database WHERE datname = current_database()", &[]).await?;
+        let prefix = format!("db_migrator_shadow_{}_", oid.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)?);
+        sweep(live, &prefix).await?;
+        let name = format!("{prefix}{}", Uuid::new_v4().simple());
+        try_lock(live, &name).await?;
+        let template = template(live, kind).await?;
+        live.execute(&format!("CREATE DATABASE {name} {template}")).await.map_err(explain)?;
+        let maintenance = connect(config, &format!("shadow/{run}")).await?;
+        let mut own = config.clone();
+        own.dbname(&name);
+        Ok((Self { maintenance, name }, own))
+    }
+
+    /// The connection to the database that is shadowed.
+    pub(super) const fn maintenance(&self) -> &Client {
+        &self.maintenance.client
+    }
+
+    /// Drops the database, whoever is connected.
+    pub(super) async fn drop_database(self) -> Result<(), TargetError> {
+        let dropped = self.maintenance.client.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
+        self.maintenance.close().await;
+        Ok(dropped?)
+    }
+}
+
+fn key(name: &str) -> i64 {
+    Sha256::digest(name.as_bytes()).first_chunk::<8>().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
+async fn try_lock(live: &mut dyn Session, name: &str) -> Result<bool, TargetError> {
+    let answer = live.query("SELECT pg_try_advisory_lock($1)::int::bigint", &[key(name).into()]).await?;
+    Ok(answer.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)? == 1)
+}
+
+async fn sweep(live: &mut dyn Session, prefix: &str) -> Result<(), TargetError> {
+    let all = live.query("SELECT datname::text FROM pg_database WHERE starts_with(datname::text, $1)", &[prefix.into()]).await?;
+    for row in all {
+        let name = row.text(0)?;
+        if try_lock(live, &name).await? {
+            live.execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
+            live.query("SELECT pg_advisory_unlock($1)::int::bigint", &[key(&name).into()]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// An empty database has the encoding and locale of its original, a copy everything.
+async fn template(live: &mut dyn Session, kind: Shadow) -> Result<String, TargetError> {
+    const SAME_LOCALE: &str = "SELECT format('TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L', pg_encoding_to_char(encoding), datcollate, datctype) \
+        FROM pg_database WHERE datname = current_database()";
+    const COPY: &str = "SELECT format('TEMPLATE %I', current_database())";
+    let sql = if kind == Shadow::Copy { COPY } else { SAME_LOCALE };
+    live.query(sql, &[]).await?.first().ok_or(TargetError::Unreadable("a row"))?.text(0)
+}
+
+fn explain(error: TargetError) -> TargetError {
+    match &error {
+        TargetError::Sql { code, .. } if code == "42501" => TargetError::NoShadow("the role may not create databases: grant it CREATEDB".into()),
+        TargetError::Sql { code, .. } if code == "55006" => TargetError::NoShadow(
+            "the schema does not come from the ledger alone, and a copy is impossible while other sessions are connected".into(),
+        ),
+        _ => error,
+    }
+}

@@ -1,0 +1,205 @@
+//! The port to a target database: one session that holds lock, DDL and ledger together.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use shared::SkillError;
+use tokio::time::Instant;
+
+use crate::domain::{Catalog, Dialect, proof::TableRows};
+
+/// A value of a portable query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// A number.
+    Integer(i64),
+    /// A text.
+    Text(String),
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<Option<String>> for Value {
+    fn from(value: Option<String>) -> Self {
+        value.map_or(Self::Null, Self::Text)
+    }
+}
+
+/// A row of a portable query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row(pub Vec<Value>);
+
+impl Row {
+    /// The text of a column.
+    ///
+    /// # Errors
+    /// `Unreadable` when it is no text.
+    pub fn text(&self, column: usize) -> Result<String, TargetError> {
+        self.optional_text(column)?.ok_or(TargetError::Unreadable("a text"))
+    }
+
+    /// The text of a column that may be null.
+    ///
+    /// # Errors
+    /// `Unreadable` when it is a number.
+    pub fn optional_text(&self, column: usize) -> Result<Option<String>, TargetError> {
+        match self.0.get(column) {
+            Some(Value::Text(text)) => Ok(Some(text.clone())),
+            Some(Value::Null) => Ok(None),
+            _ => Err(TargetError::Unreadable("a text")),
+        }
+    }
+
+    /// The number of a column.
+    ///
+    /// # Errors
+    /// `Unreadable` when it is none.
+    pub fn integer(&self, column: usize) -> Result<i64, TargetError> {
+        match self.0.get(column) {
+            Some(Value::Integer(number)) => Ok(*number),
+            _ => Err(TargetError::Unreadable("a number")),
+        }
+    }
+}
+
+/// How a transaction is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transaction {
+    /// Longest wait for a lock, in milliseconds; 0 waits for ever.
+    pub lock_timeout_ms: u64,
+    /// Whether SQLite's foreign keys are off meanwhile.
+    pub foreign_keys_off: bool,
+}
+
+/// Why a target did not do as asked. Never holds a URL or a value of a row's detail.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The database does not answer.
+    #[error("cannot reach the database")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A lock was not free in time: try again in a new transaction.
+    #[error("a lock was not free in time")]
+    LockTimeout,
+    /// Another run holds the database.
+    #[error("another run holds the database")]
+    Busy,
+    /// The database refused a statement.
+    #[error("{message} ({code})")]
+    Sql {
+        /// SQLSTATE, or SQLite's result code.
+        code: String,
+        /// The database's sentence.
+        message: String,
+    },
+    /// The ledger or catalog holds something else than expected.
+    #[error("expected {0} from the database")]
+    Unreadable(&'static str),
+    /// A shadow could not be made.
+    #[error("cannot make a shadow: {0}")]
+    NoShadow(String),
+    /// Statements of one session arrive at different backends.
+    #[error("a connection pooler in transaction mode stands before the database: use a direct URL")]
+    Pooled,
+    /// A blocking task of this process ended early.
+    #[error("the database worker ended early")]
+    Stopped,
+}
+
+impl TargetError {
+    /// The skill's error for a failure of the database itself.
+    pub fn into_skill(self, dialect: Dialect) -> SkillError {
+        match self {
+            Self::Unreachable(_) | Self::Stopped | Self::Busy => SkillError::unavailable(dialect.name(), self),
+            Self::LockTimeout => SkillError::failed("tables were locked by others for too long: nothing was changed, try again"),
+            Self::Sql { .. } | Self::Unreadable(_) | Self::NoShadow(_) | Self::Pooled => {
+                let message = self.to_string();
+                SkillError::failed(message)
+            }
+        }
+    }
+}
+
+/// What a shadow holds when it is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shadow {
+    /// Nothing: the ledger's migrations are replayed into it, then rows are copied.
+    Empty,
+    /// A copy of schema and rows.
+    Copy,
+}
+
+/// A database that migrations are applied to.
+#[async_trait]
+pub trait Target: Debug + Send + Sync {
+    /// Which SQL it speaks.
+    fn dialect(&self) -> Dialect;
+
+    /// The ways to make a shadow of it, best first.
+    fn shadows(&self) -> &'static [Shadow];
+
+    /// Opens a session for a run.
+    async fn connect(&self, run: &str) -> Result<Box<dyn Session>, TargetError>;
+
+    /// Makes a shadow: a session on a database of its own, gone after [`Session::close`] or, after a crash, with the
+    /// next shadow that is made.
+    /// `live` is the run's session on the database itself.
+    async fn shadow(&self, kind: Shadow, run: &str, live: &mut dyn Session) -> Result<Box<dyn Session>, TargetError>;
+}
+
+/// One explicit connection: lock, statements and ledger rows go through it and nothing else.
+#[async_trait]
+pub trait Session: Debug + Send {
+    /// Which SQL it speaks.
+    fn dialect(&self) -> Dialect;
+
+    /// The process that serves this session (PostgreSQL), or this process.
+    fn backend(&self) -> i64;
+
+    /// Takes the run lock of the database by polling; it is free again when the session or its process ends.
+    async fn lock(&mut self, run: &str, until: Instant) -> Result<(), TargetError>;
+
+    /// Opens a transaction.
+    async fn begin(&mut self, transaction: Transaction) -> Result<(), TargetError>;
+
+    /// Commits it.
+    async fn commit(&mut self) -> Result<(), TargetError>;
+
+    /// Drops it.
+    async fn rollback(&mut self) -> Result<(), TargetError>;
+
+    /// Runs one statement as written.
+    async fn execute(&mut self, sql: &str) -> Result<(), TargetError>;
+
+    /// Runs a statement of our own with parameters `$1`, `$2` in order of appearance.
+    async fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, TargetError>;
+
+    /// Reads the catalog without the ledger.
+    async fn catalog(&mut self) -> Result<Catalog, TargetError>;
+
+    /// Counts and digests the rows of tables over these quoted columns, in the order of the tables.
+    async fn rows(&mut self, tables: &[(String, Vec<String>)]) -> Result<Vec<TableRows>, TargetError>;
+
+    /// Fills an empty shadow's tables with the rows of the database it shadows. `false` when there are too many.
+    async fn fill(&mut self, tables: &[(String, Vec<String>)]) -> Result<bool, TargetError>;
+
+    /// Ends the session; a shadow is dropped with it.
+    async fn close(self: Box<Self>) -> Result<(), TargetError>;
+}

@@ -1,0 +1,30 @@
+//! Migrations, their proofs and what may be rolled back: types and decisions without I/O.
+
+pub mod assess;
+pub mod catalog;
+pub mod dialect;
+pub mod lex;
+pub mod ledger;
+pub mod pending;
+pub mod plan;
+pub mod proof;
+pub mod source;
+pub mod split;
+pub mod statement;
+pub mod version;
+
+pub use assess::{Answer, Assessment};
+pub use catalog::{Catalog, Entry, Place};
+pub use dialect::Dialect;
+pub use ledger::{Direction, MigrationRecord, MigrationState, RunRecord, StepRecord, StepState};
+pub use plan::{Plan, PlannedMigration, PlannedStep};
+pub use proof::{Risk, Verdict};
+pub use source::{Migration, SourceFile};
+pub use statement::Statement;
+pub use version::Version;
+
+/// SHA-256 of a text as 64 hex digits.
+pub fn sha256_hex(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    hex::encode(Sha256::digest(text.as_bytes()))
+}

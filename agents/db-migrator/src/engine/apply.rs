@@ -1,0 +1,167 @@
+//! Applies a source: lock, finish what crashed, prove, get approval, record, run.
+
+use shared::SkillError;
+
+use super::{
+    Job,
+    ledger::{self, NewRun},
+    recover::head,
+};
+use crate::{
+    clients::{Session, Transaction},
+    domain::{Migration, MigrationRecord, Plan, RunRecord},
+};
+
+/// What a caller wants applied.
+#[derive(Debug)]
+pub struct ApplyRequest<'a> {
+    /// The migrations.
+    pub source: &'a [Migration],
+    /// The plan that the caller saw; any plan when absent.
+    pub plan_digest: Option<&'a str>,
+    /// The release that the migrations come with.
+    pub release: Option<&'a str>,
+}
+
+/// What was applied.
+#[derive(Debug)]
+pub struct Applied {
+    /// The plan, unless the run continued one from the ledger.
+    pub plan: Option<Plan>,
+    /// Digest of the plan that was followed.
+    pub plan_digest: String,
+    /// What this run applied, in order.
+    pub migrations: Vec<MigrationRecord>,
+    /// What an earlier run had begun and this one finished.
+    pub finished: Vec<MigrationRecord>,
+    /// The newest version in force.
+    pub head: Option<String>,
+    /// Fingerprint of the catalog.
+    pub fingerprint: String,
+}
+
+/// Applies what a database lacks. A task that runs again after a crash continues its own run without asking twice.
+///
+/// # Errors
+/// As [`super::plan`]; `ApprovalRequired` outside `dev` and for every plan that is not proven; `Canceled` between two
+/// statements; `Failed` with the statement that the database refused.
+pub async fn apply(job: Job<'_>, request: ApplyRequest<'_>) -> Result<Applied, SkillError> {
+    let mut session = job.connect().await?;
+    job.context.progress("waiting for the run lock", 0, 0);
+    let locked = session.lock(job.run(), job.until()).await.map_err(|error| job.skill(error));
+    let applied = match locked {
+        Ok(()) => job.apply_locked(session.as_mut(), &request).await,
+        Err(error) => {
+            job.close(session).await;
+            return Err(error);
+        }
+    };
+    if let Err(error) = &applied {
+        job.note_failure(session.as_mut(), error).await;
+    }
+    job.close(session).await;
+    applied
+}
+
+impl Job<'_> {
+    async fn apply_locked(&self, session: &mut dyn Session, request: &ApplyRequest<'_>) -> Result<Applied, SkillError> {
+        let mut finished = Vec::new();
+        if let Some(own) = self.own_run(session).await? {
+            if own.outcome.as_deref() == Some("completed") {
+                return self.report(session, None, own.plan_digest, Vec::new()).await;
+            }
+            finished = self.finish_interrupted(session).await?;
+            if own.outcome.is_none() {
+                self.continue_planned(session).await?;
+                self.finish_run(session, "completed").await?;
+                return self.report(session, None, own.plan_digest, finished).await;
+            }
+        } else if self.has_ledger(session).await? {
+            finished = self.finish_interrupted(session).await?;
+        }
+        let plan = self.plan_with(session, request.source).await?;
+        let digest = plan.digest();
+        if plan.migrations.is_empty() {
+            return self.nothing_to_do(session, plan, request, finished).await;
+        }
+        if let Some(seen) = request.plan_digest.filter(|seen| *seen != digest) {
+            return Err(SkillError::rejected("plan_digest", format!("{digest}, the digest of the plan as it is now"), seen));
+        }
+        if !self.database.dev || !plan.refusals().is_empty() {
+            self.context.require_approval(&digest, plan.summary())?;
+        }
+        self.record(session, &plan, &digest, request.release).await?;
+        self.continue_planned(session).await?;
+        self.finish_run(session, "completed").await?;
+        self.report(session, Some(plan), digest, finished).await
+    }
+
+    /// A release that needs no migration is still known to the ledger, so that a rollback to it finds its version.
+    async fn nothing_to_do(&self, session: &mut dyn Session, plan: Plan, request: &ApplyRequest<'_>, finished: Vec<MigrationRecord>) -> Result<Applied, SkillError> {
+        let digest = plan.digest();
+        if request.release.is_some() {
+            self.record(session, &plan, &digest, request.release).await?;
+            self.finish_run(session, "completed").await?;
+        }
+        self.report(session, Some(plan), digest, finished).await
+    }
+
+    /// One transaction holds the run's row, the migrations and all their statements up and down.
+    async fn record(&self, session: &mut dyn Session, plan: &Plan, digest: &str, release: Option<&str>) -> Result<(), SkillError> {
+        let caller = &self.context.caller().name;
+        let new = NewRun { id: self.run(), kind: "apply", plan_digest: digest, release: release.map(str::to_owned), caller };
+        let written = async {
+            session.begin(Transaction { lock_timeout_ms: 0, foreign_keys_off: false }).await?;
+            ledger::install(session).await?;
+            ledger::abandon_planned(session, "").await?;
+            ledger::begin_run(session, new).await?;
+            ledger::record_plan(session, self.run(), plan, release).await?;
+            session.commit().await
+        };
+        written.await.map_err(|error| self.skill(error))
+    }
+
+    pub(super) async fn has_ledger(&self, session: &mut dyn Session) -> Result<bool, SkillError> {
+        ledger::exists(session).await.map_err(|error| self.skill(error))
+    }
+
+    /// The run of this task, when a crash or a failure ended it earlier.
+    pub(super) async fn own_run(&self, session: &mut dyn Session) -> Result<Option<RunRecord>, SkillError> {
+        if !self.has_ledger(session).await? {
+            return Ok(None);
+        }
+        ledger::run(session, self.run()).await.map_err(|error| self.skill(error))
+    }
+
+    pub(super) async fn finish_run(&self, session: &mut dyn Session, outcome: &str) -> Result<(), SkillError> {
+        let closed = async {
+            let fingerprint = session.catalog().await?.fingerprint();
+            let head = head(&ledger::migrations(session).await?);
+            ledger::finish_run(session, self.run(), outcome, head, &fingerprint).await
+        };
+        closed.await.map_err(|error| self.skill(error))
+    }
+
+    /// Closes the row of a run that failed or was cancelled. Best effort: a row without outcome means the same.
+    pub(super) async fn note_failure(&self, session: &mut dyn Session, error: &SkillError) {
+        let noted = async {
+            if ledger::exists(session).await? && ledger::run(session, self.run()).await?.is_some_and(|run| run.outcome.is_none()) {
+                let fingerprint = session.catalog().await?.fingerprint();
+                let head = head(&ledger::migrations(session).await?);
+                ledger::finish_run(session, self.run(), error.kind(), head, &fingerprint).await?;
+            }
+            Ok::<_, crate::clients::TargetError>(())
+        };
+        if let Err(error) = noted.await {
+            tracing::debug!(%error, "could not close the row of a failed run");
+        }
+    }
+
+    async fn report(&self, session: &mut dyn Session, plan: Option<Plan>, plan_digest: String, finished: Vec<MigrationRecord>) -> Result<Applied, SkillError> {
+        let migrations = if self.has_ledger(session).await? { self.migrations(session).await? } else { Vec::new() };
+        let fingerprint = session.catalog().await.map_err(|error| self.skill(error))?.fingerprint();
+        let head = head(&migrations);
+        let own = migrations.into_iter().filter(|migration| migration.run == self.run() && migration.state == crate::domain::MigrationState::Applied);
+        Ok(Applied { plan, plan_digest, migrations: own.collect(), finished, head, fingerprint })
+    }
+}

@@ -1,0 +1,132 @@
+//! What migrations added holds how many rows: the ground on which a later rollback is judged.
+
+use super::ledger;
+use crate::{
+    clients::{Session, TargetError},
+    domain::{
+        Catalog, MigrationRecord, MigrationState,
+        ledger::MeasuredAddition,
+        lex::bare_name,
+        proof::Addition,
+        statement::Rename,
+    },
+};
+
+/// Above this many rows only their number is compared, and only up to here.
+const MAX_MEASURED: i64 = 100_000;
+
+/// What additions hold now; a table's rows are digested when there are few.
+pub(super) async fn measure(session: &mut dyn Session, additions: impl Iterator<Item = &Addition> + Send) -> Result<Vec<MeasuredAddition>, TargetError> {
+    let mut measured = Vec::new();
+    for addition in additions {
+        let rows = count(session, addition).await?;
+        let digest = if addition.place.column.is_none() && rows <= MAX_MEASURED {
+            let digests = session.rows(&[(addition.place.table.clone(), addition.columns.clone())]).await?;
+            digests.into_iter().next().map(|rows| rows.digest).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        measured.push(MeasuredAddition { addition: addition.clone(), rows: u64::try_from(rows).unwrap_or_default(), digest });
+    }
+    Ok(measured)
+}
+
+/// Rows of a table, or values of a column other than null and its constant default.
+async fn count(session: &mut dyn Session, addition: &Addition) -> Result<i64, TargetError> {
+    let place = &addition.place;
+    let condition = place.column.as_ref().map_or_else(String::new, |column| {
+        // A default that calls a function is not evaluated: it may draw from a sequence.
+        let constant = place.default.as_ref().filter(|default| !default.contains('('));
+        let other = constant.map_or_else(String::new, |default| format!(" AND CAST(counted.{column} AS text) IS DISTINCT FROM CAST(({default}) AS text)"));
+        // Qualified: SQLite takes an unknown quoted name for a string.
+        format!("WHERE counted.{column} IS NOT NULL{other}")
+    });
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} AS counted {condition} LIMIT {}) AS sample", place.table, MAX_MEASURED + 1);
+    session.query(&sql, &[]).await?.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)
+}
+
+/// The additions of other migrations in the tables that this one writes to or renames, before it does.
+#[derive(Debug, Default)]
+pub(super) struct Baselines {
+    /// Each other migration, with what its additions hold now where this migration may change it.
+    others: Vec<(MigrationRecord, Vec<Option<MeasuredAddition>>)>,
+    renames: Vec<Rename>,
+}
+
+impl Baselines {
+    /// Measures them inside the migration's transaction.
+    pub(super) async fn read(session: &mut dyn Session, migration: &MigrationRecord, renames: Vec<Rename>) -> Result<Self, TargetError> {
+        if migration.touches.is_empty() && renames.is_empty() {
+            return Ok(Self::default());
+        }
+        let catalog = session.catalog().await?;
+        let mut others = Vec::new();
+        for other in ledger::migrations(session).await? {
+            if other.state == MigrationState::Applied && other.sequence != migration.sequence {
+                let mut measured = Vec::new();
+                for then in &other.additions {
+                    let touched = migration.touches.contains(&then.addition.place.table);
+                    measured.push(measure_present(session, &catalog, Some(&then.addition).filter(|_| touched)).await?);
+                }
+                others.push((other, measured));
+            }
+        }
+        Ok(Self { others, renames })
+    }
+
+    /// Moves the baselines by what the migration wrote, and lets them follow what it renamed.
+    pub(super) async fn shift(self, session: &mut dyn Session) -> Result<(), TargetError> {
+        if self.others.is_empty() {
+            return Ok(());
+        }
+        let catalog = session.catalog().await?;
+        for (mut other, measured) in self.others {
+            let old = other.additions.clone();
+            for (baseline, before) in other.additions.iter_mut().zip(measured) {
+                self.renames.iter().for_each(|rename| follow(&mut baseline.addition, rename, &catalog));
+                let after = measure_present(session, &catalog, before.as_ref().map(|_| &baseline.addition)).await?;
+                if let Some((before, after)) = before.zip(after) {
+                    *baseline = MeasuredAddition { addition: after.addition.clone(), ..baseline.shifted(&before, &after) };
+                }
+            }
+            if other.additions != old {
+                ledger::set_additions(session, other.sequence, &other.additions).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Measures an addition over those of its columns that are there; `None` when it is gone itself. A query for something
+/// that is gone would end the transaction.
+pub(super) async fn measure_present(session: &mut dyn Session, catalog: &Catalog, addition: Option<&Addition>) -> Result<Option<MeasuredAddition>, TargetError> {
+    let present = addition.and_then(|addition| {
+        let (_, columns) = catalog.tables().into_iter().find(|(table, _)| *table == addition.place.table)?;
+        let column_is_there = addition.place.column.iter().all(|column| columns.contains(column));
+        let kept = addition.columns.iter().filter(|column| columns.contains(column)).cloned().collect();
+        column_is_there.then(|| Addition { columns: kept, ..addition.clone() })
+    });
+    match present {
+        Some(addition) => Ok(measure(session, std::iter::once(&addition)).await?.pop()),
+        None => Ok(None),
+    }
+}
+
+/// Gives an addition the names that it has after a rename. The order of its columns stays, and with it its digest.
+fn follow(addition: &mut Addition, rename: &Rename, catalog: &Catalog) {
+    let last_part = |table: &str| bare_name(table.rsplit('.').next().unwrap_or(table));
+    if last_part(&addition.place.table) != rename.table {
+        return;
+    }
+    let Some(from) = &rename.column else {
+        let renamed = catalog.tables().into_iter().map(|(table, _)| table).find(|table| last_part(table) == rename.to);
+        addition.place.table = renamed.unwrap_or_else(|| addition.place.table.clone());
+        return;
+    };
+    let Some(to) = catalog.columns(&addition.place.table).into_iter().find(|column| bare_name(column) == rename.to) else { return };
+    for column in addition.columns.iter_mut().chain(&mut addition.place.column) {
+        if bare_name(column) == *from {
+            column.clone_from(&to);
+        }
+    }
+}

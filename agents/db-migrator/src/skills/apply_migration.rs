@@ -1,0 +1,94 @@
+//! `apply_migration`: brings a database to the newest version of a source.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shared::{Context, Effect, Skill, SkillError};
+
+use super::parts::{MigrationSource, PlanReport, Workbench, checked_release};
+use crate::engine::{self, Applied, ApplyRequest};
+
+/// Applies migrations with a ledger inside the database.
+#[derive(Debug, Clone)]
+pub struct ApplyMigration(pub Workbench);
+
+/// What to apply.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyMigrationInput {
+    /// Name of a configured database.
+    pub database: String,
+    /// The migrations.
+    pub source: MigrationSource,
+    /// The release they come with: `assess_rollback` can name it later.
+    pub release: Option<String>,
+    /// Only plan; the default.
+    #[serde(default = "yes")]
+    pub dry_run: bool,
+    /// Required when `dry_run` is false: the same key never applies twice.
+    pub idempotency_key: Option<String>,
+    /// Digest of the plan that the caller saw; refused when the plan is another by now.
+    pub plan_digest: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What was, or would be, applied.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ApplyMigrationOutput {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// The plan; absent when the run continued its own plan after a restart.
+    pub plan: Option<PlanReport>,
+    /// Digest of the plan that was, or would be, followed.
+    pub plan_digest: String,
+    /// Versions that this run applied, in order.
+    pub applied: Vec<String>,
+    /// Versions that an earlier, interrupted run had begun and this one finished.
+    pub finished: Vec<String>,
+    /// The newest version in force; absent on a dry run or without any.
+    pub head: Option<String>,
+    /// Fingerprint of the catalog afterwards.
+    pub fingerprint: String,
+}
+
+impl Skill for ApplyMigration {
+    const ID: &'static str = "apply_migration";
+    const NAME: &'static str = "Apply a migration";
+    const DESCRIPTION: &'static str = "Applies pending migrations one by one under a lock, with their proven inverse in a ledger inside the database. \
+        Every statement takes effect exactly once, also over crashes. Needs an approval outside dev databases and for plans that are not proven.";
+    const TAGS: &'static [&'static str] = &["database", "migration", "apply", "schema"];
+    const EFFECT: Effect = Effect::Mutate;
+
+    type Input = ApplyMigrationInput;
+    type Output = ApplyMigrationOutput;
+
+    async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
+        let database = self.0.database(&input.database)?;
+        let release = checked_release(input.release)?;
+        let source = self.0.read(input.source, database.target.dialect()).await?;
+        let job = self.0.job(context, database);
+        if input.dry_run {
+            let plan = PlanReport::new(&engine::plan(job, &source).await?, database.dev);
+            let (plan_digest, fingerprint) = (plan.plan_digest.clone(), plan.fingerprint.clone());
+            return Ok(ApplyMigrationOutput { dry_run: true, plan: Some(plan), plan_digest, applied: Vec::new(), finished: Vec::new(), head: None, fingerprint });
+        }
+        let request = ApplyRequest { source: &source, plan_digest: input.plan_digest.as_deref(), release: release.as_deref() };
+        let applied = engine::apply(job, request).await?;
+        Ok(output(applied, database.dev))
+    }
+}
+
+fn output(applied: Applied, dev: bool) -> ApplyMigrationOutput {
+    let versions = |migrations: Vec<crate::domain::MigrationRecord>| migrations.into_iter().map(|migration| migration.version.to_string()).collect();
+    ApplyMigrationOutput {
+        dry_run: false,
+        plan: applied.plan.map(|plan| PlanReport::new(&plan, dev)),
+        plan_digest: applied.plan_digest,
+        applied: versions(applied.migrations),
+        finished: versions(applied.finished),
+        head: applied.head,
+        fingerprint: applied.fingerprint,
+    }
+}

@@ -1,0 +1,40 @@
+//! `plan_migration`: what a source would change, proven on a shadow.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use shared::{Context, Skill, SkillError};
+
+use super::parts::{MigrationSource, PlanReport, Workbench};
+use crate::engine;
+
+/// Plans migrations by running them up, down and up on a shadow.
+#[derive(Debug, Clone)]
+pub struct PlanMigration(pub Workbench);
+
+/// What to plan.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanMigrationInput {
+    /// Name of a configured database.
+    pub database: String,
+    /// The migrations.
+    pub source: MigrationSource,
+}
+
+impl Skill for PlanMigration {
+    const ID: &'static str = "plan_migration";
+    const NAME: &'static str = "Plan a migration";
+    const DESCRIPTION: &'static str = "Runs pending migrations up, down and up on a shadow of the database, says for each whether its rollback is proven, \
+        and refuses what would lose data. Answers with the plan and the digest that an approval is bound to.";
+    const TAGS: &'static [&'static str] = &["database", "migration", "plan", "rollback", "proof"];
+
+    type Input = PlanMigrationInput;
+    type Output = PlanReport;
+
+    async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
+        let database = self.0.database(&input.database)?;
+        let source = self.0.read(input.source, database.target.dialect()).await?;
+        let plan = engine::plan(self.0.job(context, database), &source).await?;
+        Ok(PlanReport::new(&plan, database.dev))
+    }
+}

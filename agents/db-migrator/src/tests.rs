@@ -1,0 +1,9 @@
+//! Tests on real databases: SQLite files and a PostgreSQL server of their own.
+
+mod concurrency;
+mod crash;
+mod generated;
+mod generator;
+mod lifecycle;
+mod shop;
+mod support;

@@ -1,0 +1,243 @@
+//! Is this pod well, on its way, or bad?
+
+use std::collections::VecDeque;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    At, Container, ContainerState, Pod, Thresholds,
+    thresholds::{DEFAULT_BUDGET_MS, UNSCHEDULABLE_AFTER_MS},
+};
+
+/// Most remembered changes of a pod's restart count.
+const MAX_RESTART_MARKS: usize = 64;
+/// Whole seconds in the API hide up to this many milliseconds.
+const HIDDEN_MS: i64 = 999;
+
+/// Why a pod is bad.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A container ends again and again (`CrashLoopBackOff`).
+    CrashLoop,
+    /// An image cannot be had (`ImagePullBackOff`, `InvalidImageName`, `ErrImageNeverPull`).
+    ImagePull,
+    /// A container cannot be made (`CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`).
+    Config,
+    /// A container was killed for its memory and is not ready again.
+    OutOfMemory,
+    /// Containers were started again too often in the window.
+    Restarts,
+    /// A probe that should pass by now fails.
+    ProbeFailing,
+    /// It is not ready although the time that its own probes give it is over.
+    NotReadyInTime,
+    /// The scheduler finds no node.
+    Unschedulable,
+}
+
+impl Reason {
+    /// The word for people and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CrashLoop => "crash_loop",
+            Self::ImagePull => "image_pull",
+            Self::Config => "config",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Restarts => "restarts",
+            Self::ProbeFailing => "probe_failing",
+            Self::NotReadyInTime => "not_ready_in_time",
+            Self::Unschedulable => "unschedulable",
+        }
+    }
+}
+
+/// What a pod is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodState {
+    /// Ready.
+    Ready,
+    /// Not ready, and within the time it may take; the judgement changes at this time at the latest.
+    Starting(At),
+    /// Bad.
+    Bad(Reason),
+    /// On its way out: says nothing.
+    Leaving,
+}
+
+/// What was seen of a pod over time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// Whether it was ready at some time.
+    ready_once: bool,
+    /// Since when it is not ready.
+    unready_since: Option<At>,
+    /// When it was first seen running.
+    running_seen: Option<At>,
+    /// Last warning about a failing readiness or liveness probe.
+    probe_failed: Option<At>,
+    /// First of these warnings since it was last ready.
+    failing_since: Option<At>,
+    /// Restart counts with the time they were first seen.
+    restarts: VecDeque<(At, u32)>,
+}
+
+impl Signals {
+    /// Takes in a state of the pod.
+    pub fn see(&mut self, pod: &Pod, now: At) {
+        let running = |container: &Container| matches!(container.state, ContainerState::Running(_));
+        if self.running_seen.is_none() && pod.containers.iter().any(running) {
+            self.running_seen = Some(now);
+        }
+        if pod.ready {
+            self.ready_once = true;
+            self.unready_since = None;
+            self.failing_since = None;
+        } else {
+            self.unready_since.get_or_insert(now);
+        }
+        let restarts = pod.restarts();
+        if self
+            .restarts
+            .back()
+            .is_none_or(|(_, known)| *known != restarts)
+        {
+            if self.restarts.len() == MAX_RESTART_MARKS {
+                self.restarts.pop_front();
+            }
+            self.restarts.push_back((now, restarts));
+        }
+    }
+
+    /// Takes in a warning that a readiness or liveness probe failed.
+    pub fn probe_failed(&mut self, at: At) {
+        self.probe_failed = self.probe_failed.max(Some(at));
+        self.failing_since.get_or_insert(at);
+    }
+
+    /// The first sign that a pod, which may be judged bad only later, is not well.
+    pub fn first_sign(&self) -> Option<At> {
+        let flipped = self.unready_since.filter(|_| self.ready_once);
+        self.failing_since.into_iter().chain(flipped).min()
+    }
+
+    /// Whether a probe failed within the last `window_ms`.
+    pub fn probe_fails(&self, now: At, window_ms: i64) -> bool {
+        self.probe_failed
+            .is_some_and(|at| now.since(at) <= window_ms)
+    }
+
+    /// Restarts within the window before `now`.
+    fn recent_restarts(&self, pod: &Pod, now: At, window_ms: i64) -> u32 {
+        let begin = now.plus(-window_ms);
+        let before = self.restarts.iter().rev().find(|(at, _)| *at < begin);
+        // Restarts before the first look count only for a pod that is younger than the window.
+        let first = self.restarts.front().filter(|_| pod.created < begin);
+        let base = before.or(first).map_or(0, |(_, restarts)| *restarts);
+        pod.restarts().saturating_sub(base)
+    }
+}
+
+/// Judges a pod.
+pub fn assess(pod: &Pod, signals: &Signals, now: At, thresholds: &Thresholds) -> PodState {
+    if pod.leaving {
+        return PodState::Leaving;
+    }
+    if let Some(reason) = pod.containers.iter().find_map(broken) {
+        return PodState::Bad(reason);
+    }
+    let restarts = signals.recent_restarts(pod, now, thresholds.restart_window_ms);
+    if restarts > thresholds.max_restarts {
+        return PodState::Bad(Reason::Restarts);
+    }
+    if pod.ready {
+        return PodState::Ready;
+    }
+    let (until, reason) = patience(pod, signals, now, thresholds);
+    if now < until {
+        PodState::Starting(until)
+    } else {
+        PodState::Bad(reason)
+    }
+}
+
+/// A container that says itself that something is wrong.
+fn broken(container: &Container) -> Option<Reason> {
+    match &container.state {
+        ContainerState::Waiting(reason) => match reason.as_str() {
+            "CrashLoopBackOff" if out_of_memory(container) => Some(Reason::OutOfMemory),
+            "CrashLoopBackOff" => Some(Reason::CrashLoop),
+            "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+                Some(Reason::ImagePull)
+            }
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+                Some(Reason::Config)
+            }
+            _ => None,
+        },
+        ContainerState::Running(_) | ContainerState::Ended(_) => {
+            (out_of_memory(container) && !container.ready).then_some(Reason::OutOfMemory)
+        }
+    }
+}
+
+fn out_of_memory(container: &Container) -> bool {
+    let ended = matches!(&container.state, ContainerState::Ended(reason) if reason == "OOMKilled");
+    ended || container.last_end.as_deref() == Some("OOMKilled")
+}
+
+/// Until when a pod that is not ready has time, and what it is then.
+fn patience(pod: &Pod, signals: &Signals, now: At, thresholds: &Thresholds) -> (At, Reason) {
+    if pod.unschedulable {
+        return (
+            pod.created.plus(UNSCHEDULABLE_AFTER_MS),
+            Reason::Unschedulable,
+        );
+    }
+    let unready = pod.containers.iter().filter(|container| !container.ready);
+    let times = unready.map(|container| container_patience(container, signals, now, thresholds));
+    let fallback = (now.plus(DEFAULT_BUDGET_MS), Reason::NotReadyInTime);
+    // The container that is out of time first decides.
+    times.min_by_key(|(until, _)| *until).unwrap_or(fallback)
+}
+
+fn container_patience(
+    container: &Container,
+    signals: &Signals,
+    now: At,
+    thresholds: &Thresholds,
+) -> (At, Reason) {
+    let slack = thresholds.unready_after_ms;
+    let ContainerState::Running(since) = container.state else {
+        // Being made, or about to be started again: its next state will tell.
+        return (now.plus(DEFAULT_BUDGET_MS), Reason::NotReadyInTime);
+    };
+    let seen = signals.running_seen.unwrap_or(now).max(since);
+    let since = seen.min(since.plus(HIDDEN_MS));
+    if signals.ready_once {
+        // Readiness flips only after the probe failed as often as its spec allows.
+        let flipped = signals.unready_since.unwrap_or(now);
+        return (flipped.plus(slack), Reason::ProbeFailing);
+    }
+    let readiness = container.probes.readiness_ms.unwrap_or(DEFAULT_BUDGET_MS);
+    match (
+        container.probes.startup_ms,
+        container.started,
+        signals.probe_failed,
+    ) {
+        (Some(startup), false, _) => (
+            since.plus(startup + readiness + slack),
+            Reason::NotReadyInTime,
+        ),
+        // Its own startup probe says that the start is over, so a failing probe is no part of it.
+        (Some(_), true, Some(_)) => (since.plus(slack), Reason::ProbeFailing),
+        (_, _, Some(_)) => (since.plus(readiness + slack), Reason::ProbeFailing),
+        (_, _, None) => (since.plus(readiness + slack), Reason::NotReadyInTime),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! What is rolled back, in which order, and what must not be. No I/O.
+
+pub mod journal;
+pub mod plan;
+pub mod revision;
+
+pub use journal::{Journal, Outcome, StepState};
+pub use plan::{Assessment, DatabaseAnswer, DatabaseStep, Facts, Plan, Refusal, Step, Target, decide};
+pub use revision::{Deployment, Health, Revision};

@@ -1,0 +1,55 @@
+//! The agent's own metrics.
+
+use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// Upper bounds in seconds: from a stateless rollback to one that waits for a migration.
+const BUCKETS: [f64; 10] = [0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
+/// Label of a rollback.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Trigger {
+    trigger_reason: &'static str,
+}
+
+/// Rollbacks by trigger, their duration, and the share that ended healthy.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    triggered: Family<Trigger, Counter>,
+    duration: Histogram,
+    success_rate: Gauge<f64, AtomicU64>,
+    ends: Arc<[AtomicU64; 2]>,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self { triggered: Family::default(), duration: Histogram::new(BUCKETS.into_iter()), success_rate: Gauge::default(), ends: Arc::default() };
+        let Self { triggered, duration, success_rate, ends: _ } = &metrics;
+        registry.register("rollbacks_triggered", "Rollbacks by what triggered them", triggered.clone());
+        registry.register("rollback_duration_seconds", "Duration of a rollback", duration.clone());
+        registry.register("rollback_success_rate", "Share of rollbacks that were verified healthy", success_rate.clone());
+        metrics
+    }
+
+    /// Counts a rollback that begins.
+    pub fn triggered(&self, by_monitoring: bool) {
+        let trigger_reason = if by_monitoring { "incident" } else { "request" };
+        self.triggered.get_or_create(&Trigger { trigger_reason }).inc();
+    }
+
+    /// Counts a rollback that ended.
+    #[expect(clippy::cast_precision_loss, reason = "counts of rollbacks stay far below 2^52")]
+    pub fn ended(&self, seconds: f64, healthy: bool) {
+        self.duration.observe(seconds);
+        let [all, good] = &*self.ends;
+        let all = all.fetch_add(1, Ordering::Relaxed) + 1;
+        let good = good.fetch_add(u64::from(healthy), Ordering::Relaxed) + u64::from(healthy);
+        self.success_rate.set(good as f64 / all as f64);
+    }
+}

@@ -1,0 +1,124 @@
+//! `execute_rollback`: carries a plan out, and carries on after a crash.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shared::{Context, Effect, Skill, SkillError};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::Instant;
+
+use super::planner::{Planned, Planner, Wanted};
+use crate::{
+    domain::{Journal, Outcome, Plan, journal::Entry},
+    metrics::Metrics,
+    saga::Saga,
+};
+
+/// Executes a rollback.
+#[derive(Debug, Clone)]
+pub struct ExecuteRollback {
+    /// Makes the plan.
+    pub planner: Planner,
+    /// Carries it out.
+    pub saga: Saga,
+    /// Counts it.
+    pub metrics: Metrics,
+}
+
+/// What to roll back.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Namespace of the Deployment.
+    namespace: String,
+    /// Name of the Deployment.
+    deployment: String,
+    /// Revision to go back to; the newest earlier one that was healthy when absent.
+    #[serde(default)]
+    to_revision: Option<u64>,
+    /// Return the plan only (the default).
+    #[serde(default = "yes")]
+    dry_run: bool,
+    /// Names this rollback; required when `dry_run` is false.
+    #[serde(default)]
+    #[expect(dead_code, reason = "the runtime reads it; it stands here for the schema")]
+    idempotency_key: Option<String>,
+    /// Digest of the plan that was looked at; another plan is refused.
+    #[serde(default)]
+    plan_digest: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The plan, and what became of it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Output {
+    /// Whether anything was done.
+    pub executed: bool,
+    /// Id for `rollback_status`.
+    pub rollback_id: Option<String>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// The plan.
+    pub plan: Plan,
+    /// SHA-256 of the canonical plan.
+    pub plan_digest: String,
+    /// The steps with their durations.
+    pub steps: Vec<Entry>,
+}
+
+impl Skill for ExecuteRollback {
+    const ID: &'static str = "execute_rollback";
+    const NAME: &'static str = "Execute a rollback";
+    const DESCRIPTION: &'static str = "Rolls a Deployment back to an earlier revision, its database first when the schema has to move; without dry_run: false it returns the plan. Lossy rollbacks wait for an approval.";
+    const TAGS: &'static [&'static str] = &["rollback", "kubernetes", "database"];
+    const EFFECT: Effect = Effect::Mutate;
+
+    type Input = Input;
+    type Output = Output;
+
+    async fn run(&self, context: &Context, input: Input) -> Result<Output, SkillError> {
+        if let Some(journal) = self.saga.history.journal(context.task_id()).await? {
+            return self.finish(context, journal).await;
+        }
+        let wanted = Wanted { namespace: input.namespace, deployment: input.deployment, to_revision: input.to_revision };
+        let (Planned { plan, plan_digest }, deployment) = self.planner.plan(context, &wanted).await?;
+        if input.plan_digest.is_some_and(|digest| digest != plan_digest) {
+            return Err(SkillError::rejected("plan_digest", "the digest of the plan as it is now", "another digest"));
+        }
+        if input.dry_run {
+            return Ok(Output { executed: false, rollback_id: None, outcome: None, plan, plan_digest, steps: Vec::new() });
+        }
+        if plan.needs_approval {
+            context.require_approval(&plan_digest, format!("rollback of {}/{} to revision {}: {}", plan.namespace, plan.deployment, plan.to_revision, plan.reasons.join("; ")))?;
+        }
+        self.metrics.triggered(context.caller().name == "monitoring-agent");
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        let journal = Journal::begin(context.task_id(), plan, &context.caller().name, deployment.template, &now);
+        self.finish(context, journal).await
+    }
+}
+
+impl ExecuteRollback {
+    /// Runs what is left of a journal; one that has ended is answered as it ended.
+    async fn finish(&self, context: &Context, journal: Journal) -> Result<Output, SkillError> {
+        let journal = if journal.outcome == Outcome::Running {
+            let began = Instant::now();
+            let result = self.saga.run(context, journal).await;
+            self.metrics.ended(began.elapsed().as_secs_f64(), result.is_ok());
+            result?
+        } else {
+            journal
+        };
+        let plan_digest = shared::digest::of_json(&journal.plan);
+        Ok(Output {
+            executed: true,
+            rollback_id: Some(journal.rollback_id),
+            outcome: Some(journal.outcome),
+            plan: journal.plan,
+            plan_digest,
+            steps: journal.entries,
+        })
+    }
+}

@@ -1,0 +1,2 @@
+-- Nobody reads the notes any more.
+ALTER TABLE orders DROP COLUMN note;

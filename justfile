@@ -1,0 +1,45 @@
+# Lists the recipes.
+default:
+    @just --list
+
+# Builds everything.
+build:
+    cargo build --workspace --bins
+
+# Runs all tests; installs what they need.
+test *args:
+    ./test {{args}}
+
+# Formatting and lints, warnings denied.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Licences, bans and sources of dependencies.
+deny:
+    cargo deny check bans licenses sources
+
+# Benchmarks; ratios against a naive or peer variant in the same run.
+bench *crate:
+    cargo bench {{ if crate == "" { "--workspace" } else { "-p " + crate } }}
+
+# Starts the mesh in front.
+up *args:
+    cargo run --release --bin meshctl -- up {{args}}
+
+# Stops a detached mesh.
+down:
+    cargo run --release --bin meshctl -- down
+
+# A release of examples/shop through all eight agents.
+demo *args:
+    cargo run --release --bin meshctl -- demo {{args}}
+
+# Renders deploy/ from manifests/.
+render:
+    cargo run --bin meshctl -- render
+
+# Copies the smallest agent as the start of a new one.
+new-agent name:
+    ./tests/new-agent {{name}}

@@ -1,0 +1,72 @@
+//! `meshctl call AGENT SKILL`: one skill, mTLS done for you.
+
+use std::{io::Read, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::{
+    client::{Caller, Target},
+    processes::Running,
+};
+
+/// Flags of `call`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The agent.
+    agent: String,
+    /// The skill, or an A2A method.
+    skill: String,
+    /// Input: a file, `-` for standard input, or JSON.
+    #[arg(long, default_value = "{}")]
+    input: String,
+    /// External caller of mesh.yaml to call as.
+    #[arg(long, default_value = "operator")]
+    caller: String,
+    /// State folder of the mesh.
+    #[arg(long, default_value = ".mesh")]
+    state: PathBuf,
+    /// Print the answer only, in one line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let input = input(&args.input)?;
+    let (caller, target) = connect(&args.state, &args.caller, &args.agent)?;
+    let answer = caller.call(&target, &args.skill, &input, None).await?;
+    if !args.json {
+        eprintln!("{}", caller.curl(&target, &args.skill, &input));
+        if let Some(task_id) = &answer.task_id {
+            eprintln!("task {task_id}");
+        }
+    }
+    let (value, code) = match &answer.result {
+        Ok(value) => (value, ExitCode::SUCCESS),
+        Err(error) => (error, ExitCode::FAILURE),
+    };
+    println!("{}", if args.json { value.to_string() } else { serde_json::to_string_pretty(value)? });
+    Ok(code)
+}
+
+/// The caller's certificate and the agent's place in a running mesh.
+pub(crate) fn connect(state: &std::path::Path, caller: &str, agent: &str) -> anyhow::Result<(Caller, Target)> {
+    let running = Running::require(state)?;
+    let process = running.agent(agent)?;
+    let fleet = manifest::load_dir(&state.join("manifests"))?;
+    let id = fleet.mesh.spiffe_id(agent).with_context(|| format!("mesh.yaml has no agent {agent}"))?.parse()?;
+    Ok((Caller::load(state, &fleet.mesh.trust_domain, caller)?, Target { url: process.url.clone(), id }))
+}
+
+fn input(text: &str) -> anyhow::Result<Value> {
+    let json = match text {
+        "-" => {
+            let mut all = String::new();
+            std::io::stdin().read_to_string(&mut all)?;
+            all
+        }
+        inline if inline.trim_start().starts_with('{') => inline.to_owned(),
+        file => std::fs::read_to_string(file).with_context(|| format!("--input: cannot read {file}"))?,
+    };
+    serde_json::from_str(&json).context("--input: expected a JSON object")
+}

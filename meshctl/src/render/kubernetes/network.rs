@@ -1,0 +1,134 @@
+//! Who may open a connection to whom: the edges of the manifests, and what an agent needs around the mesh.
+
+use manifest::{Caller, Fleet, Manifest};
+use serde_json::{Value, json};
+
+use super::{A2A, METRICS, NAME_LABEL, metadata, profile::profile};
+use crate::render::site::Site;
+
+/// Label that an operator puts on a namespace from which an external caller of mesh.yaml calls. It opens the
+/// port only: who calls is proven by the certificate.
+const EXTERNAL_LABEL: &str = "agent-mesh/external-caller";
+/// Label that Kubernetes itself puts on every namespace.
+const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Nothing in and nothing out, for every pod of the namespace.
+pub(super) fn default_deny(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "default-deny", "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "agent-mesh"}},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    })
+}
+
+/// What is open to one agent, and from it.
+pub(super) fn policy(fleet: &Fleet, site: &Site, manifest: &Manifest) -> Value {
+    let mut ingress = Vec::new();
+    let callers = callers(fleet, &manifest.name);
+    if !callers.is_empty() {
+        ingress.push(json!({"from": callers, "ports": tcp(&[A2A.0])}));
+    }
+    ingress
+        .push(json!({"from": [namespace(&site.monitoring_namespace)], "ports": tcp(&[METRICS.0])}));
+    document(
+        manifest,
+        &manifest.name,
+        &ingress,
+        &egress(fleet, site, manifest),
+    )
+}
+
+/// A policy for an agent's pods.
+pub(crate) fn document(
+    manifest: &Manifest,
+    name: &str,
+    ingress: &[Value],
+    egress: &[Value],
+) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(manifest, name, &manifest.namespace),
+        "spec": {
+            "podSelector": {"matchLabels": {NAME_LABEL: manifest.name}},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": ingress,
+            "egress": egress,
+        },
+    })
+}
+
+/// Where calls to an agent may come from.
+pub(crate) fn callers(fleet: &Fleet, agent: &str) -> Vec<Value> {
+    let peers = fleet
+        .edges()
+        .callers(agent)
+        .filter_map(|(caller, _)| match caller {
+            Caller::Agent(name) => fleet.manifest(name).map(pods),
+            Caller::External(name) => {
+                Some(json!({"namespaceSelector": {"matchLabels": {EXTERNAL_LABEL: name}}}))
+            }
+        });
+    peers.collect()
+}
+
+/// The agents that an agent calls.
+pub(crate) fn callees(fleet: &Fleet, agent: &str) -> Vec<Value> {
+    let own = Caller::agent(agent);
+    let callees = fleet.edges().callees(&own);
+    callees
+        .filter_map(|(name, _)| fleet.manifest(name).map(pods))
+        .collect()
+}
+
+/// All pods of a namespace.
+pub(crate) fn namespace(name: &str) -> Value {
+    json!({"namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: name}}})
+}
+
+/// TCP ports of a rule.
+pub(crate) fn tcp(ports: &[u16]) -> Vec<Value> {
+    ports
+        .iter()
+        .map(|port| json!({"protocol": "TCP", "port": port}))
+        .collect()
+}
+
+/// The pods of an agent.
+fn pods(manifest: &Manifest) -> Value {
+    json!({
+        "namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: manifest.namespace}},
+        "podSelector": {"matchLabels": {NAME_LABEL: manifest.name}},
+    })
+}
+
+fn egress(fleet: &Fleet, site: &Site, manifest: &Manifest) -> Vec<Value> {
+    let profile = profile(&manifest.name, site);
+    let dns = json!({
+        "namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    });
+    let mut rules = vec![json!({
+        "to": [dns],
+        "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+    })];
+    let callees = callees(fleet, &manifest.name);
+    if !callees.is_empty() {
+        rules.push(json!({"to": callees, "ports": tcp(&[A2A.0])}));
+    }
+    let monitoring: &[u16] = if profile.prometheus {
+        &[4317, 9090]
+    } else {
+        &[4317]
+    };
+    rules.push(json!({"to": [namespace(&site.monitoring_namespace)], "ports": tcp(monitoring)}));
+    let network = |cidr: &str, ports: &[u16]| json!({"to": [{"ipBlock": {"cidr": cidr}}], "ports": tcp(ports)});
+    if profile.cluster {
+        rules.push(network(&site.api_server_cidr, &[443, 6443]));
+    }
+    if profile.databases {
+        rules.push(network(&site.database_cidr, &[5432]));
+    }
+    rules
+}

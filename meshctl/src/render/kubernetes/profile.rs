@@ -1,0 +1,87 @@
+//! What each agent's process gets in a pod beside the flags that all agents have.
+
+use serde_json::{Value, json};
+
+use crate::render::site::Site;
+
+/// Where state lies in a pod.
+pub(super) const DATA: &str = "/var/lib/agent";
+
+/// An agent's own flags, and the volumes that they name.
+#[derive(Debug, Default)]
+pub(super) struct Profile {
+    /// Flags and values.
+    pub(super) flags: Vec<(&'static str, String)>,
+    /// Pod volumes.
+    pub(super) volumes: Vec<Value>,
+    /// Where they are mounted.
+    pub(super) mounts: Vec<Value>,
+    /// Whether the agent talks to the Kubernetes API, and so needs a token.
+    pub(super) cluster: bool,
+    /// Whether it queries Prometheus.
+    pub(super) prometheus: bool,
+    /// Whether it connects to PostgreSQL databases.
+    pub(super) databases: bool,
+}
+
+/// The profile of an agent; one that is not known here has no flags of its own.
+pub(super) fn profile(agent: &str, site: &Site) -> Profile {
+    let mut profile = Profile::default();
+    match agent {
+        "security-scanner" => {
+            profile.in_cluster();
+            profile.flag("advisories", "/advisories");
+            profile.mounts.push(
+                json!({"name": "data", "mountPath": "/advisories", "subPath": "advisories", "readOnly": true}),
+            );
+        }
+        "monitoring-agent" | "rollback-coordinator" => profile.in_cluster(),
+        "performance-optimizer" | "cost-analyzer" => {
+            profile.prometheus = true;
+            profile.flag("prometheus", site.prometheus_url());
+        }
+        "config-validator" => {
+            profile.flag("policies", "/policies");
+            let source = json!({"name": "config-validator-policies", "optional": true});
+            profile.mount("policies", "/policies", json!({"configMap": source}));
+        }
+        "db-migrator" => {
+            profile.databases = true;
+            profile.flag("databases-file", "/databases/databases");
+            let source = json!({"secretName": "db-migrator-databases", "defaultMode": SECRET_MODE});
+            profile.mount("databases", "/databases", json!({"secret": source}));
+            profile.flag("workspace", "/workspace");
+            profile.mount(
+                "workspace",
+                "/workspace",
+                json!({"emptyDir": {"sizeLimit": "64Mi"}}),
+            );
+        }
+        _ => {}
+    }
+    profile
+}
+
+/// Readable by the process's group alone: 0440.
+pub(super) const SECRET_MODE: u32 = 0o440;
+
+impl Profile {
+    fn in_cluster(&mut self) {
+        self.cluster = true;
+        self.flag("cluster", "in-cluster");
+    }
+
+    fn flag(&mut self, name: &'static str, value: impl Into<String>) {
+        self.flags.push((name, value.into()));
+    }
+
+    fn mount(&mut self, name: &str, path: &str, mut source: Value) {
+        let read_only = source.get("emptyDir").is_none();
+        if let Some(source) = source.as_object_mut() {
+            source.insert("name".into(), name.into());
+        }
+        self.volumes.push(source);
+        self.mounts
+            .push(json!({"name": name, "mountPath": path, "readOnly": read_only}));
+    }
+}

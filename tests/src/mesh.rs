@@ -1,0 +1,172 @@
+//! Eight agents in one process: real listeners, certificates, stores and audit, free ports.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use identity::SpiffeId;
+use meshctl::{
+    agents::{Resources, flags},
+    client::{Answer, Caller, Target},
+    ground::{Ground, free_ports},
+};
+use serde_json::Value;
+use shared::{Bound, Daemon};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::tools::root;
+
+/// A running mesh; stops when dropped or stopped.
+#[derive(Debug)]
+pub struct Mesh {
+    /// State folder with certificates.
+    pub ground: Ground,
+    /// Root of file paths in requests.
+    pub workspace: PathBuf,
+    shutdown: CancellationToken,
+    running: Vec<JoinHandle<anyhow::Result<()>>>,
+    _folder: TempDir,
+}
+
+/// An embedded cluster in this process: its kubeconfig.
+///
+/// # Errors
+/// When it cannot listen.
+pub async fn embedded_cluster(folder: &std::path::Path, stop: CancellationToken) -> anyhow::Result<PathBuf> {
+    let model = cluster_model::Model::bind("127.0.0.1:0".parse()?, cluster_model::Settings::default()).await?;
+    let kubeconfig = folder.join("kubeconfig");
+    std::fs::write(&kubeconfig, model.kubeconfig())?;
+    tokio::spawn(model.serve(stop.cancelled_owned()));
+    Ok(kubeconfig)
+}
+
+impl Mesh {
+    /// Starts all eight on an embedded cluster and one SQLite database called `shop` (not a `dev` one).
+    ///
+    /// # Errors
+    /// Whatever keeps an agent from starting.
+    pub async fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let workspace = folder.path().join("workspace");
+        std::fs::create_dir_all(&workspace)?;
+        let fleet = manifest::load_dir(&root().join("manifests"))?;
+        let ground = Ground::prepare(&folder.path().join("mesh"), &root().join("manifests"), free_ports(&fleet)?)?;
+        let shutdown = CancellationToken::new();
+        let resources = Resources {
+            workspace: workspace.clone(),
+            kubeconfig: Some(embedded_cluster(folder.path(), shutdown.clone()).await?),
+            advisories: Some(root().join("examples/shop/advisories")),
+            policies: Some(root().join("examples/shop/policies")),
+            databases: vec![format!("shop=sqlite:{}", folder.path().join("shop.db").display())],
+            metrics: Some(root().join("examples/shop/metrics")),
+            ..Resources::default()
+        };
+        let running = start_all(&ground, &resources, &shutdown).await?;
+        Ok(Self { ground, workspace, shutdown, running, _folder: folder })
+    }
+
+    /// Where an agent is and who it has to be.
+    pub fn target(&self, agent: &str) -> Target {
+        let id = self.ground.fleet.mesh.spiffe_id(agent).unwrap_or_default();
+        Target { url: self.ground.url(agent), id: id.parse().expect("mesh.yaml gives valid ids") }
+    }
+
+    /// An external caller of mesh.yaml.
+    pub fn caller(&self, name: &str) -> Caller {
+        Caller::load(&self.ground.root, &self.ground.fleet.mesh.trust_domain, name).expect("the ground has a certificate for every caller")
+    }
+
+    /// Calls a skill as the operator.
+    ///
+    /// # Errors
+    /// When there is no JSON-RPC answer.
+    pub async fn call(&self, agent: &str, skill: &str, input: &Value) -> anyhow::Result<Answer> {
+        self.caller("operator").call(&self.target(agent), skill, input, None).await
+    }
+
+    /// A client with the certificate of any id in the trust domain, declared or not.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn client_as(&self, id: &SpiffeId, to: &str) -> anyhow::Result<reqwest::Client> {
+        let folder = self.ground.root.join("extra").join(identity_folder(id));
+        let files = self.ground.certificate(&folder, id)?;
+        let tls = identity::TlsIdentity::from_files(files, id)?;
+        let config = rustls::ClientConfig::clone(&tls.client_config(self.target(to).id));
+        Ok(reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build()?)
+    }
+
+    /// A client with the certificate of an agent.
+    ///
+    /// # Errors
+    /// When its certificate cannot be read.
+    pub fn client_of(&self, agent: &str, to: &str) -> anyhow::Result<reqwest::Client> {
+        let files = identity::TlsFiles::in_folder(&self.ground.agent_dir(agent).join("tls"));
+        let tls = identity::TlsIdentity::from_files(files, &self.target(agent).id)?;
+        let config = rustls::ClientConfig::clone(&tls.client_config(self.target(to).id));
+        Ok(reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build()?)
+    }
+
+    /// Drains and stops all agents.
+    ///
+    /// # Errors
+    /// What an agent said at its end.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        for agent in std::mem::take(&mut self.running) {
+            agent.await??;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+fn identity_folder(id: &SpiffeId) -> String {
+    id.as_str().replace(['/', ':'], "_")
+}
+
+async fn start_all(ground: &Ground, resources: &Resources, shutdown: &CancellationToken) -> anyhow::Result<Vec<JoinHandle<anyhow::Result<()>>>> {
+    let mut bound: BTreeMap<&str, Bound> = BTreeMap::new();
+    bound.insert("compliance-auditor", bind::<compliance_auditor::Cli>(ground, resources).await?);
+    bound.insert("security-scanner", bind::<security_scanner::Cli>(ground, resources).await?);
+    bound.insert("performance-optimizer", bind::<performance_optimizer::Cli>(ground, resources).await?);
+    bound.insert("cost-analyzer", bind::<cost_analyzer::Cli>(ground, resources).await?);
+    bound.insert("db-migrator", bind::<db_migrator::Cli>(ground, resources).await?);
+    bound.insert("config-validator", bind::<config_validator::Cli>(ground, resources).await?);
+    bound.insert("monitoring-agent", bind::<monitoring_agent::Cli>(ground, resources).await?);
+    bound.insert("rollback-coordinator", bind::<rollback_coordinator::Cli>(ground, resources).await?);
+    Ok(bound.into_values().map(|agent| tokio::spawn(agent.serve(shutdown.clone()))).collect())
+}
+
+async fn bind<D: Daemon>(ground: &Ground, resources: &Resources) -> anyhow::Result<Bound> {
+    let arguments = std::iter::once(D::NAME.to_owned()).chain(flags(ground, D::NAME, resources));
+    let cli = D::try_parse_from(arguments).with_context(|| format!("flags of {}", D::NAME))?;
+    shared::bind(cli).await.with_context(|| format!("cannot bind {}", D::NAME))
+}
+
+/// Code, reason and field of an answer's error.
+///
+/// # Panics
+/// When the answer is no error.
+pub fn call_error(answer: &Answer) -> (i64, String, String) {
+    let error = answer.result.as_ref().expect_err("an error was expected");
+    let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
+    (code, answer.reason().unwrap_or_default().to_owned(), answer.metadata("field").unwrap_or_default().to_owned())
+}
+
+/// Posts a JSON-RPC request; answers HTTP status and body.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn post(client: &reqwest::Client, url: &str, method: &str, params: &Value) -> anyhow::Result<(u16, Value)> {
+    let request = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let response = client.post(format!("{url}/a2a")).header("A2A-Version", "1.0").json(&request).send().await?;
+    Ok((response.status().as_u16(), response.json().await?))
+}
