@@ -239,7 +239,7 @@ fn roles_hold_the_manifests_rules_in_target_namespaces_only() {
     let fleet = fleet();
     for manifest in &fleet.manifests {
         let documents = documents(&format!("kubernetes/{}.yaml", manifest.name));
-        let rules = |scope| -> Vec<Value> {
+        let in_scope = |scope| -> Vec<Value> {
             let rules = manifest
                 .kubernetes_rules()
                 .iter()
@@ -247,8 +247,8 @@ fn roles_hold_the_manifests_rules_in_target_namespaces_only() {
             rules.map(|rule| serde_json::json!({"apiGroups": rule.api_groups, "resources": rule.resources, "verbs": rule.verbs})).collect()
         };
         let (namespaced, cluster) = (
-            rules(manifest::KubernetesScope::Namespace),
-            rules(manifest::KubernetesScope::Cluster),
+            in_scope(manifest::KubernetesScope::Namespace),
+            in_scope(manifest::KubernetesScope::Cluster),
         );
         let roles: BTreeMap<String, &Value> = of_kind(&documents, "Role")
             .map(|role| (string(&role["metadata"]["namespace"]), &role["rules"]))

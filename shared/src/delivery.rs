@@ -32,9 +32,14 @@ pub(crate) async fn run(engine: Arc<Engine>, stop: CancellationToken) -> anyhow:
             Ok(true) => continue,
             Ok(false) => {
                 pause = FIRST_PAUSE;
-                stop.run_until_cancelled(engine.trail.appended())
-                    .await
-                    .map(|()| GATHER)
+                // A record that is appended may be on its way to the disk still.
+                if engine.trail.depth() > 0 {
+                    Some(GATHER)
+                } else {
+                    stop.run_until_cancelled(engine.trail.appended())
+                        .await
+                        .map(|()| GATHER)
+                }
             }
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "cannot deliver audit records");

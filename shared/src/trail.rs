@@ -177,6 +177,11 @@ impl Trail {
         });
     }
 
+    /// Records that are not delivered yet, those on their way to the disk included.
+    pub fn depth(&self) -> u64 {
+        self.recorder.depth()
+    }
+
     /// Resolves when something was appended since the last call.
     pub async fn appended(&self) {
         self.appended.notified().await;

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use identity::SpiffeId;
 use meshctl::{
     agents::{Resources, flags},

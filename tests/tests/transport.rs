@@ -29,7 +29,10 @@ async fn wrong_authority_expired_wrong_domain_and_wrong_server_are_refused() {
 
     let other = Authority::generate("mesh.local").unwrap();
     let mut files = other.issue_to(&folder(&root, "authority"), &operator, Duration::from_secs(600)).unwrap();
-    files.ca = mesh.ground.root.join("ca/ca.pem");
+    // The client trusts both authorities, so that only the agent can refuse.
+    let both = format!("{}{}", other.ca_pem(), mesh.ground.authority.ca_pem());
+    files.ca = root.join("both.pem");
+    std::fs::write(&files.ca, both).unwrap();
     let foreign = client(files, &operator, right.id.clone());
     assert!(post(&foreign, &right.url, "detect_secrets", &json!({})).await.is_err(), "another authority");
 

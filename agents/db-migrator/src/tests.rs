@@ -6,4 +6,5 @@ mod generated;
 mod generator;
 mod lifecycle;
 mod shop;
+mod skills;
 mod support;

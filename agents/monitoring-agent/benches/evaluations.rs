@@ -1,8 +1,10 @@
 //! How many trigger evaluations a second, and what does the index buy over judging everything again?
 //!
-//! Input: workloads of ten ready pods each on 50 nodes; pods in turn lose and regain readiness, seedless and the
-//! same in both variants. `indexed` judges the workload that a change touches; `rescan` judges all workloads
+//! Input: workloads of ten ready pods each on 50 nodes; one change in a hundred takes a pod's readiness, the
+//! others touch pods that are ready; the same in both variants. `indexed` judges the workload that a change touches; `rescan` judges all workloads
 //! after each change. Run: `cargo bench -p monitoring-agent`. Only ratios of one run mean something.
+//! Found (two virtual cores under other load, test profile): 38 times the rescan's rate with 500 pods, 680 times
+//! with 5,000, 4,000 times with 50,000; the indexed rate itself falls by less than three over that range.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -92,7 +94,7 @@ fn rate(pods: u32, changes: u32, mut judge: impl FnMut(&mut World, Key, At)) -> 
         let now = T0.plus(i64::from(change));
         // A prime step visits workloads in no order that a cache could like.
         let number = change.wrapping_mul(7_919) % pods;
-        let touched = world.apply_pod(pod(number, change % 2 == 0), now);
+        let touched = world.apply_pod(pod(number, change % 100 != 0), now);
         judge(&mut world, touched.unwrap_or_else(|| key(0)), now);
     }
     f64::from(changes) / began.elapsed().as_secs_f64()
@@ -104,8 +106,8 @@ fn main() {
         "{:>8} {:>16} {:>16} {:>8}",
         "pods", "indexed/s", "rescan/s", "ratio"
     );
-    for (pods, rescans) in [(500, 2_000), (5_000, 200), (50_000, 20)] {
-        let indexed = rate(pods, 100_000, |world, key, now| {
+    for (pods, rescans) in [(500, 2_000), (5_000, 200), (50_000, 10)] {
+        let indexed = rate(pods, 20_000, |world, key, now| {
             black_box(world.evaluate(&key, now, &thresholds));
         });
         let rescan = rate(pods, rescans, |world, _, now| {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 pub(super) const NAMESPACE: &str = "shop";
 /// Its one Deployment.
 pub(super) const DEPLOYMENT: &str = "web";
-/// Pod template annotation by which an incident joins the trace of its release.
+/// Deployment annotation by which an incident joins the trace of its release.
 const TRACE_ANNOTATION: &str = "ossa.io/traceparent";
 
 /// The cluster as the pipeline sees it.
@@ -60,7 +60,7 @@ impl Rollouts {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let (version, kind, name) = (text("/apiVersion").unwrap_or_default(), text("/kind").unwrap_or_default(), text("/metadata/name").unwrap_or_default());
         let namespace = text("/metadata/namespace").unwrap_or_else(|| NAMESPACE.into());
-        if kind == "Deployment" && let Some(metadata) = object.pointer_mut("/spec/template/metadata") {
+        if kind == "Deployment" && let Some(metadata) = object.pointer_mut("/metadata") {
             metadata.as_object_mut().and_then(|metadata| {
                 let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
                 annotations.as_object_mut()?.insert(TRACE_ANNOTATION.into(), traceparent.into())

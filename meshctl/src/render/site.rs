@@ -40,17 +40,3 @@ impl Site {
         format!("{}/{agent}:{version}", self.image_prefix)
     }
 }
-
-#[cfg(test)]
-impl Default for Site {
-    fn default() -> Self {
-        use clap::Parser as _;
-
-        #[derive(clap::Parser)]
-        struct Flags {
-            #[command(flatten)]
-            site: Site,
-        }
-        Flags::parse_from(["render"]).site
-    }
-}

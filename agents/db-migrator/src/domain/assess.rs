@@ -63,8 +63,8 @@ pub struct Assessment {
     pub reverts: Vec<Revert>,
     /// Rows at risk in all.
     pub rows_at_risk: u64,
-    /// Whether an application of the target version can run on the schema as it is now: everything since only added
-    /// tables, nullable or defaulted columns and non-unique indexes, as far as the ledger knows.
+    /// Whether everything since only added tables, columns and indexes, so that an application of the target version most
+    /// likely runs on the schema as it is now. A unique index or a column without default may still hinder it.
     pub additive_only: bool,
     /// SHA-256 that an approval of this rollback is bound to.
     pub plan_digest: String,
@@ -160,8 +160,8 @@ fn good_news(reverts: &[Revert]) -> Vec<String> {
     reverts.iter().map(|revert| format!("the down of {} {} was proven on a shadow and nothing was written to what it drops", revert.version, revert.name)).collect()
 }
 
-/// Whether the migrations above the target left everything that was there before: proven by the fact that what the
-/// downs drop is all they change, so it is claimed only for migrations that consist of additions.
+/// Whether the downs above the target drop additions and do nothing else: as they restore the catalog, nothing else was
+/// changed.
 fn only_adds(facts: &Facts, target: &Version) -> bool {
     facts.migrations.iter().filter(|(migration, _)| migration.version > *target).all(|(migration, down)| {
         let drops = |text: &str| {

@@ -193,6 +193,7 @@ fn judge_down(observed: &Observed, restored: &Snapshot, gone: Vec<String>) -> (V
 fn lost_rows(before: &Snapshot, restored: &Snapshot) -> Vec<String> {
     let differs = before.rows.iter().filter_map(|(table, rows)| {
         let now = restored.rows.get(table)?;
+        let table = table.replace('"', "");
         let sentence = match now.rows.cmp(&rows.rows) {
             _ if now == rows => return None,
             std::cmp::Ordering::Less => format!("up and down lose {} of {} rows of {table}", rows.rows - now.rows, rows.rows),
@@ -221,7 +222,7 @@ fn destroyed(observed: &Observed) -> Vec<String> {
     });
     let fewer = before.rows.iter().filter_map(|(table, rows)| {
         let now = after.rows.get(table)?;
-        (now.rows < rows.rows).then(|| format!("it deletes {} of {} rows of {table}", rows.rows - now.rows, rows.rows))
+        (now.rows < rows.rows).then(|| format!("it deletes {} of {} rows of {}", rows.rows - now.rows, rows.rows, table.replace('"', "")))
     });
     removed.chain(fewer).collect()
 }

@@ -44,7 +44,7 @@ async fn takes_a_release_through_approval_failure_and_rollback() {
         assert_ne!(fingerprint(database).await, before);
 
         let assessment = assess(database, &release("1.0.0")).await.unwrap();
-        assert_eq!((assessment.answer, assessment.to_version.as_str(), assessment.rows_at_risk, assessment.additive_only), (Answer::Reversible, "0003", 0, true), "{assessment:?}");
+        assert_eq!((assessment.answer, assessment.to_version.as_str(), assessment.rows_at_risk, assessment.additive_only), (Answer::Reversible, "0003", 0, false), "{assessment:?}");
         let wanted = digest_of(rollback(database, &Caller::operator("t3"), release("1.0.0")).await.unwrap_err());
         assert_eq!(wanted, assessment.plan_digest, "an operator needs an approval, the coordinator does not");
         let done = rollback(database, &Caller::coordinator("t4"), Goal::Version(Version::parse(&assessment.to_version).unwrap())).await.unwrap();
@@ -65,7 +65,13 @@ async fn asks_a_person_once_values_were_written_into_what_the_rollback_drops() {
         let fixture = fixture(dialect, true);
         let database = &fixture.database;
         apply(database, &Caller::operator("t1"), &shop("1.0.0", dialect), Some("1.0.0")).await.unwrap();
-        apply(database, &Caller::operator("t2"), &shop("1.1.0", dialect), Some("1.1.0")).await.unwrap();
+        let up = "ALTER TABLE orders ADD COLUMN priority INTEGER NOT NULL DEFAULT 0; CREATE INDEX orders_priority ON orders (priority)";
+        let down = "DROP INDEX orders_priority; ALTER TABLE orders DROP COLUMN priority";
+        let mut added = migrations(dialect, &[("a", "", ""), ("b", "", ""), ("c", "", ""), ("priority", up, down)]);
+        let mut all = shop("1.0.0", dialect);
+        all.extend(added.pop());
+        apply(database, &Caller::operator("t2"), &all, Some("additive")).await.unwrap();
+        assert!(assess(database, &release("1.0.0")).await.unwrap().additive_only);
         execute(database, "INSERT INTO orders (id, customer_id, total_cents) VALUES ('o-1', 'c-1001', 1)").await;
         assert_eq!(assess(database, &release("1.0.0")).await.unwrap().answer, Answer::Reversible, "the default is nothing to lose");
         execute(database, "UPDATE orders SET priority = 9 WHERE id IN ('o-1', 'o-5001')").await;

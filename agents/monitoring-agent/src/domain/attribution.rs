@@ -98,8 +98,8 @@ fn shared_cause(
     began: At,
 ) -> Option<Attribution> {
     let sick = |node: &String| view.sick_nodes.contains(node);
-    let recent = |mark: &&&Mark| mark.stable && mark.since >= began.plus(-SHARED_WINDOW_MS);
-    let elsewhere = view.elsewhere.iter().filter(recent);
+    let recent = |mark: &&Mark| mark.stable && mark.since >= began.plus(-SHARED_WINDOW_MS);
+    let elsewhere = view.elsewhere().filter(recent);
     let shared: Vec<_> = elsewhere
         .filter(|mark| !mark.node.as_ref().is_some_and(sick))
         .collect();

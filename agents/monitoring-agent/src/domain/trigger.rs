@@ -1,6 +1,6 @@
 //! Does this open an incident, how bad is it, and may it be rolled back?
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use super::{
     health::Seen,
 };
 
-/// Most sentences of evidence.
+/// Most pods, and most other workloads, in the evidence.
 const MOST_EVIDENCE: usize = 6;
 
 /// What opened an incident.
@@ -92,8 +92,16 @@ pub struct View<'a> {
     pub bad_since: Option<At>,
     /// Nodes that say that they are not ready.
     pub sick_nodes: &'a HashSet<String>,
-    /// Bad pods of other workloads.
-    pub elsewhere: Vec<&'a Mark>,
+    /// Bad pods of all workloads, by uid.
+    pub marks: &'a HashMap<String, Mark>,
+}
+
+impl View<'_> {
+    /// Bad pods of other workloads. Takes the time of all bad pods, so only trouble asks for it.
+    pub fn elsewhere(&self) -> impl Iterator<Item = &Mark> {
+        let own = &self.deployment.key;
+        self.marks.values().filter(move |mark| mark.key != *own)
+    }
 }
 
 /// What is wrong with a workload.
@@ -252,13 +260,14 @@ fn evidence(view: &View<'_>) -> Vec<String> {
             seen.pod.restarts()
         )
     }));
-    evidence.extend(
-        view.elsewhere
-            .iter()
-            .map(|mark| format!("a pod of {} is bad too", mark.key)),
-    );
-    evidence.dedup();
     evidence.truncate(MOST_EVIDENCE);
+    let others: BTreeSet<&Key> = view.elsewhere().map(|mark| &mark.key).collect();
+    evidence.extend(
+        others
+            .iter()
+            .take(MOST_EVIDENCE)
+            .map(|key| format!("{key} has bad pods too")),
+    );
     evidence
 }
 

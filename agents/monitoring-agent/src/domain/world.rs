@@ -258,11 +258,7 @@ impl World {
             low_since,
             bad_since,
             sick_nodes: &self.sick_nodes,
-            elsewhere: self
-                .marks
-                .values()
-                .filter(|mark| mark.key != *key)
-                .collect(),
+            marks: &self.marks,
             pods,
         };
         let decision = decide(&view, now, thresholds);
