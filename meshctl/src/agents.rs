@@ -30,7 +30,10 @@ pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String>
     let mut flags = common(ground, agent, resources);
     let mut add = |name: &str, value: String| flags.extend([format!("--{name}"), value]);
     let path = |path: &PathBuf| path.display().to_string();
-    let cluster = resources.kubeconfig.as_ref().map(|file| format!("kubeconfig:{}", file.display()));
+    let cluster = resources
+        .kubeconfig
+        .as_ref()
+        .map(|file| format!("kubeconfig:{}", file.display()));
     let usage = match (&resources.prometheus, &resources.metrics) {
         (Some(url), _) => Some(("prometheus", url.clone())),
         (None, Some(folder)) => Some(("metrics", path(folder))),
@@ -53,9 +56,18 @@ pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String>
         add(name, value);
     }
     match agent {
-        "security-scanner" => resources.advisories.iter().for_each(|folder| add("advisories", path(folder))),
-        "config-validator" => resources.policies.iter().for_each(|folder| add("policies", path(folder))),
-        "db-migrator" => resources.databases.iter().for_each(|database| add("database", database.clone())),
+        "security-scanner" => resources
+            .advisories
+            .iter()
+            .for_each(|folder| add("advisories", path(folder))),
+        "config-validator" => resources
+            .policies
+            .iter()
+            .for_each(|folder| add("policies", path(folder))),
+        "db-migrator" => resources
+            .databases
+            .iter()
+            .for_each(|database| add("database", database.clone())),
         _ => {}
     }
     flags
@@ -63,16 +75,30 @@ pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String>
 
 fn common(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String> {
     let folder = ground.agent_dir(agent);
-    let Some(ports) = ground.ports.get(agent) else { return Vec::new() };
+    let Some(ports) = ground.ports.get(agent) else {
+        return Vec::new();
+    };
     let mut flags: Vec<String> = [
         ("listen", format!("127.0.0.1:{}", ports.a2a)),
         ("health-listen", format!("127.0.0.1:{}", ports.health)),
         ("metrics-listen", format!("127.0.0.1:{}", ports.metrics)),
-        ("manifests", ground.root.join("manifests").display().to_string()),
+        (
+            "manifests",
+            ground.root.join("manifests").display().to_string(),
+        ),
         ("tls-dir", folder.join("tls").display().to_string()),
-        ("signing-key", folder.join("signing-key.pem").display().to_string()),
-        ("directory", ground.root.join("directory.json").display().to_string()),
-        ("store", format!("sqlite:{}", folder.join("store.db").display())),
+        (
+            "signing-key",
+            folder.join("signing-key.pem").display().to_string(),
+        ),
+        (
+            "directory",
+            ground.root.join("directory.json").display().to_string(),
+        ),
+        (
+            "store",
+            format!("sqlite:{}", folder.join("store.db").display()),
+        ),
     ]
     .into_iter()
     .flat_map(|(name, value)| [format!("--{name}"), value])

@@ -1,6 +1,10 @@
 //! `meshctl approve`: shows what waits, and signs a decision.
 
-use std::{path::{Path, PathBuf}, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use identity::SigningKey;
@@ -8,7 +12,12 @@ use serde_json::{Value, json};
 use shared::approvals::{Decision, Statement};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{call::connect, client::{Caller, Target}, ground::APPROVER, table::table};
+use crate::{
+    call::connect,
+    client::{Caller, Target},
+    ground::APPROVER,
+    table::table,
+};
 
 /// How long a decision may be used.
 const VALIDITY: Duration = Duration::from_secs(900);
@@ -46,15 +55,39 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         show(&waiting, args.json);
         return Ok(ExitCode::SUCCESS);
     };
-    let entry = waiting.iter().find(|entry| text(entry, "task_id") == task.as_str());
-    let Some(entry) = entry else { bail!("task {task} does not wait for an approval") };
-    let key = args.key.clone().unwrap_or_else(|| args.state.join("approvers").join(format!("{APPROVER}.pem")));
-    let decision = if args.reject { Decision::Reject } else { Decision::Approve };
-    let answer = decide(&caller, &target, &key, (task, text(entry, "plan_digest"), decision)).await?;
+    let entry = waiting
+        .iter()
+        .find(|entry| text(entry, "task_id") == task.as_str());
+    let Some(entry) = entry else {
+        bail!("task {task} does not wait for an approval")
+    };
+    let key = args
+        .key
+        .clone()
+        .unwrap_or_else(|| args.state.join("approvers").join(format!("{APPROVER}.pem")));
+    let decision = if args.reject {
+        Decision::Reject
+    } else {
+        Decision::Approve
+    };
+    let answer = decide(
+        &caller,
+        &target,
+        &key,
+        (task, text(entry, "plan_digest"), decision),
+    )
+    .await?;
     if args.json {
         println!("{answer}");
     } else {
-        println!("{}: {}", text(&answer, "id"), answer.pointer("/status/state").and_then(Value::as_str).unwrap_or_default());
+        println!(
+            "{}: {}",
+            text(&answer, "id"),
+            answer
+                .pointer("/status/state")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -64,24 +97,48 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// When the agent refuses.
 pub(crate) async fn waiting(caller: &Caller, target: &Target) -> anyhow::Result<Vec<Value>> {
-    let answer = caller.call(target, "list_approvals", &json!({}), None).await?.ok()?;
-    Ok(answer.get("approvals").and_then(Value::as_array).cloned().unwrap_or_default())
+    let answer = caller
+        .call(target, "list_approvals", &json!({}), None)
+        .await?
+        .ok()?;
+    Ok(answer
+        .get("approvals")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default())
 }
 
 /// Signs and sends a decision on (task, plan digest); answers the task.
 ///
 /// # Errors
 /// When the key cannot be read or the agent refuses.
-pub(crate) async fn decide(caller: &Caller, target: &Target, key: &Path, what: (&str, &str, Decision)) -> anyhow::Result<Value> {
-    let key = SigningKey::load(key).with_context(|| format!("cannot use the approver key {}", key.display()))?;
+pub(crate) async fn decide(
+    caller: &Caller,
+    target: &Target,
+    key: &Path,
+    what: (&str, &str, Decision),
+) -> anyhow::Result<Value> {
+    let key = SigningKey::load(key)
+        .with_context(|| format!("cannot use the approver key {}", key.display()))?;
     let expires_at = (OffsetDateTime::now_utc() + VALIDITY).format(&Rfc3339)?;
-    let statement = Statement { task_id: what.0.into(), plan_digest: what.1.into(), decision: what.2, expires_at };
-    let signature = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key.sign(&statement.bytes()));
+    let statement = Statement {
+        task_id: what.0.into(),
+        plan_digest: what.1.into(),
+        decision: what.2,
+        expires_at,
+    };
+    let signature = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        key.sign(&statement.bytes()),
+    );
     let mut params = json!(statement);
     if let Some(params) = params.as_object_mut() {
         params.insert("signature".into(), signature.into());
     }
-    caller.call(target, "decide_approval", &params, None).await?.ok()
+    caller
+        .call(target, "decide_approval", &params, None)
+        .await?
+        .ok()
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -94,7 +151,13 @@ fn show(waiting: &[Value], json: bool) {
     } else if waiting.is_empty() {
         println!("nothing waits for an approval");
     } else {
-        let rows = waiting.iter().map(|entry| ["task_id", "skill", "caller", "summary", "since"].map(|key| text(entry, key).to_owned()));
-        println!("{}", table(["task", "skill", "caller", "summary", "since"], rows));
+        let rows = waiting.iter().map(|entry| {
+            ["task_id", "skill", "caller", "summary", "since"]
+                .map(|key| text(entry, key).to_owned())
+        });
+        println!(
+            "{}",
+            table(["task", "skill", "caller", "summary", "since"], rows)
+        );
     }
 }

@@ -45,17 +45,38 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(value) => (value, ExitCode::SUCCESS),
         Err(error) => (error, ExitCode::FAILURE),
     };
-    println!("{}", if args.json { value.to_string() } else { serde_json::to_string_pretty(value)? });
+    println!(
+        "{}",
+        if args.json {
+            value.to_string()
+        } else {
+            serde_json::to_string_pretty(value)?
+        }
+    );
     Ok(code)
 }
 
 /// The caller's certificate and the agent's place in a running mesh.
-pub(crate) fn connect(state: &std::path::Path, caller: &str, agent: &str) -> anyhow::Result<(Caller, Target)> {
+pub(crate) fn connect(
+    state: &std::path::Path,
+    caller: &str,
+    agent: &str,
+) -> anyhow::Result<(Caller, Target)> {
     let running = Running::require(state)?;
     let process = running.agent(agent)?;
     let fleet = manifest::load_dir(&state.join("manifests"))?;
-    let id = fleet.mesh.spiffe_id(agent).with_context(|| format!("mesh.yaml has no agent {agent}"))?.parse()?;
-    Ok((Caller::load(state, &fleet.mesh.trust_domain, caller)?, Target { url: process.url.clone(), id }))
+    let id = fleet
+        .mesh
+        .spiffe_id(agent)
+        .with_context(|| format!("mesh.yaml has no agent {agent}"))?
+        .parse()?;
+    Ok((
+        Caller::load(state, &fleet.mesh.trust_domain, caller)?,
+        Target {
+            url: process.url.clone(),
+            id,
+        },
+    ))
 }
 
 fn input(text: &str) -> anyhow::Result<Value> {
@@ -66,7 +87,9 @@ fn input(text: &str) -> anyhow::Result<Value> {
             all
         }
         inline if inline.trim_start().starts_with('{') => inline.to_owned(),
-        file => std::fs::read_to_string(file).with_context(|| format!("--input: cannot read {file}"))?,
+        file => {
+            std::fs::read_to_string(file).with_context(|| format!("--input: cannot read {file}"))?
+        }
     };
     serde_json::from_str(&json).context("--input: expected a JSON object")
 }

@@ -32,18 +32,34 @@ impl Answer {
     pub fn ok(self) -> anyhow::Result<Value> {
         match self.result {
             Ok(value) => Ok(value),
-            Err(error) => bail!("{} ({})", error.get("message").and_then(Value::as_str).unwrap_or("the agent refused"), error.get("code").unwrap_or(&Value::Null)),
+            Err(error) => bail!(
+                "{} ({})",
+                error
+                    .get("message")
+                    .and_then(Value::as_str)
+                    .unwrap_or("the agent refused"),
+                error.get("code").unwrap_or(&Value::Null)
+            ),
         }
     }
 
     /// `ErrorInfo.reason` of a refusal.
     pub fn reason(&self) -> Option<&str> {
-        self.result.as_ref().err()?.pointer("/data/0/reason")?.as_str()
+        self.result
+            .as_ref()
+            .err()?
+            .pointer("/data/0/reason")?
+            .as_str()
     }
 
     /// A string of `ErrorInfo.metadata` of a refusal.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.result.as_ref().err()?.pointer("/data/0/metadata")?.get(key)?.as_str()
+        self.result
+            .as_ref()
+            .err()?
+            .pointer("/data/0/metadata")?
+            .get(key)?
+            .as_str()
     }
 }
 
@@ -62,7 +78,8 @@ impl Caller {
     pub fn load(root: &Path, trust_domain: &str, name: &str) -> anyhow::Result<Self> {
         let folder = root.join("callers").join(name);
         let id = SpiffeId::external(trust_domain, name)?;
-        let identity = TlsIdentity::from_files(TlsFiles::in_folder(&folder), &id).with_context(|| format!("no certificate of {name} in {}", folder.display()))?;
+        let identity = TlsIdentity::from_files(TlsFiles::in_folder(&folder), &id)
+            .with_context(|| format!("no certificate of {name} in {}", folder.display()))?;
         Ok(Self { identity, folder })
     }
 
@@ -72,38 +89,73 @@ impl Caller {
     /// When TLS cannot be set up.
     pub fn connect(&self, target: &Target) -> anyhow::Result<reqwest::Client> {
         let config = rustls::ClientConfig::clone(&self.identity.client_config(target.id.clone()));
-        Ok(reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().tcp_nodelay(true).build()?)
+        Ok(reqwest::Client::builder()
+            .tls_backend_preconfigured(config)
+            .no_proxy()
+            .tcp_nodelay(true)
+            .build()?)
     }
 
     /// Calls a method; `traceparent` continues a trace.
     ///
     /// # Errors
     /// When there is no JSON-RPC answer.
-    pub async fn call(&self, target: &Target, method: &str, params: &Value, traceparent: Option<&str>) -> anyhow::Result<Answer> {
+    pub async fn call(
+        &self,
+        target: &Target,
+        method: &str,
+        params: &Value,
+        traceparent: Option<&str>,
+    ) -> anyhow::Result<Answer> {
         let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let mut post = self.connect(target)?.post(format!("{}/a2a", target.url)).header("A2A-Version", "1.0").json(&request);
+        let mut post = self
+            .connect(target)?
+            .post(format!("{}/a2a", target.url))
+            .header("A2A-Version", "1.0")
+            .json(&request);
         if let Some(parent) = traceparent {
             post = post.header("traceparent", parent);
         }
-        let response = post.send().await.with_context(|| format!("cannot reach {}", target.url))?;
-        let task = response.headers().get(shared::a2a::endpoint::TASK_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let response = post
+            .send()
+            .await
+            .with_context(|| format!("cannot reach {}", target.url))?;
+        let task = response
+            .headers()
+            .get(shared::a2a::endpoint::TASK_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         let status = response.status();
-        let body: Value = response.json().await.with_context(|| format!("{} answered HTTP {status} without JSON", target.url))?;
-        let in_error = body.pointer("/error/data/0/metadata/task_id").and_then(Value::as_str).map(str::to_owned);
+        let body: Value = response
+            .json()
+            .await
+            .with_context(|| format!("{} answered HTTP {status} without JSON", target.url))?;
+        let in_error = body
+            .pointer("/error/data/0/metadata/task_id")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         let result = match body.get("error") {
             Some(error) => Err(error.clone()),
             None => Ok(body.get("result").cloned().unwrap_or_default()),
         };
-        Ok(Answer { result, task_id: task.or(in_error) })
+        Ok(Answer {
+            result,
+            task_id: task.or(in_error),
+        })
     }
 
     /// The same call for `curl`.
     pub fn curl(&self, target: &Target, method: &str, params: &Value) -> String {
-        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string().replace('\'', r"'\''");
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+            .to_string()
+            .replace('\'', r"'\''");
         let file = |name: &str| self.folder.join(name).display().to_string();
         format!(
             "curl --cacert {} --cert {} --key {} -H 'content-type: application/json' -H 'A2A-Version: 1.0' -d '{request}' {}/a2a",
-            file("ca.pem"), file("cert.pem"), file("key.pem"), target.url
+            file("ca.pem"),
+            file("cert.pem"),
+            file("key.pem"),
+            target.url
         )
     }
 }

@@ -65,17 +65,37 @@ struct Report {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
-    let example = args.example.clone().unwrap_or_else(|| source.join("examples/shop"));
-    let manifests = args.manifests.clone().unwrap_or_else(|| source.join("manifests"));
-    ensure!(example.join("releases").exists(), "{} is not the example (--example)", example.display());
-    let folder = tempfile::Builder::new().prefix("mesh-demo-").tempdir().context("no temporary folder")?;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("no workspace")?;
+    let example = args
+        .example
+        .clone()
+        .unwrap_or_else(|| source.join("examples/shop"));
+    let manifests = args
+        .manifests
+        .clone()
+        .unwrap_or_else(|| source.join("manifests"));
+    ensure!(
+        example.join("releases").exists(),
+        "{} is not the example (--example)",
+        example.display()
+    );
+    let folder = tempfile::Builder::new()
+        .prefix("mesh-demo-")
+        .tempdir()
+        .context("no temporary folder")?;
     let screen = Screen::new(args.json);
     screen.title("A release of examples/shop through the agent mesh");
     let fleet = manifest::load_dir(&manifests)?;
     let ground = Ground::prepare(folder.path(), &manifests, free_ports(&fleet)?)?;
     let database = folder.path().join("shop.db");
-    let mesh = start(&ground, resources(&example, &database, args.otlp_endpoint.clone()), args.keep).await?;
+    let mesh = start(
+        &ground,
+        resources(&example, &database, args.otlp_endpoint.clone()),
+        args.keep,
+    )
+    .await?;
     screen.note(&format!("eight agents and an embedded cluster are ready after {} ms (the cluster is a model for the first five minutes)", mesh.started_in.as_millis()));
     let result = tokio::select! {
         result = play(&ground, &mesh, screen, (&example, &database)) => result,
@@ -83,7 +103,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     finish(args.keep, mesh, folder).await;
     let report = result?;
-    let code = if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let code = if report.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     }
@@ -103,24 +127,42 @@ fn resources(example: &Path, database: &Path, otlp: Option<String>) -> Resources
     }
 }
 
-async fn play(ground: &Ground, mesh: &Mesh, screen: Screen, paths: (&Path, &Path)) -> anyhow::Result<Report> {
+async fn play(
+    ground: &Ground,
+    mesh: &Mesh,
+    screen: Screen,
+    paths: (&Path, &Path),
+) -> anyhow::Result<Report> {
     let mut stage = Stage::new(ground, mesh, screen, paths).await?;
     let told = acts::play(&mut stage).await;
     let (ok, summary, audit) = match told {
         Ok((summary, audit)) => (stage.as_told(), summary, audit),
         Err(error) => {
             stage.screen.failure(&format!("{error:#}"));
-            (false, serde_json::json!({"error": format!("{error:#}")}), Value::Null)
+            (
+                false,
+                serde_json::json!({"error": format!("{error:#}")}),
+                Value::Null,
+            )
         }
     };
     stage.screen.end(ok, &stage.trace_id, &summary);
-    Ok(Report { ok, trace_id: stage.trace_id, steps: stage.steps, summary, audit })
+    Ok(Report {
+        ok,
+        trace_id: stage.trace_id,
+        steps: stage.steps,
+        summary,
+        audit,
+    })
 }
 
 async fn finish(keep: bool, mesh: Mesh, folder: tempfile::TempDir) {
     if keep {
         let root = folder.keep();
-        eprintln!("the mesh keeps running; stop it with: meshctl down --state {}", root.display());
+        eprintln!(
+            "the mesh keeps running; stop it with: meshctl down --state {}",
+            root.display()
+        );
         mesh.detach();
     } else {
         mesh.stop().await;

@@ -50,15 +50,27 @@ impl Ground {
     ///
     /// # Errors
     /// What cannot be read or written.
-    pub fn prepare(root: &Path, manifests: &Path, ports: BTreeMap<String, Ports>) -> anyhow::Result<Self> {
+    pub fn prepare(
+        root: &Path,
+        manifests: &Path,
+        ports: BTreeMap<String, Ports>,
+    ) -> anyhow::Result<Self> {
         let root = &std::path::absolute(root)?;
-        fs::create_dir_all(root.join("ca")).with_context(|| format!("cannot make the state folder {}", root.display()))?;
-        let fleet = manifest::load_dir(manifests).with_context(|| format!("cannot load the manifests in {}", manifests.display()))?;
+        fs::create_dir_all(root.join("ca"))
+            .with_context(|| format!("cannot make the state folder {}", root.display()))?;
+        let fleet = manifest::load_dir(manifests)
+            .with_context(|| format!("cannot load the manifests in {}", manifests.display()))?;
         let approver = signing_key(&root.join("approvers").join(format!("{APPROVER}.pem")))?;
         copy_manifests(manifests, &root.join("manifests"), &fleet.mesh, &approver)?;
         let authority = authority(&root.join("ca"), &fleet.mesh.trust_domain)?;
-        let fleet = manifest::load_dir(&root.join("manifests")).context("cannot load the copied manifests")?;
-        let ground = Self { root: root.clone(), fleet, authority, ports };
+        let fleet = manifest::load_dir(&root.join("manifests"))
+            .context("cannot load the copied manifests")?;
+        let ground = Self {
+            root: root.clone(),
+            fleet,
+            authority,
+            ports,
+        };
         ground.issue()?;
         Ok(ground)
     }
@@ -70,20 +82,32 @@ impl Ground {
 
     /// Base URL of one agent.
     pub fn url(&self, agent: &str) -> String {
-        format!("https://127.0.0.1:{}", self.ports.get(agent).map_or(0, |ports| ports.a2a))
+        format!(
+            "https://127.0.0.1:{}",
+            self.ports.get(agent).map_or(0, |ports| ports.a2a)
+        )
     }
 
     /// Certificates for agents and external callers, and the directory of signing keys.
     fn issue(&self) -> anyhow::Result<()> {
         let mut entries = Vec::new();
         for agent in self.fleet.mesh.agents.keys() {
-            let id: SpiffeId = self.fleet.mesh.spiffe_id(agent).unwrap_or_default().parse()?;
+            let id: SpiffeId = self
+                .fleet
+                .mesh
+                .spiffe_id(agent)
+                .unwrap_or_default()
+                .parse()?;
             let folder = self.agent_dir(agent);
             self.certificate(&folder.join("tls"), &id)?;
             let key = signing_key(&folder.join("signing-key.pem"))?;
             let now = OffsetDateTime::now_utc();
             let from = now - time::Duration::days(1);
-            entries.push(DirectoryEntry::new(agent, id, ListedKey::new(key.public(), from, now + KEY_VALIDITY)));
+            entries.push(DirectoryEntry::new(
+                agent,
+                id,
+                ListedKey::new(key.public(), from, now + KEY_VALIDITY),
+            ));
         }
         Directory::new(entries)?.save(&self.root.join("directory.json"))?;
         for caller in self.fleet.mesh.callers.keys() {
@@ -99,7 +123,9 @@ impl Ground {
     /// When the folder cannot be written.
     pub fn certificate(&self, folder: &Path, id: &SpiffeId) -> anyhow::Result<TlsFiles> {
         fs::create_dir_all(folder)?;
-        self.authority.issue_for_hosts(folder, id, VALIDITY, &["localhost", "127.0.0.1"]).with_context(|| format!("cannot issue a certificate into {}", folder.display()))
+        self.authority
+            .issue_for_hosts(folder, id, VALIDITY, &["localhost", "127.0.0.1"])
+            .with_context(|| format!("cannot issue a certificate into {}", folder.display()))
     }
 }
 
@@ -111,7 +137,9 @@ fn authority(folder: &Path, trust_domain: &str) -> anyhow::Result<Authority> {
         }
     }
     let authority = Authority::generate(trust_domain)?;
-    authority.save(folder).context("cannot save the local authority")?;
+    authority
+        .save(folder)
+        .context("cannot save the local authority")?;
     Ok(authority)
 }
 
@@ -123,7 +151,12 @@ fn signing_key(path: &Path) -> anyhow::Result<SigningKey> {
 }
 
 /// Copies the manifests, with the local approver added to mesh.yaml.
-fn copy_manifests(from: &Path, to: &Path, mesh: &Mesh, approver: &SigningKey) -> anyhow::Result<()> {
+fn copy_manifests(
+    from: &Path,
+    to: &Path,
+    mesh: &Mesh,
+    approver: &SigningKey,
+) -> anyhow::Result<()> {
     fs::create_dir_all(to)?;
     for file in fs::read_dir(from)? {
         let file = file?;
@@ -133,7 +166,10 @@ fn copy_manifests(from: &Path, to: &Path, mesh: &Mesh, approver: &SigningKey) ->
     }
     let mut mesh = mesh.clone();
     mesh.approvers.retain(|known| known.name != APPROVER);
-    mesh.approvers.push(Approver { name: APPROVER.into(), public_key: ApproverKey(*approver.public().as_bytes()) });
+    mesh.approvers.push(Approver {
+        name: APPROVER.into(),
+        public_key: ApproverKey(*approver.public().as_bytes()),
+    });
     fs::write(to.join("mesh.yaml"), serde_saphyr::to_string(&mesh)?)?;
     Ok(())
 }
@@ -145,8 +181,16 @@ fn copy_manifests(from: &Path, to: &Path, mesh: &Mesh, approver: &SigningKey) ->
 pub fn fixed_ports(fleet: &Fleet) -> anyhow::Result<BTreeMap<String, Ports>> {
     let mut all = BTreeMap::new();
     for (agent, member) in &fleet.mesh.agents {
-        let ports = Ports { a2a: member.port, health: member.port + 100, metrics: member.port + 200 };
-        for (port, what) in [(ports.a2a, "A2A"), (ports.health, "health"), (ports.metrics, "metrics")] {
+        let ports = Ports {
+            a2a: member.port,
+            health: member.port + 100,
+            metrics: member.port + 200,
+        };
+        for (port, what) in [
+            (ports.a2a, "A2A"),
+            (ports.health, "health"),
+            (ports.metrics, "metrics"),
+        ] {
             if TcpListener::bind(("127.0.0.1", port)).is_err() {
                 bail!("port {port} ({agent}, {what}) is taken by another process");
             }
@@ -156,17 +200,35 @@ pub fn fixed_ports(fleet: &Fleet) -> anyhow::Result<BTreeMap<String, Ports>> {
     Ok(all)
 }
 
-/// Ports that are free now.
+/// Ports that are free now, below the range from which the system takes ports of outgoing connections.
 ///
 /// # Errors
-/// When the system has none.
+/// When there are none.
 pub fn free_ports(fleet: &Fleet) -> anyhow::Result<BTreeMap<String, Ports>> {
-    let mut held = Vec::new();
-    let mut free = || -> anyhow::Result<u16> {
-        let socket = TcpListener::bind("127.0.0.1:0").context("no free port")?;
-        let port = socket.local_addr()?.port();
-        held.push(socket);
-        Ok(port)
+    const RANGE: std::ops::Range<u16> = 20_000..32_000;
+    // Two meshes that start at once begin at different places.
+    let offset = uuid::Uuid::new_v4().as_fields().1 % (RANGE.end - RANGE.start);
+    let mut candidates = (offset..RANGE.end - RANGE.start)
+        .chain(0..offset)
+        .map(|n| RANGE.start + n);
+    let mut free = || {
+        candidates
+            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+            .context("no free port")
     };
-    fleet.mesh.agents.keys().map(|agent| Ok((agent.clone(), Ports { a2a: free()?, health: free()?, metrics: free()? }))).collect()
+    fleet
+        .mesh
+        .agents
+        .keys()
+        .map(|agent| {
+            Ok((
+                agent.clone(),
+                Ports {
+                    a2a: free()?,
+                    health: free()?,
+                    metrics: free()?,
+                },
+            ))
+        })
+        .collect()
 }

@@ -54,7 +54,11 @@ impl Running {
     /// Reads the state of `root`; nothing when there is none or nothing of it is alive.
     pub fn load(root: &Path) -> Option<Self> {
         let running: Self = serde_json::from_slice(&fs::read(root.join(Self::FILE)).ok()?).ok()?;
-        running.processes.iter().any(Process::is_alive).then_some(running)
+        running
+            .processes
+            .iter()
+            .any(Process::is_alive)
+            .then_some(running)
     }
 
     /// Reads the state or says how to start.
@@ -62,7 +66,12 @@ impl Running {
     /// # Errors
     /// When nothing runs.
     pub fn require(root: &Path) -> anyhow::Result<Self> {
-        Self::load(root).with_context(|| format!("no mesh runs from {} (start one with `meshctl up`)", root.display()))
+        Self::load(root).with_context(|| {
+            format!(
+                "no mesh runs from {} (start one with `meshctl up`)",
+                root.display()
+            )
+        })
     }
 
     /// Writes the state.
@@ -70,7 +79,8 @@ impl Running {
     /// # Errors
     /// When the folder cannot be written.
     pub fn save(&self, root: &Path) -> anyhow::Result<()> {
-        fs::write(root.join(Self::FILE), serde_json::to_vec_pretty(self)?).context("cannot write mesh.json")
+        fs::write(root.join(Self::FILE), serde_json::to_vec_pretty(self)?)
+            .context("cannot write mesh.json")
     }
 
     /// Removes the state.
@@ -83,8 +93,17 @@ impl Running {
     /// # Errors
     /// Names those that there are.
     pub fn agent(&self, name: &str) -> anyhow::Result<&Process> {
-        let known = || self.processes.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
-        self.processes.iter().find(|process| process.name == name).with_context(|| format!("no agent {name}; there are {}", known()))
+        let known = || {
+            self.processes
+                .iter()
+                .map(|p| p.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        self.processes
+            .iter()
+            .find(|process| process.name == name)
+            .with_context(|| format!("no agent {name}; there are {}", known()))
     }
 }
 
@@ -120,7 +139,10 @@ pub async fn stop(processes: &[Process]) {
         }
     };
     if timeout(STOP, all_gone).await.is_err() {
-        processes.iter().filter(|process| process.is_alive()).for_each(Process::kill);
+        processes
+            .iter()
+            .filter(|process| process.is_alive())
+            .for_each(Process::kill);
     }
 }
 
@@ -128,39 +150,72 @@ pub async fn stop(processes: &[Process]) {
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn spawn(program: &Path, arguments: &[String], log: &Path, detached: bool) -> anyhow::Result<Child> {
+pub fn spawn(
+    program: &Path,
+    arguments: &[String],
+    log: &Path,
+    detached: bool,
+) -> anyhow::Result<Child> {
     if let Some(folder) = log.parent() {
         fs::create_dir_all(folder)?;
     }
-    let output = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let output =
+        fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).kill_on_drop(!detached);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .kill_on_drop(!detached);
     // Its own group: Ctrl-C reaches meshctl alone, which then stops everybody in order.
     command.process_group(0);
-    command.spawn().with_context(|| format!("cannot start {}", program.display()))
+    command
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
 }
 
 /// Waits until each process answers `/readyz`; `tell` hears of every one that does.
 ///
 /// # Errors
 /// Names the first that ended or was late, with the end of its log.
-pub async fn await_ready(children: &mut [(Process, Child)], mut tell: impl FnMut(&Process)) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(1)).build()?;
+pub async fn await_ready(
+    children: &mut [(Process, Child)],
+    mut tell: impl FnMut(&Process),
+) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(1))
+        .build()?;
     let deadline = Instant::now() + START;
     let mut waiting: Vec<usize> = (0..children.len()).collect();
     while !waiting.is_empty() {
         let mut still = Vec::new();
         for index in waiting {
-            let Some((process, child)) = children.get_mut(index) else { continue };
+            let Some((process, child)) = children.get_mut(index) else {
+                continue;
+            };
             if let Some(status) = child.try_wait()? {
-                bail!("{} ended with {status} while starting:\n{}", process.name, tail(&process.log));
+                bail!(
+                    "{} ended with {status} while starting:\n{}",
+                    process.name,
+                    tail(&process.log)
+                );
             }
             let Some(ports) = process.ports else { continue };
-            let ready = client.get(format!("http://127.0.0.1:{}/readyz", ports.health)).send().await;
+            let ready = client
+                .get(format!("http://127.0.0.1:{}/readyz", ports.health))
+                .send()
+                .await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {
                 tell(process);
             } else if Instant::now() > deadline {
-                bail!("{} is not ready after {} s:\n{}", process.name, START.as_secs(), tail(&process.log));
+                bail!(
+                    "{} is not ready after {} s:\n{}",
+                    process.name,
+                    START.as_secs(),
+                    tail(&process.log)
+                );
             } else {
                 still.push(index);
             }
@@ -178,7 +233,12 @@ pub fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let start = lines.len().saturating_sub(8);
-    lines.get(start..).unwrap_or_default().iter().map(|line| format!("  {line}\n")).collect()
+    lines
+        .get(start..)
+        .unwrap_or_default()
+        .iter()
+        .map(|line| format!("  {line}\n"))
+        .collect()
 }
 
 /// Finds the programs beside this one and builds those that are missing from the source tree.
@@ -187,26 +247,46 @@ pub fn tail(log: &Path) -> String {
 /// When one is missing and cannot be built.
 pub async fn programs(names: &[&str]) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find this program")?;
-    let mut folder = own.parent().context("this program has no folder")?.to_path_buf();
+    let mut folder = own
+        .parent()
+        .context("this program has no folder")?
+        .to_path_buf();
     if folder.ends_with("deps") {
         folder.pop();
     }
-    let missing: Vec<&str> = names.iter().copied().filter(|name| !folder.join(name).exists()).collect();
+    let missing: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| !folder.join(name).exists())
+        .collect();
     if missing.is_empty() {
         return Ok(folder);
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("no workspace")?;
     if !root.join("Cargo.toml").exists() {
-        bail!("{} are missing beside {}", missing.join(", "), own.display());
+        bail!(
+            "{} are missing beside {}",
+            missing.join(", "),
+            own.display()
+        );
     }
     eprintln!("building {} (once)", missing.join(", "));
     let mut build = Command::new("cargo");
     // `--bin` rather than `-p`: features are then resolved for the whole workspace, as in every other build.
-    build.current_dir(root).arg("build").args(missing.iter().flat_map(|name| ["--bin", name]));
+    build
+        .current_dir(root)
+        .arg("build")
+        .args(missing.iter().flat_map(|name| ["--bin", name]));
     if folder.ends_with("release") {
         build.arg("--release");
     }
-    let status = build.stdout(Stdio::null()).status().await.context("cannot run cargo")?;
+    let status = build
+        .stdout(Stdio::null())
+        .status()
+        .await
+        .context("cannot run cargo")?;
     if !status.success() {
         bail!("cargo could not build {}", missing.join(", "));
     }

@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::{process::Child, signal::unix::{SignalKind, signal}, time::{Instant, sleep}};
+use tokio::{
+    process::Child,
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep},
+};
 
 use crate::{
     agents::{Resources, flags},
@@ -61,16 +65,34 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(running) = Running::load(&args.state) {
         println!("already running from {}:", args.state.display());
-        println!("{}", overview(running.processes.iter().map(|p| (p, if p.is_alive() { "running" } else { "ended" }))));
+        println!(
+            "{}",
+            overview(
+                running
+                    .processes
+                    .iter()
+                    .map(|p| (p, if p.is_alive() { "running" } else { "ended" }))
+            )
+        );
         return Ok(ExitCode::SUCCESS);
     }
-    let fleet = manifest::load_dir(&args.manifests).context("cannot load the manifests (--manifests)")?;
+    let fleet =
+        manifest::load_dir(&args.manifests).context("cannot load the manifests (--manifests)")?;
     let ground = Ground::prepare(&args.state, &args.manifests, fixed_ports(&fleet)?)?;
     let mesh = start(&ground, resources(&args)?, args.detach).await?;
-    println!("{}", overview(mesh.children.iter().map(|(process, _)| (process, "ready"))));
-    println!("ready in {} ms; call one with: meshctl call security-scanner detect_secrets --input '{{\"paths\": [\".\"]}}'", mesh.started_in.as_millis());
+    println!(
+        "{}",
+        overview(mesh.children.iter().map(|(process, _)| (process, "ready")))
+    );
+    println!(
+        "ready in {} ms; call one with: meshctl call security-scanner detect_secrets --input '{{\"paths\": [\".\"]}}'",
+        mesh.started_in.as_millis()
+    );
     if args.detach {
-        println!("stop them with: meshctl down --state {}", args.state.display());
+        println!(
+            "stop them with: meshctl down --state {}",
+            args.state.display()
+        );
         mesh.detach();
         return Ok(ExitCode::SUCCESS);
     }
@@ -81,7 +103,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn resources(args: &Args) -> anyhow::Result<Resources> {
-    let full = |path: &Path| std::path::absolute(path).with_context(|| format!("cannot use {}", path.display()));
+    let full = |path: &Path| {
+        std::path::absolute(path).with_context(|| format!("cannot use {}", path.display()))
+    };
     let optional = |path: &Option<PathBuf>| path.as_deref().map(full).transpose();
     Ok(Resources {
         workspace: full(&args.workspace)?,
@@ -113,7 +137,11 @@ pub struct Mesh {
 ///
 /// # Errors
 /// What could not be started, with the end of its log.
-pub async fn start(ground: &Ground, mut resources: Resources, detached: bool) -> anyhow::Result<Mesh> {
+pub async fn start(
+    ground: &Ground,
+    mut resources: Resources,
+    detached: bool,
+) -> anyhow::Result<Mesh> {
     let mut names: Vec<&str> = ground.ports.keys().map(String::as_str).collect();
     names.push("cluster-model");
     let folder = programs(&names).await?;
@@ -127,11 +155,34 @@ pub async fn start(ground: &Ground, mut resources: Resources, detached: bool) ->
     let mut children = Vec::new();
     for (agent, ports) in &ground.ports {
         let log = ground.root.join("logs").join(format!("{agent}.log"));
-        let child = spawn(&folder.join(agent), &flags(ground, agent, &resources), &log, detached)?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).context("the process has no id")?;
-        children.push((Process { name: agent.clone(), pid, url: ground.url(agent), ports: Some(*ports), log }, child));
+        let child = spawn(
+            &folder.join(agent),
+            &flags(ground, agent, &resources),
+            &log,
+            detached,
+        )?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .context("the process has no id")?;
+        children.push((
+            Process {
+                name: agent.clone(),
+                pid,
+                url: ground.url(agent),
+                ports: Some(*ports),
+                log,
+            },
+            child,
+        ));
     }
-    let mut mesh = Mesh { root: ground.root.clone(), children, cluster, kubeconfig: resources.kubeconfig, started_in: Duration::ZERO };
+    let mut mesh = Mesh {
+        root: ground.root.clone(),
+        children,
+        cluster,
+        kubeconfig: resources.kubeconfig,
+        started_in: Duration::ZERO,
+    };
     mesh.running().save(&ground.root)?;
     if let Err(error) = await_all(&mut mesh).await {
         mesh.stop().await;
@@ -155,11 +206,21 @@ async fn await_all(mesh: &mut Mesh) -> anyhow::Result<()> {
     result
 }
 
-async fn start_cluster(folder: &Path, root: &Path, detached: bool) -> anyhow::Result<(Process, Child, PathBuf)> {
+async fn start_cluster(
+    folder: &Path,
+    root: &Path,
+    detached: bool,
+) -> anyhow::Result<(Process, Child, PathBuf)> {
     let kubeconfig = root.join("kubeconfig");
     let _gone_is_fine = std::fs::remove_file(&kubeconfig);
     let log = root.join("logs").join("cluster-model.log");
-    let arguments = ["--listen", "127.0.0.1:0", "--kubeconfig-out", &kubeconfig.display().to_string()].map(str::to_owned);
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--kubeconfig-out",
+        &kubeconfig.display().to_string(),
+    ]
+    .map(str::to_owned);
     let mut child = spawn(&folder.join("cluster-model"), &arguments, &log, detached)?;
     let deadline = Instant::now() + CLUSTER_START;
     while !kubeconfig.exists() {
@@ -168,20 +229,42 @@ async fn start_cluster(folder: &Path, root: &Path, detached: bool) -> anyhow::Re
         }
         sleep(Duration::from_millis(5)).await;
     }
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).context("the process has no id")?;
-    let url = std::fs::read_to_string(&kubeconfig)?.lines().find_map(|line| line.trim().strip_prefix("server:").map(|url| url.trim().to_owned()));
-    let process = Process { name: "cluster-model".into(), pid, url: url.unwrap_or_default(), ports: None, log };
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .context("the process has no id")?;
+    let url = std::fs::read_to_string(&kubeconfig)?
+        .lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("server:")
+                .map(|url| url.trim().to_owned())
+        });
+    let process = Process {
+        name: "cluster-model".into(),
+        pid,
+        url: url.unwrap_or_default(),
+        ports: None,
+        log,
+    };
     Ok((process, child, kubeconfig))
 }
 
 impl Mesh {
     fn processes(&self) -> Vec<Process> {
-        self.cluster.iter().chain(&self.children).map(|(process, _)| process.clone()).collect()
+        self.cluster
+            .iter()
+            .chain(&self.children)
+            .map(|(process, _)| process.clone())
+            .collect()
     }
 
     /// What the state file says of it.
     pub fn running(&self) -> Running {
-        Running { processes: self.processes(), kubeconfig: self.kubeconfig.clone() }
+        Running {
+            processes: self.processes(),
+            kubeconfig: self.kubeconfig.clone(),
+        }
     }
 
     /// Lets the processes go on without this one.
@@ -194,10 +277,17 @@ impl Mesh {
     /// # Errors
     /// When an agent ends by itself.
     async fn attend(&self) -> anyhow::Result<()> {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
         let ended = async {
             loop {
-                if let Some((process, _)) = self.children.iter().find(|(process, _)| !process.is_alive()) {
+                if let Some((process, _)) = self
+                    .children
+                    .iter()
+                    .find(|(process, _)| !process.is_alive())
+                {
                     return process;
                 }
                 sleep(Duration::from_millis(500)).await;
@@ -212,7 +302,11 @@ impl Mesh {
 
     /// Stops agents first, the embedded cluster last.
     pub async fn stop(self) {
-        let agents: Vec<Process> = self.children.iter().map(|(process, _)| process.clone()).collect();
+        let agents: Vec<Process> = self
+            .children
+            .iter()
+            .map(|(process, _)| process.clone())
+            .collect();
         reap(self.children, &agents).await;
         if let Some((process, child)) = self.cluster {
             reap(vec![(process.clone(), child)], &[process]).await;
@@ -223,7 +317,9 @@ impl Mesh {
 
 /// Stops processes and collects their exit, so that none stays as a zombie.
 async fn reap(children: Vec<(Process, Child)>, processes: &[Process]) {
-    let waits = children.into_iter().map(|(_, mut child)| async move { child.wait().await });
+    let waits = children
+        .into_iter()
+        .map(|(_, mut child)| async move { child.wait().await });
     let exits = futures::future::join_all(waits);
     let ((), _exits) = tokio::join!(stop(processes), exits);
 }

@@ -7,7 +7,7 @@ use identity::SpiffeId;
 use meshctl::{
     agents::{Resources, flags},
     client::{Answer, Caller, Target},
-    ground::{Ground, free_ports},
+    ground::{Ground, Ports},
 };
 use serde_json::Value;
 use shared::{Bound, Daemon};
@@ -33,8 +33,13 @@ pub struct Mesh {
 ///
 /// # Errors
 /// When it cannot listen.
-pub async fn embedded_cluster(folder: &std::path::Path, stop: CancellationToken) -> anyhow::Result<PathBuf> {
-    let model = cluster_model::Model::bind("127.0.0.1:0".parse()?, cluster_model::Settings::default()).await?;
+pub async fn embedded_cluster(
+    folder: &std::path::Path,
+    stop: CancellationToken,
+) -> anyhow::Result<PathBuf> {
+    let model =
+        cluster_model::Model::bind("127.0.0.1:0".parse()?, cluster_model::Settings::default())
+            .await?;
     let kubeconfig = folder.join("kubeconfig");
     std::fs::write(&kubeconfig, model.kubeconfig())?;
     tokio::spawn(model.serve(stop.cancelled_owned()));
@@ -51,30 +56,57 @@ impl Mesh {
         let workspace = folder.path().join("workspace");
         std::fs::create_dir_all(&workspace)?;
         let fleet = manifest::load_dir(&root().join("manifests"))?;
-        let ground = Ground::prepare(&folder.path().join("mesh"), &root().join("manifests"), free_ports(&fleet)?)?;
+        let ports = fleet
+            .mesh
+            .agents
+            .keys()
+            .map(|agent| (agent.clone(), ANY))
+            .collect();
+        let mut ground = Ground::prepare(
+            &folder.path().join("mesh"),
+            &root().join("manifests"),
+            ports,
+        )?;
         let shutdown = CancellationToken::new();
         let resources = Resources {
             workspace: workspace.clone(),
             kubeconfig: Some(embedded_cluster(folder.path(), shutdown.clone()).await?),
             advisories: Some(root().join("examples/shop/advisories")),
             policies: Some(root().join("examples/shop/policies")),
-            databases: vec![format!("shop=sqlite:{}", folder.path().join("shop.db").display())],
+            databases: vec![format!(
+                "shop=sqlite:{}",
+                folder.path().join("shop.db").display()
+            )],
             metrics: Some(root().join("examples/shop/metrics")),
             ..Resources::default()
         };
-        let running = start_all(&ground, &resources, &shutdown).await?;
-        Ok(Self { ground, workspace, shutdown, running, _folder: folder })
+        let running = start_all(&mut ground, &resources, &shutdown).await?;
+        Ok(Self {
+            ground,
+            workspace,
+            shutdown,
+            running,
+            _folder: folder,
+        })
     }
 
     /// Where an agent is and who it has to be.
     pub fn target(&self, agent: &str) -> Target {
         let id = self.ground.fleet.mesh.spiffe_id(agent).unwrap_or_default();
-        Target { url: self.ground.url(agent), id: id.parse().expect("mesh.yaml gives valid ids") }
+        Target {
+            url: self.ground.url(agent),
+            id: id.parse().expect("mesh.yaml gives valid ids"),
+        }
     }
 
     /// An external caller of mesh.yaml.
     pub fn caller(&self, name: &str) -> Caller {
-        Caller::load(&self.ground.root, &self.ground.fleet.mesh.trust_domain, name).expect("the ground has a certificate for every caller")
+        Caller::load(
+            &self.ground.root,
+            &self.ground.fleet.mesh.trust_domain,
+            name,
+        )
+        .expect("the ground has a certificate for every caller")
     }
 
     /// Calls a skill as the operator.
@@ -82,7 +114,9 @@ impl Mesh {
     /// # Errors
     /// When there is no JSON-RPC answer.
     pub async fn call(&self, agent: &str, skill: &str, input: &Value) -> anyhow::Result<Answer> {
-        self.caller("operator").call(&self.target(agent), skill, input, None).await
+        self.caller("operator")
+            .call(&self.target(agent), skill, input, None)
+            .await
     }
 
     /// A client with the certificate of any id in the trust domain, declared or not.
@@ -94,7 +128,10 @@ impl Mesh {
         let files = self.ground.certificate(&folder, id)?;
         let tls = identity::TlsIdentity::from_files(files, id)?;
         let config = rustls::ClientConfig::clone(&tls.client_config(self.target(to).id));
-        Ok(reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build()?)
+        Ok(reqwest::Client::builder()
+            .tls_backend_preconfigured(config)
+            .no_proxy()
+            .build()?)
     }
 
     /// A client with the certificate of an agent.
@@ -105,7 +142,10 @@ impl Mesh {
         let files = identity::TlsFiles::in_folder(&self.ground.agent_dir(agent).join("tls"));
         let tls = identity::TlsIdentity::from_files(files, &self.target(agent).id)?;
         let config = rustls::ClientConfig::clone(&tls.client_config(self.target(to).id));
-        Ok(reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build()?)
+        Ok(reqwest::Client::builder()
+            .tls_backend_preconfigured(config)
+            .no_proxy()
+            .build()?)
     }
 
     /// Drains and stops all agents.
@@ -131,23 +171,79 @@ fn identity_folder(id: &SpiffeId) -> String {
     id.as_str().replace(['/', ':'], "_")
 }
 
-async fn start_all(ground: &Ground, resources: &Resources, shutdown: &CancellationToken) -> anyhow::Result<Vec<JoinHandle<anyhow::Result<()>>>> {
-    let mut bound: BTreeMap<&str, Bound> = BTreeMap::new();
-    bound.insert("compliance-auditor", bind::<compliance_auditor::Cli>(ground, resources).await?);
-    bound.insert("security-scanner", bind::<security_scanner::Cli>(ground, resources).await?);
-    bound.insert("performance-optimizer", bind::<performance_optimizer::Cli>(ground, resources).await?);
-    bound.insert("cost-analyzer", bind::<cost_analyzer::Cli>(ground, resources).await?);
-    bound.insert("db-migrator", bind::<db_migrator::Cli>(ground, resources).await?);
-    bound.insert("config-validator", bind::<config_validator::Cli>(ground, resources).await?);
-    bound.insert("monitoring-agent", bind::<monitoring_agent::Cli>(ground, resources).await?);
-    bound.insert("rollback-coordinator", bind::<rollback_coordinator::Cli>(ground, resources).await?);
-    Ok(bound.into_values().map(|agent| tokio::spawn(agent.serve(shutdown.clone()))).collect())
+/// Any port, decided when the agent binds.
+const ANY: Ports = Ports {
+    a2a: 0,
+    health: 0,
+    metrics: 0,
+};
+
+/// Binds all eight, then tells each where the others are.
+async fn start_all(
+    ground: &mut Ground,
+    resources: &Resources,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Vec<JoinHandle<anyhow::Result<()>>>> {
+    let bound: BTreeMap<&str, Bound> = BTreeMap::from([
+        (
+            "compliance-auditor",
+            bind::<compliance_auditor::Cli>(ground, resources).await?,
+        ),
+        (
+            "security-scanner",
+            bind::<security_scanner::Cli>(ground, resources).await?,
+        ),
+        (
+            "performance-optimizer",
+            bind::<performance_optimizer::Cli>(ground, resources).await?,
+        ),
+        (
+            "cost-analyzer",
+            bind::<cost_analyzer::Cli>(ground, resources).await?,
+        ),
+        (
+            "db-migrator",
+            bind::<db_migrator::Cli>(ground, resources).await?,
+        ),
+        (
+            "config-validator",
+            bind::<config_validator::Cli>(ground, resources).await?,
+        ),
+        (
+            "monitoring-agent",
+            bind::<monitoring_agent::Cli>(ground, resources).await?,
+        ),
+        (
+            "rollback-coordinator",
+            bind::<rollback_coordinator::Cli>(ground, resources).await?,
+        ),
+    ]);
+    for (name, agent) in &bound {
+        let addresses = agent.addresses();
+        let ports = Ports {
+            a2a: addresses.a2a.port(),
+            health: addresses.health.port(),
+            metrics: addresses.metrics.port(),
+        };
+        ground.ports.insert((*name).to_owned(), ports);
+    }
+    for agent in bound.values() {
+        for name in bound.keys() {
+            agent.connect(name, &ground.url(name));
+        }
+    }
+    Ok(bound
+        .into_values()
+        .map(|agent| tokio::spawn(agent.serve(shutdown.clone())))
+        .collect())
 }
 
 async fn bind<D: Daemon>(ground: &Ground, resources: &Resources) -> anyhow::Result<Bound> {
     let arguments = std::iter::once(D::NAME.to_owned()).chain(flags(ground, D::NAME, resources));
     let cli = D::try_parse_from(arguments).with_context(|| format!("flags of {}", D::NAME))?;
-    shared::bind(cli).await.with_context(|| format!("cannot bind {}", D::NAME))
+    shared::bind(cli)
+        .await
+        .with_context(|| format!("cannot bind {}", D::NAME))
 }
 
 /// Code, reason and field of an answer's error.
@@ -156,16 +252,34 @@ async fn bind<D: Daemon>(ground: &Ground, resources: &Resources) -> anyhow::Resu
 /// When the answer is no error.
 pub fn call_error(answer: &Answer) -> (i64, String, String) {
     let error = answer.result.as_ref().expect_err("an error was expected");
-    let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
-    (code, answer.reason().unwrap_or_default().to_owned(), answer.metadata("field").unwrap_or_default().to_owned())
+    let code = error
+        .get("code")
+        .and_then(Value::as_i64)
+        .unwrap_or_default();
+    (
+        code,
+        answer.reason().unwrap_or_default().to_owned(),
+        answer.metadata("field").unwrap_or_default().to_owned(),
+    )
 }
 
 /// Posts a JSON-RPC request; answers HTTP status and body.
 ///
 /// # Errors
 /// When there is no answer.
-pub async fn post(client: &reqwest::Client, url: &str, method: &str, params: &Value) -> anyhow::Result<(u16, Value)> {
-    let request = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-    let response = client.post(format!("{url}/a2a")).header("A2A-Version", "1.0").json(&request).send().await?;
+pub async fn post(
+    client: &reqwest::Client,
+    url: &str,
+    method: &str,
+    params: &Value,
+) -> anyhow::Result<(u16, Value)> {
+    let request =
+        serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let response = client
+        .post(format!("{url}/a2a"))
+        .header("A2A-Version", "1.0")
+        .json(&request)
+        .send()
+        .await?;
     Ok((response.status().as_u16(), response.json().await?))
 }

@@ -33,13 +33,31 @@ impl Processes {
     pub async fn start(agents: &[&str], otlp: Option<String>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let fleet = manifest::load_dir(&root().join("manifests"))?;
-        let ground = Ground::prepare(&folder.path().join("mesh"), &root().join("manifests"), free_ports(&fleet)?)?;
+        let ground = Ground::prepare(
+            &folder.path().join("mesh"),
+            &root().join("manifests"),
+            free_ports(&fleet)?,
+        )?;
         let workspace = folder.path().join("workspace");
         std::fs::create_dir_all(&workspace)?;
-        let databases = vec![format!("shop=sqlite:{}", folder.path().join("shop.db").display())];
-        let resources = Resources { workspace, databases, otlp, ..Resources::default() };
+        let databases = vec![format!(
+            "shop=sqlite:{}",
+            folder.path().join("shop.db").display()
+        )];
+        let resources = Resources {
+            workspace,
+            databases,
+            otlp,
+            ..Resources::default()
+        };
         let programs = programs(agents).await?;
-        let mut mesh = Self { ground, resources, programs, running: Vec::new(), _folder: folder };
+        let mut mesh = Self {
+            ground,
+            resources,
+            programs,
+            running: Vec::new(),
+            _folder: folder,
+        };
         for agent in agents {
             mesh.launch(agent).await?;
         }
@@ -48,9 +66,23 @@ impl Processes {
 
     async fn launch(&mut self, agent: &str) -> anyhow::Result<()> {
         let log = self.ground.root.join("logs").join(format!("{agent}.log"));
-        let child = spawn(&self.programs.join(agent), &flags(&self.ground, agent, &self.resources), &log, false)?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).context("no process id")?;
-        let process = Process { name: agent.into(), pid, url: self.ground.url(agent), ports: self.ground.ports.get(agent).copied(), log };
+        let child = spawn(
+            &self.programs.join(agent),
+            &flags(&self.ground, agent, &self.resources),
+            &log,
+            false,
+        )?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .context("no process id")?;
+        let process = Process {
+            name: agent.into(),
+            pid,
+            url: self.ground.url(agent),
+            ports: self.ground.ports.get(agent).copied(),
+            log,
+        };
         let mut one = vec![(process, child)];
         await_ready(&mut one, |_| ()).await?;
         self.running.extend(one);
@@ -62,7 +94,11 @@ impl Processes {
     /// # Errors
     /// When it does not come back.
     pub async fn kill_and_restart(&mut self, agent: &str) -> anyhow::Result<()> {
-        let at = self.running.iter().position(|(process, _)| process.name == agent).context("it does not run")?;
+        let at = self
+            .running
+            .iter()
+            .position(|(process, _)| process.name == agent)
+            .context("it does not run")?;
         let (process, mut child) = self.running.remove(at);
         process.kill();
         child.wait().await?;
@@ -74,7 +110,11 @@ impl Processes {
     /// # Errors
     /// When it does not run.
     pub async fn terminate(&mut self, agent: &str) -> anyhow::Result<std::process::ExitStatus> {
-        let at = self.running.iter().position(|(process, _)| process.name == agent).context("it does not run")?;
+        let at = self
+            .running
+            .iter()
+            .position(|(process, _)| process.name == agent)
+            .context("it does not run")?;
         let (process, mut child) = self.running.remove(at);
         process.terminate();
         Ok(child.wait().await?)
@@ -85,8 +125,16 @@ impl Processes {
     /// # Panics
     /// When the mesh has no such agent.
     pub fn target(&self, agent: &str) -> Target {
-        let id = self.ground.fleet.mesh.spiffe_id(agent).expect("an agent of mesh.yaml");
-        Target { url: self.ground.url(agent), id: id.parse().expect("mesh.yaml gives valid ids") }
+        let id = self
+            .ground
+            .fleet
+            .mesh
+            .spiffe_id(agent)
+            .expect("an agent of mesh.yaml");
+        Target {
+            url: self.ground.url(agent),
+            id: id.parse().expect("mesh.yaml gives valid ids"),
+        }
     }
 
     /// The operator.
@@ -94,11 +142,17 @@ impl Processes {
     /// # Panics
     /// When the ground has no certificate of it.
     pub fn operator(&self) -> Caller {
-        Caller::load(&self.ground.root, &self.ground.fleet.mesh.trust_domain, "operator").expect("the ground has the operator's certificate")
+        Caller::load(
+            &self.ground.root,
+            &self.ground.fleet.mesh.trust_domain,
+            "operator",
+        )
+        .expect("the ground has the operator's certificate")
     }
 
     /// The log of an agent.
     pub fn log(&self, agent: &str) -> String {
-        std::fs::read_to_string(self.ground.root.join("logs").join(format!("{agent}.log"))).unwrap_or_default()
+        std::fs::read_to_string(self.ground.root.join("logs").join(format!("{agent}.log")))
+            .unwrap_or_default()
     }
 }

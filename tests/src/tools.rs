@@ -7,13 +7,18 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// When this crate does not lie in a workspace.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the workspace")
+        .to_path_buf()
 }
 
 /// All files below a folder whose name ends with `suffix`, without build output.
 pub fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let Ok(entries) = std::fs::read_dir(folder) else { return found };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return found;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -33,7 +38,14 @@ pub fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
 /// When it is missing: tests are not skipped silently.
 pub fn program(name: &str) -> PathBuf {
     let tools = std::env::var_os("MESH_TEST_TOOLS").map(PathBuf::from);
-    let folders = tools.into_iter().chain(std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect::<Vec<_>>());
-    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    let folders = tools.into_iter().chain(
+        std::env::var_os("PATH")
+            .iter()
+            .flat_map(std::env::split_paths)
+            .collect::<Vec<_>>(),
+    );
+    let found = folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("{name} is missing; ./test installs it"))
 }

@@ -11,19 +11,32 @@ const SCANNER: &str = "security-scanner";
 const AUDITOR: &str = "compliance-auditor";
 
 /// Calls until stopped; what was acknowledged is written down.
-async fn load(mesh: &Processes, stop: CancellationToken, acknowledged: Arc<Mutex<Vec<String>>>) -> tokio::task::JoinHandle<()> {
+async fn load(
+    mesh: &Processes,
+    stop: CancellationToken,
+    acknowledged: Arc<Mutex<Vec<String>>>,
+) -> tokio::task::JoinHandle<()> {
     let (caller, target) = (mesh.operator(), mesh.target(SCANNER));
     tokio::spawn(async move {
         let client = caller.connect(&target).unwrap();
         while !stop.is_cancelled() {
             let request = json!({"jsonrpc": "2.0", "id": 1, "method": "detect_secrets", "params": {"content": [{"name": "a", "content": "x"}]}});
-            let sent = client.post(format!("{}/a2a", target.url)).json(&request).timeout(Duration::from_secs(10)).send().await;
+            let sent = client
+                .post(format!("{}/a2a", target.url))
+                .json(&request)
+                .timeout(Duration::from_secs(10))
+                .send()
+                .await;
             // While the agent is down calls fail: they were not acknowledged.
             let Ok(response) = sent else {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             };
-            let task = response.headers().get("a2a-task-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+            let task = response
+                .headers()
+                .get("a2a-task-id")
+                .and_then(|id| id.to_str().ok())
+                .map(str::to_owned);
             let answer = response.json::<Value>().await.unwrap_or_default();
             if answer.get("result").is_some() {
                 acknowledged.lock().await.extend(task);
@@ -36,11 +49,16 @@ async fn load(mesh: &Processes, stop: CancellationToken, acknowledged: Arc<Mutex
 async fn killing_an_agent_or_the_auditor_under_load_loses_and_doubles_nothing() {
     let mut mesh = Processes::start(&[AUDITOR, SCANNER], None).await.unwrap();
     let (stop, acknowledged) = (CancellationToken::new(), Arc::default());
-    let work = [load(&mesh, stop.clone(), Arc::clone(&acknowledged)).await, load(&mesh, stop.clone(), Arc::clone(&acknowledged)).await];
+    let work = [
+        load(&mesh, stop.clone(), Arc::clone(&acknowledged)).await,
+        load(&mesh, stop.clone(), Arc::clone(&acknowledged)).await,
+    ];
     for round in 0..6_u64 {
         // Moments that differ from run to run of the loop but not from run to run of the test.
         tokio::time::sleep(Duration::from_millis(150 + (round * 97) % 200)).await;
-        mesh.kill_and_restart(if round % 2 == 0 { SCANNER } else { AUDITOR }).await.unwrap();
+        mesh.kill_and_restart(if round % 2 == 0 { SCANNER } else { AUDITOR })
+            .await
+            .unwrap();
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     stop.cancel();
@@ -48,15 +66,36 @@ async fn killing_an_agent_or_the_auditor_under_load_loses_and_doubles_nothing() 
         worker.await.unwrap();
     }
     let acknowledged = Arc::try_unwrap(acknowledged).unwrap().into_inner();
-    assert!(acknowledged.len() > 50, "only {} calls got through", acknowledged.len());
+    assert!(
+        acknowledged.len() > 50,
+        "only {} calls got through",
+        acknowledged.len()
+    );
 
     let outcomes = outcomes(&mesh, &acknowledged).await;
     for task in &acknowledged {
-        let state = mesh.operator().call(&mesh.target(SCANNER), "GetTask", &json!({"id": task}), None).await.unwrap().ok().unwrap();
+        let state = mesh
+            .operator()
+            .call(&mesh.target(SCANNER), "GetTask", &json!({"id": task}), None)
+            .await
+            .unwrap()
+            .ok()
+            .unwrap();
         assert_eq!(state["status"]["state"], "TASK_STATE_COMPLETED", "{task}");
         assert_eq!(outcomes.get(task), Some(&1), "outcome records of {task}");
     }
-    let verified = mesh.operator().call(&mesh.target(AUDITOR), "verify_audit_trail", &json!({}), None).await.unwrap().ok().unwrap();
+    let verified = mesh
+        .operator()
+        .call(
+            &mesh.target(AUDITOR),
+            "verify_audit_trail",
+            &json!({}),
+            None,
+        )
+        .await
+        .unwrap()
+        .ok()
+        .unwrap();
     assert_eq!(verified["intact"], true, "{verified}");
 }
 
@@ -71,7 +110,13 @@ async fn outcomes(mesh: &Processes, tasks: &[String]) -> BTreeMap<String, usize>
             if !cursor.is_null() {
                 input["cursor"] = cursor;
             }
-            let page = mesh.operator().call(&mesh.target(AUDITOR), "query_audit_trail", &input, None).await.unwrap().ok().unwrap();
+            let page = mesh
+                .operator()
+                .call(&mesh.target(AUDITOR), "query_audit_trail", &input, None)
+                .await
+                .unwrap()
+                .ok()
+                .unwrap();
             for found in page["records"].as_array().unwrap() {
                 if let Some(task) = found["record"]["task_id"].as_str() {
                     *counts.entry(task.to_owned()).or_default() += 1;
@@ -93,7 +138,10 @@ async fn outcomes(mesh: &Processes, tasks: &[String]) -> BTreeMap<String, usize>
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_drains_and_exits_with_zero() {
     let mut mesh = Processes::start(&[AUDITOR, SCANNER], None).await.unwrap();
-    mesh.operator().call(&mesh.target(SCANNER), "detect_secrets", &json!({}), None).await.unwrap();
+    mesh.operator()
+        .call(&mesh.target(SCANNER), "detect_secrets", &json!({}), None)
+        .await
+        .unwrap();
     assert!(mesh.terminate(SCANNER).await.unwrap().success());
     assert!(mesh.terminate(AUDITOR).await.unwrap().success());
 }

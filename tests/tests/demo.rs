@@ -18,8 +18,12 @@ async fn a_release_is_refused_mended_migrated_deployed_rolled_back_priced_and_au
         .await
         .unwrap();
     let story = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {story}"));
-    assert!(output.status.success() && report["ok"] == true, "{story}\n{report:#}");
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {story}"));
+    assert!(
+        output.status.success() && report["ok"] == true,
+        "{story}\n{report:#}"
+    );
     let steps = report["steps"].as_array().unwrap();
     for (skill, outcome) in [
         ("validate_manifests", "refused"),
@@ -35,14 +39,39 @@ async fn a_release_is_refused_mended_migrated_deployed_rolled_back_priced_and_au
         ("verify_audit_trail", "verified"),
         ("assess_compliance", "assessed"),
     ] {
-        assert!(steps.iter().any(|step| step["skill"] == skill && step["outcome"] == outcome), "no step {skill} {outcome}\n{story}");
+        assert!(
+            steps
+                .iter()
+                .any(|step| step["skill"] == skill && step["outcome"] == outcome),
+            "no step {skill} {outcome}\n{story}"
+        );
     }
     assert_eq!(report["audit"]["verified"], true);
     assert!(report["audit"]["records"].as_u64().unwrap() > 20);
-    assert_eq!(report["audit"]["edges"].as_array().unwrap().len(), 4, "the announcement's four edges in one trace");
+    assert_eq!(
+        report["audit"]["edges"].as_array().unwrap().len(),
+        4,
+        "the announcement's four edges in one trace"
+    );
 
     let trace = report["trace_id"].as_str().unwrap();
-    let agents = ["config-validator", "security-scanner", "db-migrator", "monitoring-agent", "rollback-coordinator", "cost-analyzer", "performance-optimizer", "compliance-auditor"];
-    let spans = receiver.wait_for("spans of all agents", |text| agents.iter().all(|agent| text.contains(agent))).await;
-    assert!(spans.matches(trace).count() > 20, "the trace {trace} is at the receiver");
+    let agents = [
+        "config-validator",
+        "security-scanner",
+        "db-migrator",
+        "monitoring-agent",
+        "rollback-coordinator",
+        "cost-analyzer",
+        "performance-optimizer",
+        "compliance-auditor",
+    ];
+    let spans = receiver
+        .wait_for("spans of all agents", |text| {
+            agents.iter().all(|agent| text.contains(agent))
+        })
+        .await;
+    assert!(
+        spans.matches(trace).count() > 20,
+        "the trace {trace} is at the receiver"
+    );
 }

@@ -17,12 +17,30 @@ async fn exactly_the_declared_edges_answer_and_all_others_are_refused_and_audite
             open += usize::from(fleet.edges().connects(&Caller::agent(caller), callee));
             let client = mesh.client_of(caller, callee).unwrap();
             for skill in &fleet.manifest(callee).unwrap().skills {
-                let declared = fleet.edges().allows(&Caller::agent(caller), callee, &skill.name);
+                let declared = fleet
+                    .edges()
+                    .allows(&Caller::agent(caller), callee, &skill.name);
                 // A parameter that no skill has: a call that gets through the edge is refused for that.
-                let (status, answer) = post(&client, &mesh.ground.url(callee), &skill.name, &json!({"no_such_field": 1})).await.unwrap();
+                let (status, answer) = post(
+                    &client,
+                    &mesh.ground.url(callee),
+                    &skill.name,
+                    &json!({"no_such_field": 1}),
+                )
+                .await
+                .unwrap();
                 let code = answer.pointer("/error/code").and_then(Value::as_i64);
-                let expected = if declared { (200, Some(-32602)) } else { (403, Some(-32050)) };
-                assert_eq!((status, code), expected, "{caller} -> {callee}/{}: {answer}", skill.name);
+                let expected = if declared {
+                    (200, Some(-32602))
+                } else {
+                    (403, Some(-32050))
+                };
+                assert_eq!(
+                    (status, code),
+                    expected,
+                    "{caller} -> {callee}/{}: {answer}",
+                    skill.name
+                );
                 refused += usize::from(!declared);
             }
         }
@@ -44,7 +62,12 @@ async fn denied(mesh: &Mesh, expected: usize) -> usize {
             if !cursor.is_null() {
                 input["cursor"] = cursor;
             }
-            let page = mesh.call("compliance-auditor", "query_audit_trail", &input).await.unwrap().ok().unwrap();
+            let page = mesh
+                .call("compliance-auditor", "query_audit_trail", &input)
+                .await
+                .unwrap()
+                .ok()
+                .unwrap();
             count += page["records"].as_array().unwrap().len();
             cursor = page.get("next_cursor").cloned().unwrap_or_default();
             if cursor.is_null() {
@@ -66,16 +89,42 @@ async fn external_callers_get_what_mesh_yaml_grants_and_strangers_get_nothing() 
     for caller in fleet.mesh.callers.keys() {
         for callee in fleet.mesh.agents.keys() {
             for skill in &fleet.manifest(callee).unwrap().skills {
-                let granted = fleet.edges().allows(&Caller::external(caller), callee, &skill.name);
-                let answer = mesh.caller(caller).call(&mesh.target(callee), &skill.name, &json!({"no_such_field": 1}), None).await.unwrap();
+                let granted = fleet
+                    .edges()
+                    .allows(&Caller::external(caller), callee, &skill.name);
+                let answer = mesh
+                    .caller(caller)
+                    .call(
+                        &mesh.target(callee),
+                        &skill.name,
+                        &json!({"no_such_field": 1}),
+                        None,
+                    )
+                    .await
+                    .unwrap();
                 let code = answer.result.unwrap_err()["code"].as_i64();
-                assert_eq!(code, Some(if granted { -32602 } else { -32050 }), "{caller} -> {callee}/{}", skill.name);
+                assert_eq!(
+                    code,
+                    Some(if granted { -32602 } else { -32050 }),
+                    "{caller} -> {callee}/{}",
+                    skill.name
+                );
             }
         }
     }
     let stranger = identity::SpiffeId::external(&fleet.mesh.trust_domain, "stranger").unwrap();
     let client = mesh.client_as(&stranger, "security-scanner").unwrap();
-    let (status, answer) = post(&client, &mesh.ground.url("security-scanner"), "detect_secrets", &json!({})).await.unwrap();
-    assert_eq!((status, answer["error"]["data"][0]["reason"].as_str()), (401, Some("UNAUTHENTICATED")));
+    let (status, answer) = post(
+        &client,
+        &mesh.ground.url("security-scanner"),
+        "detect_secrets",
+        &json!({}),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (status, answer["error"]["data"][0]["reason"].as_str()),
+        (401, Some("UNAUTHENTICATED"))
+    );
     mesh.stop().await.unwrap();
 }

@@ -13,15 +13,41 @@ struct Case {
     field: Option<&'static str>,
 }
 
-fn raw(agent: &'static str, name: &str, body: impl Into<Vec<u8>>, code: i64, field: Option<&'static str>) -> Case {
-    Case { agent, name: name.into(), body: body.into(), status: 200, code, field }
+fn raw(
+    agent: &'static str,
+    name: &str,
+    body: impl Into<Vec<u8>>,
+    code: i64,
+    field: Option<&'static str>,
+) -> Case {
+    Case {
+        agent,
+        name: name.into(),
+        body: body.into(),
+        status: 200,
+        code,
+        field,
+    }
 }
 
-fn call(agent: &'static str, method: &str, params: &Value, code: i64, field: Option<&'static str>) -> Case {
+fn call(
+    agent: &'static str,
+    method: &str,
+    params: &Value,
+    code: i64,
+    field: Option<&'static str>,
+) -> Case {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
     let mut name = format!("{method} {params}");
     name.truncate(name.floor_char_boundary(160));
-    Case { agent, name, body: body.into_bytes(), status: 200, code, field }
+    Case {
+        agent,
+        name,
+        body: body.into_bytes(),
+        status: 200,
+        code,
+        field,
+    }
 }
 
 const SCANNER: &str = "security-scanner";
@@ -38,146 +64,793 @@ fn envelopes() -> Vec<Case> {
     let mut cases = vec![
         raw(SCANNER, "empty body", "", -32700, None),
         raw(SCANNER, "not JSON", "hello", -32700, None),
-        raw(SCANNER, "cut off", r#"{"jsonrpc":"2.0","id":1,"meth"#, -32700, None),
-        raw(SCANNER, "trailing text", r#"{"jsonrpc":"2.0","id":1,"method":"x"} x"#, -32700, None),
-        raw(SCANNER, "no UTF-8", vec![b'{', b'"', 0xff, 0xfe, b'"', b':', b'1', b'}'], -32700, None),
-        raw(SCANNER, "batch", r#"[{"jsonrpc":"2.0","id":1,"method":"x"}]"#, -32600, Some("$")),
+        raw(
+            SCANNER,
+            "cut off",
+            r#"{"jsonrpc":"2.0","id":1,"meth"#,
+            -32700,
+            None,
+        ),
+        raw(
+            SCANNER,
+            "trailing text",
+            r#"{"jsonrpc":"2.0","id":1,"method":"x"} x"#,
+            -32700,
+            None,
+        ),
+        raw(
+            SCANNER,
+            "no UTF-8",
+            vec![b'{', b'"', 0xff, 0xfe, b'"', b':', b'1', b'}'],
+            -32700,
+            None,
+        ),
+        raw(
+            SCANNER,
+            "batch",
+            r#"[{"jsonrpc":"2.0","id":1,"method":"x"}]"#,
+            -32600,
+            Some("$"),
+        ),
         raw(SCANNER, "empty batch", "[]", -32600, Some("$")),
         raw(SCANNER, "number", "42", -32600, Some("$")),
         raw(SCANNER, "null", "null", -32600, Some("$")),
         raw(SCANNER, "string", r#""x""#, -32600, Some("$")),
-        raw(SCANNER, "no version", r#"{"id":1,"method":"x"}"#, -32600, Some("$")),
-        raw(SCANNER, "wrong version", r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#, -32600, Some("$")),
-        raw(SCANNER, "no method", r#"{"jsonrpc":"2.0","id":1}"#, -32600, Some("$")),
-        raw(SCANNER, "method is a number", r#"{"jsonrpc":"2.0","id":1,"method":1}"#, -32600, Some("$")),
-        raw(SCANNER, "method twice", r#"{"jsonrpc":"2.0","id":1,"method":"a","method":"b"}"#, -32600, Some("$")),
-        raw(SCANNER, "fractional id", r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#, -32600, Some("id")),
-        raw(SCANNER, "boolean id", r#"{"jsonrpc":"2.0","id":true,"method":"x"}"#, -32600, Some("id")),
-        raw(SCANNER, "object id", r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#, -32600, Some("id")),
-        raw(SCANNER, "params is an array", r#"{"jsonrpc":"2.0","id":1,"method":"detect_secrets","params":[1]}"#, -32602, Some("params")),
-        raw(SCANNER, "params is a string", r#"{"jsonrpc":"2.0","id":1,"method":"detect_secrets","params":"x"}"#, -32602, Some("params")),
-        raw(SCANNER, "params is null-ish number", r#"{"jsonrpc":"2.0","id":1,"method":"detect_secrets","params":0}"#, -32602, Some("params")),
+        raw(
+            SCANNER,
+            "no version",
+            r#"{"id":1,"method":"x"}"#,
+            -32600,
+            Some("$"),
+        ),
+        raw(
+            SCANNER,
+            "wrong version",
+            r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#,
+            -32600,
+            Some("$"),
+        ),
+        raw(
+            SCANNER,
+            "no method",
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            -32600,
+            Some("$"),
+        ),
+        raw(
+            SCANNER,
+            "method is a number",
+            r#"{"jsonrpc":"2.0","id":1,"method":1}"#,
+            -32600,
+            Some("$"),
+        ),
+        raw(
+            SCANNER,
+            "method twice",
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","method":"b"}"#,
+            -32600,
+            Some("$"),
+        ),
+        raw(
+            SCANNER,
+            "fractional id",
+            r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#,
+            -32600,
+            Some("id"),
+        ),
+        raw(
+            SCANNER,
+            "boolean id",
+            r#"{"jsonrpc":"2.0","id":true,"method":"x"}"#,
+            -32600,
+            Some("id"),
+        ),
+        raw(
+            SCANNER,
+            "object id",
+            r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#,
+            -32600,
+            Some("id"),
+        ),
+        raw(
+            SCANNER,
+            "params is an array",
+            r#"{"jsonrpc":"2.0","id":1,"method":"detect_secrets","params":[1]}"#,
+            -32602,
+            Some("params"),
+        ),
+        raw(
+            SCANNER,
+            "params is a string",
+            r#"{"jsonrpc":"2.0","id":1,"method":"detect_secrets","params":"x"}"#,
+            -32602,
+            Some("params"),
+        ),
+        raw(
+            SCANNER,
+            "params is null-ish number",
+            r#"{"jsonrpc":"2.0","id":1,"method":"detect_secrets","params":0}"#,
+            -32602,
+            Some("params"),
+        ),
         raw(SCANNER, "deep", deep(100), -32600, Some("$")),
         raw(SCANNER, "very deep", deep(1_000_000), -32600, Some("$")),
-        raw(SCANNER, "deep params", format!(r#"{{"jsonrpc":"2.0","id":1,"method":"detect_secrets","params":{{"x":{}}}}}"#, deep(200)), -32600, Some("$")),
+        raw(
+            SCANNER,
+            "deep params",
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"detect_secrets","params":{{"x":{}}}}}"#,
+                deep(200)
+            ),
+            -32600,
+            Some("$"),
+        ),
     ];
-    for method in ["", "x", "message/send", "tasks/get", "sendMessage", "detect_secret", "DETECT_SECRETS", "rpc.nothing", "../a2a", "\u{0}", "a\nb"] {
+    for method in [
+        "",
+        "x",
+        "message/send",
+        "tasks/get",
+        "sendMessage",
+        "detect_secret",
+        "DETECT_SECRETS",
+        "rpc.nothing",
+        "../a2a",
+        "\u{0}",
+        "a\nb",
+    ] {
         cases.push(call(SCANNER, method, &json!({}), -32601, Some("method")));
     }
-    cases.push(call(SCANNER, &"m".repeat(100_000), &json!({}), -32601, Some("method")));
+    cases.push(call(
+        SCANNER,
+        &"m".repeat(100_000),
+        &json!({}),
+        -32601,
+        Some("method"),
+    ));
     cases
 }
 
 fn messages() -> Vec<Case> {
-    let send = |message: Value, code: i64, field: Option<&'static str>| call(SCANNER, "SendMessage", &json!({"message": message}), code, field);
+    let send = |message: Value, code: i64, field: Option<&'static str>| {
+        call(
+            SCANNER,
+            "SendMessage",
+            &json!({"message": message}),
+            code,
+            field,
+        )
+    };
     let part = json!([{"text": "x"}]);
     vec![
         call(SCANNER, "SendMessage", &json!({}), -32602, Some("message")),
-        call(SCANNER, "SendMessage", &json!({"message": 1}), -32602, Some("message")),
-        send(json!({"role": "ROLE_USER", "parts": part}), -32602, Some("message.messageId")),
-        send(json!({"messageId": "", "role": "ROLE_USER", "parts": part}), -32602, Some("message.messageId")),
-        send(json!({"messageId": "m".repeat(300), "role": "ROLE_USER", "parts": part}), -32602, Some("message.messageId")),
-        send(json!({"messageId": 1, "role": "ROLE_USER", "parts": part}), -32602, Some("message.messageId")),
-        send(json!({"messageId": "m", "parts": part}), -32602, Some("message.role")),
-        send(json!({"messageId": "m", "role": "user", "parts": part}), -32602, Some("message.role")),
-        send(json!({"messageId": "m", "role": "ROLE_USER"}), -32602, Some("message.parts")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": []}), -32602, Some("message.parts")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": [{}]}), -32602, Some("message.parts[0]")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "a", "data": 1}]}), -32602, Some("message.parts[0]")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "a", "mediaType": "image/png"}]}), -32005, Some("message.parts[0]")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"url": "file:///etc/passwd"}]}), -32005, Some("message.parts[0]")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": part, "taskId": "no-such-task"}), -32001, Some("id")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": part, "taskId": ""}), -32602, Some("message.taskId")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": part, "contextId": ""}), -32602, Some("message.contextId")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"data": {"skill": "no_such_skill"}}]}), -32601, Some("method")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"data": {"skill": "detect_secrets", "input": {"x": 1}}}]}), -32602, Some("x")),
-        send(json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"data": {"skill": "detect_secrets", "_meta": 1}}]}), -32602, Some("_meta")),
-        call(SCANNER, "SendMessage", &json!({"message": {"messageId": "m", "role": "ROLE_USER", "parts": part}, "configuration": {"historyLength": -1}}), -32602, Some("historyLength")),
-        call(SCANNER, "SendMessage", &json!({"message": {"messageId": "m", "role": "ROLE_USER", "parts": part}, "configuration": {"taskPushNotificationConfig": {"url": "http://169.254.169.254/"}}}), -32003, None),
+        call(
+            SCANNER,
+            "SendMessage",
+            &json!({"message": 1}),
+            -32602,
+            Some("message"),
+        ),
+        send(
+            json!({"role": "ROLE_USER", "parts": part}),
+            -32602,
+            Some("message.messageId"),
+        ),
+        send(
+            json!({"messageId": "", "role": "ROLE_USER", "parts": part}),
+            -32602,
+            Some("message.messageId"),
+        ),
+        send(
+            json!({"messageId": "m".repeat(300), "role": "ROLE_USER", "parts": part}),
+            -32602,
+            Some("message.messageId"),
+        ),
+        send(
+            json!({"messageId": 1, "role": "ROLE_USER", "parts": part}),
+            -32602,
+            Some("message.messageId"),
+        ),
+        send(
+            json!({"messageId": "m", "parts": part}),
+            -32602,
+            Some("message.role"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "user", "parts": part}),
+            -32602,
+            Some("message.role"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER"}),
+            -32602,
+            Some("message.parts"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": []}),
+            -32602,
+            Some("message.parts"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": [{}]}),
+            -32602,
+            Some("message.parts[0]"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "a", "data": 1}]}),
+            -32602,
+            Some("message.parts[0]"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "a", "mediaType": "image/png"}]}),
+            -32005,
+            Some("message.parts[0]"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"url": "file:///etc/passwd"}]}),
+            -32005,
+            Some("message.parts[0]"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": part, "taskId": "no-such-task"}),
+            -32001,
+            Some("id"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": part, "taskId": ""}),
+            -32602,
+            Some("message.taskId"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": part, "contextId": ""}),
+            -32602,
+            Some("message.contextId"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"data": {"skill": "no_such_skill"}}]}),
+            -32601,
+            Some("method"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"data": {"skill": "detect_secrets", "input": {"x": 1}}}]}),
+            -32602,
+            Some("x"),
+        ),
+        send(
+            json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"data": {"skill": "detect_secrets", "_meta": 1}}]}),
+            -32602,
+            Some("_meta"),
+        ),
+        call(
+            SCANNER,
+            "SendMessage",
+            &json!({"message": {"messageId": "m", "role": "ROLE_USER", "parts": part}, "configuration": {"historyLength": -1}}),
+            -32602,
+            Some("historyLength"),
+        ),
+        call(
+            SCANNER,
+            "SendMessage",
+            &json!({"message": {"messageId": "m", "role": "ROLE_USER", "parts": part}, "configuration": {"taskPushNotificationConfig": {"url": "http://169.254.169.254/"}}}),
+            -32003,
+            None,
+        ),
         call(SCANNER, "GetTask", &json!({}), -32602, Some("id")),
         call(SCANNER, "GetTask", &json!({"id": 1}), -32602, Some("id")),
         call(SCANNER, "GetTask", &json!({"id": ""}), -32602, Some("id")),
-        call(SCANNER, "GetTask", &json!({"id": "x".repeat(5000)}), -32602, Some("id")),
-        call(SCANNER, "GetTask", &json!({"id": "../../etc/passwd"}), -32001, Some("id")),
-        call(SCANNER, "GetTask", &json!({"id": "x", "historyLength": -3}), -32602, Some("historyLength")),
-        call(SCANNER, "CancelTask", &json!({"id": "x"}), -32001, Some("id")),
+        call(
+            SCANNER,
+            "GetTask",
+            &json!({"id": "x".repeat(5000)}),
+            -32602,
+            Some("id"),
+        ),
+        call(
+            SCANNER,
+            "GetTask",
+            &json!({"id": "../../etc/passwd"}),
+            -32001,
+            Some("id"),
+        ),
+        call(
+            SCANNER,
+            "GetTask",
+            &json!({"id": "x", "historyLength": -3}),
+            -32602,
+            Some("historyLength"),
+        ),
+        call(
+            SCANNER,
+            "CancelTask",
+            &json!({"id": "x"}),
+            -32001,
+            Some("id"),
+        ),
         call(SCANNER, "CancelTask", &json!({}), -32602, Some("id")),
-        call(SCANNER, "ListTasks", &json!({"pageSize": 0}), -32602, Some("pageSize")),
-        call(SCANNER, "ListTasks", &json!({"pageSize": 101}), -32602, Some("pageSize")),
-        call(SCANNER, "ListTasks", &json!({"pageSize": "many"}), -32602, Some("pageSize")),
-        call(SCANNER, "ListTasks", &json!({"pageToken": "nonsense"}), -32602, Some("pageToken")),
-        call(SCANNER, "ListTasks", &json!({"status": "DONE"}), -32602, Some("status")),
-        call(SCANNER, "ListTasks", &json!({"statusTimestampAfter": "yesterday"}), -32602, Some("statusTimestampAfter")),
-        call(SCANNER, "SubscribeToTask", &json!({"id": "x"}), -32004, None),
+        call(
+            SCANNER,
+            "ListTasks",
+            &json!({"pageSize": 0}),
+            -32602,
+            Some("pageSize"),
+        ),
+        call(
+            SCANNER,
+            "ListTasks",
+            &json!({"pageSize": 101}),
+            -32602,
+            Some("pageSize"),
+        ),
+        call(
+            SCANNER,
+            "ListTasks",
+            &json!({"pageSize": "many"}),
+            -32602,
+            Some("pageSize"),
+        ),
+        call(
+            SCANNER,
+            "ListTasks",
+            &json!({"pageToken": "nonsense"}),
+            -32602,
+            Some("pageToken"),
+        ),
+        call(
+            SCANNER,
+            "ListTasks",
+            &json!({"status": "DONE"}),
+            -32602,
+            Some("status"),
+        ),
+        call(
+            SCANNER,
+            "ListTasks",
+            &json!({"statusTimestampAfter": "yesterday"}),
+            -32602,
+            Some("statusTimestampAfter"),
+        ),
+        call(
+            SCANNER,
+            "SubscribeToTask",
+            &json!({"id": "x"}),
+            -32004,
+            None,
+        ),
         call(SCANNER, "SendStreamingMessage", &json!({}), -32004, None),
         call(SCANNER, "GetExtendedAgentCard", &json!({}), -32004, None),
-        call(SCANNER, "CreateTaskPushNotificationConfig", &json!({}), -32003, None),
-        call(SCANNER, "DeleteTaskPushNotificationConfig", &json!({}), -32003, None),
+        call(
+            SCANNER,
+            "CreateTaskPushNotificationConfig",
+            &json!({}),
+            -32003,
+            None,
+        ),
+        call(
+            SCANNER,
+            "DeleteTaskPushNotificationConfig",
+            &json!({}),
+            -32003,
+            None,
+        ),
     ]
 }
 
 fn skills() -> Vec<Case> {
-    let bomb = (0..30).fold(String::from("a0: &a0 x\n"), |text, n| format!("{text}a{}: &a{} [*a{n}, *a{n}, *a{n}, *a{n}, *a{n}, *a{n}, *a{n}, *a{n}, *a{n}]\n", n + 1, n + 1));
+    let bomb = (0..30).fold(String::from("a0: &a0 x\n"), |text, n| {
+        format!(
+            "{text}a{}: &a{} [*a{n}, *a{n}, *a{n}, *a{n}, *a{n}, *a{n}, *a{n}, *a{n}, *a{n}]\n",
+            n + 1,
+            n + 1
+        )
+    });
     let deadline = json!({"_meta": {"deadline": "soon"}});
     vec![
-        call(SCANNER, "detect_secrets", &json!({"content": 1}), -32602, Some("content")),
-        call(SCANNER, "detect_secrets", &json!({"content": [{"name": "x"}]}), -32602, Some("content[0].content")),
-        call(SCANNER, "detect_secrets", &json!({"content": [{"name": "x", "content": 5}]}), -32602, Some("content[0].content")),
-        call(SCANNER, "detect_secrets", &json!({"nonsense": true}), -32602, Some("nonsense")),
-        call(SCANNER, "detect_secrets", &json!({"paths": "x"}), -32602, Some("paths")),
-        call(SCANNER, "detect_secrets", &json!({"paths": ["../outside"]}), -32602, Some("paths[0]")),
-        call(SCANNER, "detect_secrets", &json!({"paths": ["/etc/passwd"]}), -32602, Some("paths[0]")),
-        call(SCANNER, "detect_secrets", &json!({"paths": ["a/../../b"]}), -32602, Some("paths[0]")),
-        call(SCANNER, "detect_secrets", &json!({"paths": ["no/such/file"]}), -32602, Some("paths[0]")),
-        call(SCANNER, "detect_secrets", &json!({"paths": ["escape"]}), -32602, Some("paths[0]")),
-        call(SCANNER, "detect_secrets", &json!({"paths": ["a\u{0}b"]}), -32602, Some("paths[0]")),
-        call(SCANNER, "detect_secrets", &deadline, -32602, Some("_meta.deadline")),
-        call(SCANNER, "detect_secrets", &json!({"_meta": {"async": "yes"}}), -32602, Some("_meta.async")),
-        call(SCANNER, "detect_secrets", &json!({"_meta": {"other": 1}}), -32602, Some("_meta.other")),
-        call(SCANNER, "scan_vulnerabilities", &json!({"paths": ["../x"]}), -32602, Some("paths[0]")),
-        call(SCANNER, "audit_rbac", &json!({"paths": ["/x"]}), -32602, Some("paths[0]")),
-        call(VALIDATOR, "validate_manifests", &json!({"files": [{"path": "a.yaml"}]}), -32602, Some("files[0].content")),
-        call(VALIDATOR, "validate_manifests", &json!({"paths": ["../x"]}), -32602, Some("paths[0]")),
-        call(VALIDATOR, "validate_manifests", &json!({"paths": ["escape"]}), -32602, Some("paths[0]")),
-        call(VALIDATOR, "validate_manifests", &json!({"pod_security": "none-at-all"}), -32602, Some("pod_security")),
-        call(VALIDATOR, "evaluate_policies", &json!({"files": 3}), -32602, Some("files")),
-        call(VALIDATOR, "evaluate_policies", &json!({"data": []}), -32602, Some("data")),
-        call(VALIDATOR, "evaluate_policies", &json!({"paths": ["/etc"]}), -32602, Some("paths[0]")),
-        call(VALIDATOR, "validate_manifests", &json!({"files": [{"path": "bomb.yaml", "content": bomb}]}), -32602, Some("files[0].content")),
-        call(MIGRATOR, "migration_status", &json!({}), -32602, Some("database")),
-        call(MIGRATOR, "migration_status", &json!({"database": "no-such"}), -32602, Some("database")),
-        call(MIGRATOR, "migration_status", &json!({"database": "postgres://u:p@h/d"}), -32602, Some("database")),
-        call(MIGRATOR, "plan_migration", &json!({"database": "shop"}), -32602, Some("source")),
-        call(MIGRATOR, "plan_migration", &json!({"database": "shop", "source": {"path": "../x"}}), -32602, Some("source.path")),
-        call(MIGRATOR, "plan_migration", &json!({"database": "shop", "source": {"path": "/etc"}}), -32602, Some("source.path")),
-        call(MIGRATOR, "apply_migration", &json!({"database": "shop", "source": {"files": []}, "dry_run": false}), -32602, Some("idempotency_key")),
-        call(MIGRATOR, "apply_migration", &json!({"database": "shop", "source": {"files": []}, "dry_run": false, "idempotency_key": ""}), -32602, Some("idempotency_key")),
-        call(MIGRATOR, "apply_migration", &json!({"database": "shop", "source": {"files": []}, "dry_run": false, "idempotency_key": 7}), -32602, Some("idempotency_key")),
-        call(MIGRATOR, "apply_migration", &json!({"database": "shop", "source": {"files": []}, "dry_run": "no"}), -32602, Some("dry_run")),
-        call(MIGRATOR, "rollback_migration", &json!({"database": "shop", "dry_run": false}), -32602, Some("idempotency_key")),
-        call(MIGRATOR, "assess_rollback", &json!({"database": 1}), -32602, Some("database")),
-        call(COORDINATOR, "plan_rollback", &json!({}), -32602, Some("namespace")),
-        call(COORDINATOR, "plan_rollback", &json!({"namespace": "shop"}), -32602, Some("deployment")),
-        call(COORDINATOR, "plan_rollback", &json!({"namespace": "shop", "deployment": "no-such"}), -32602, Some("deployment")),
-        call(COORDINATOR, "plan_rollback", &json!({"namespace": "../x", "deployment": "web"}), -32602, Some("namespace")),
-        call(COORDINATOR, "plan_rollback", &json!({"namespace": "shop", "deployment": "web", "to_revision": -1}), -32602, Some("to_revision")),
-        call(COORDINATOR, "execute_rollback", &json!({"namespace": "shop", "deployment": "web", "dry_run": false}), -32602, Some("idempotency_key")),
-        call(COORDINATOR, "rollback_status", &json!({"rollback_id": "no-such"}), -32602, Some("rollback_id")),
-        Case { status: 403, ..call(COORDINATOR, "plan_rollback", &json!({"namespace": "kube-system", "deployment": "coredns"}), -32050, None) },
-        Case { status: 403, ..call(MONITOR, "check_health", &json!({"namespace": "kube-system"}), -32050, None) },
-        call(MONITOR, "check_health", &json!({}), -32602, Some("namespace")),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"content": 1}),
+            -32602,
+            Some("content"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"content": [{"name": "x"}]}),
+            -32602,
+            Some("content[0].content"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"content": [{"name": "x", "content": 5}]}),
+            -32602,
+            Some("content[0].content"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"nonsense": true}),
+            -32602,
+            Some("nonsense"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"paths": "x"}),
+            -32602,
+            Some("paths"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"paths": ["../outside"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"paths": ["/etc/passwd"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"paths": ["a/../../b"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"paths": ["no/such/file"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"paths": ["escape"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"paths": ["a\u{0}b"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &deadline,
+            -32602,
+            Some("_meta.deadline"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"_meta": {"async": "yes"}}),
+            -32602,
+            Some("_meta.async"),
+        ),
+        call(
+            SCANNER,
+            "detect_secrets",
+            &json!({"_meta": {"other": 1}}),
+            -32602,
+            Some("_meta.other"),
+        ),
+        call(
+            SCANNER,
+            "scan_vulnerabilities",
+            &json!({"paths": ["../x"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            SCANNER,
+            "audit_rbac",
+            &json!({"paths": ["/x"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            VALIDATOR,
+            "validate_manifests",
+            &json!({"files": [{"path": "a.yaml"}]}),
+            -32602,
+            Some("files[0].content"),
+        ),
+        call(
+            VALIDATOR,
+            "validate_manifests",
+            &json!({"paths": ["../x"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            VALIDATOR,
+            "validate_manifests",
+            &json!({"paths": ["escape"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            VALIDATOR,
+            "validate_manifests",
+            &json!({"pod_security": "none-at-all"}),
+            -32602,
+            Some("pod_security"),
+        ),
+        call(
+            VALIDATOR,
+            "evaluate_policies",
+            &json!({"files": 3}),
+            -32602,
+            Some("files"),
+        ),
+        call(
+            VALIDATOR,
+            "evaluate_policies",
+            &json!({"data": []}),
+            -32602,
+            Some("data"),
+        ),
+        call(
+            VALIDATOR,
+            "evaluate_policies",
+            &json!({"paths": ["/etc"]}),
+            -32602,
+            Some("paths[0]"),
+        ),
+        call(
+            VALIDATOR,
+            "validate_manifests",
+            &json!({"files": [{"path": "bomb.yaml", "content": bomb}]}),
+            -32602,
+            Some("files[0].content"),
+        ),
+        call(
+            MIGRATOR,
+            "migration_status",
+            &json!({}),
+            -32602,
+            Some("database"),
+        ),
+        call(
+            MIGRATOR,
+            "migration_status",
+            &json!({"database": "no-such"}),
+            -32602,
+            Some("database"),
+        ),
+        call(
+            MIGRATOR,
+            "migration_status",
+            &json!({"database": "postgres://u:p@h/d"}),
+            -32602,
+            Some("database"),
+        ),
+        call(
+            MIGRATOR,
+            "plan_migration",
+            &json!({"database": "shop"}),
+            -32602,
+            Some("source"),
+        ),
+        call(
+            MIGRATOR,
+            "plan_migration",
+            &json!({"database": "shop", "source": {"path": "../x"}}),
+            -32602,
+            Some("source.path"),
+        ),
+        call(
+            MIGRATOR,
+            "plan_migration",
+            &json!({"database": "shop", "source": {"path": "/etc"}}),
+            -32602,
+            Some("source.path"),
+        ),
+        call(
+            MIGRATOR,
+            "apply_migration",
+            &json!({"database": "shop", "source": {"files": []}, "dry_run": false}),
+            -32602,
+            Some("idempotency_key"),
+        ),
+        call(
+            MIGRATOR,
+            "apply_migration",
+            &json!({"database": "shop", "source": {"files": []}, "dry_run": false, "idempotency_key": ""}),
+            -32602,
+            Some("idempotency_key"),
+        ),
+        call(
+            MIGRATOR,
+            "apply_migration",
+            &json!({"database": "shop", "source": {"files": []}, "dry_run": false, "idempotency_key": 7}),
+            -32602,
+            Some("idempotency_key"),
+        ),
+        call(
+            MIGRATOR,
+            "apply_migration",
+            &json!({"database": "shop", "source": {"files": []}, "dry_run": "no"}),
+            -32602,
+            Some("dry_run"),
+        ),
+        call(
+            MIGRATOR,
+            "rollback_migration",
+            &json!({"database": "shop", "dry_run": false}),
+            -32602,
+            Some("idempotency_key"),
+        ),
+        call(
+            MIGRATOR,
+            "assess_rollback",
+            &json!({"database": 1}),
+            -32602,
+            Some("database"),
+        ),
+        call(
+            COORDINATOR,
+            "plan_rollback",
+            &json!({}),
+            -32602,
+            Some("namespace"),
+        ),
+        call(
+            COORDINATOR,
+            "plan_rollback",
+            &json!({"namespace": "shop"}),
+            -32602,
+            Some("deployment"),
+        ),
+        call(
+            COORDINATOR,
+            "plan_rollback",
+            &json!({"namespace": "shop", "deployment": "no-such"}),
+            -32602,
+            Some("deployment"),
+        ),
+        call(
+            COORDINATOR,
+            "plan_rollback",
+            &json!({"namespace": "../x", "deployment": "web"}),
+            -32602,
+            Some("namespace"),
+        ),
+        call(
+            COORDINATOR,
+            "plan_rollback",
+            &json!({"namespace": "shop", "deployment": "web", "to_revision": -1}),
+            -32602,
+            Some("to_revision"),
+        ),
+        call(
+            COORDINATOR,
+            "execute_rollback",
+            &json!({"namespace": "shop", "deployment": "web", "dry_run": false}),
+            -32602,
+            Some("idempotency_key"),
+        ),
+        call(
+            COORDINATOR,
+            "rollback_status",
+            &json!({"rollback_id": "no-such"}),
+            -32602,
+            Some("rollback_id"),
+        ),
+        Case {
+            status: 403,
+            ..call(
+                COORDINATOR,
+                "plan_rollback",
+                &json!({"namespace": "kube-system", "deployment": "coredns"}),
+                -32050,
+                None,
+            )
+        },
+        Case {
+            status: 403,
+            ..call(
+                MONITOR,
+                "check_health",
+                &json!({"namespace": "kube-system"}),
+                -32050,
+                None,
+            )
+        },
+        call(
+            MONITOR,
+            "check_health",
+            &json!({}),
+            -32602,
+            Some("namespace"),
+        ),
         call(MONITOR, "get_incident", &json!({}), -32602, Some("id")),
-        call(AUDITOR, "query_audit_trail", &json!({"limit": 1_000_000}), -32602, Some("limit")),
-        call(AUDITOR, "query_audit_trail", &json!({"limit": -1}), -32602, Some("limit")),
-        call(AUDITOR, "query_audit_trail", &json!({"since": "yesterday"}), -32602, Some("since")),
-        call(AUDITOR, "query_audit_trail", &json!({"cursor": "nonsense"}), -32602, Some("cursor")),
-        call(AUDITOR, "append_audit_records", &json!({"records": "x"}), -32602, Some("records")),
-        call(AUDITOR, "assess_compliance", &json!({"frameworks": ["ISO9999"]}), -32602, Some("frameworks[0]")),
-        call(OPTIMIZER, "analyze_utilization", &json!({}), -32602, Some("namespace")),
-        call(OPTIMIZER, "recommend_hpa", &json!({"namespace": "shop"}), -32602, Some("workload")),
-        call(OPTIMIZER, "assess_resize", &json!({"namespace": "shop", "workload": "web", "requests": {"cpu": "lots"}}), -32602, Some("requests.cpu")),
-        call(COST, "find_idle_resources", &json!({"namespace": 1}), -32602, Some("namespace")),
-        call(COST, "recommend_rightsizing", &json!({"namespace": "shop", "max_checks": -1}), -32602, Some("max_checks")),
+        call(
+            AUDITOR,
+            "query_audit_trail",
+            &json!({"limit": 1_000_000}),
+            -32602,
+            Some("limit"),
+        ),
+        call(
+            AUDITOR,
+            "query_audit_trail",
+            &json!({"limit": -1}),
+            -32602,
+            Some("limit"),
+        ),
+        call(
+            AUDITOR,
+            "query_audit_trail",
+            &json!({"since": "yesterday"}),
+            -32602,
+            Some("since"),
+        ),
+        call(
+            AUDITOR,
+            "query_audit_trail",
+            &json!({"cursor": "nonsense"}),
+            -32602,
+            Some("cursor"),
+        ),
+        call(
+            AUDITOR,
+            "append_audit_records",
+            &json!({"records": "x"}),
+            -32602,
+            Some("records"),
+        ),
+        call(
+            AUDITOR,
+            "assess_compliance",
+            &json!({"frameworks": ["ISO9999"]}),
+            -32602,
+            Some("frameworks[0]"),
+        ),
+        call(
+            OPTIMIZER,
+            "analyze_utilization",
+            &json!({}),
+            -32602,
+            Some("namespace"),
+        ),
+        call(
+            OPTIMIZER,
+            "recommend_hpa",
+            &json!({"namespace": "shop"}),
+            -32602,
+            Some("workload"),
+        ),
+        call(
+            OPTIMIZER,
+            "assess_resize",
+            &json!({"namespace": "shop", "workload": "web", "requests": {"cpu": "lots"}}),
+            -32602,
+            Some("requests.cpu"),
+        ),
+        call(
+            COST,
+            "find_idle_resources",
+            &json!({"namespace": 1}),
+            -32602,
+            Some("namespace"),
+        ),
+        call(
+            COST,
+            "recommend_rightsizing",
+            &json!({"namespace": "shop", "max_checks": -1}),
+            -32602,
+            Some("max_checks"),
+        ),
     ]
 }
 
@@ -187,25 +860,53 @@ async fn every_malformed_request_gets_its_documented_error_and_the_agents_stay_u
     std::os::unix::fs::symlink("/etc", mesh.workspace.join("escape")).unwrap();
     std::os::unix::fs::symlink("loop", mesh.workspace.join("loop")).unwrap();
     let operator = mesh.caller("operator");
-    let cases: Vec<Case> = [envelopes(), messages(), skills()].into_iter().flatten().collect();
+    let cases: Vec<Case> = [envelopes(), messages(), skills()]
+        .into_iter()
+        .flatten()
+        .collect();
     assert!(cases.len() > 100, "{}", cases.len());
     let mut wrong = Vec::new();
     for case in cases {
         let target = mesh.target(case.agent);
         let client = operator.connect(&target).unwrap();
-        let sent = client.post(format!("{}/a2a", target.url)).header("content-type", "application/json").header("a2a-version", "1.0").body(case.body).send().await.unwrap();
+        let sent = client
+            .post(format!("{}/a2a", target.url))
+            .header("content-type", "application/json")
+            .header("a2a-version", "1.0")
+            .body(case.body)
+            .send()
+            .await
+            .unwrap();
         let status = sent.status().as_u16();
         let answer: Value = sent.json().await.unwrap();
         let info = &answer["error"]["data"][0];
-        let field = case.field.is_none_or(|field| info["metadata"]["field"] == field);
-        let structured = info["@type"] == "type.googleapis.com/google.rpc.ErrorInfo" && info["reason"].is_string();
-        if (status, answer["error"]["code"].as_i64()) != (case.status, Some(case.code)) || !field || !structured {
-            wrong.push(format!("{} {}: wanted {} {} {:?}, got {status} {answer}", case.agent, case.name, case.status, case.code, case.field));
+        let field = case
+            .field
+            .is_none_or(|field| info["metadata"]["field"] == field);
+        let structured = info["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
+            && info["reason"].is_string();
+        if (status, answer["error"]["code"].as_i64()) != (case.status, Some(case.code))
+            || !field
+            || !structured
+        {
+            wrong.push(format!(
+                "{} {}: wanted {} {} {:?}, got {status} {answer}",
+                case.agent, case.name, case.status, case.code, case.field
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     for agent in mesh.ground.fleet.mesh.agents.keys() {
-        mesh.call(agent, "rpc.discover", &json!({})).await.unwrap().ok().unwrap();
+        mesh.call(agent, "rpc.discover", &json!({}))
+            .await
+            .unwrap()
+            .ok()
+            .unwrap();
     }
     mesh.stop().await.unwrap();
 }
@@ -216,24 +917,90 @@ async fn http_itself_is_held_to_the_rules() {
     let target = mesh.target(SCANNER);
     let client = mesh.caller("operator").connect(&target).unwrap();
     let url = format!("{}/a2a", target.url);
-    let post = |kind: &str, body: Vec<u8>| client.post(&url).header("content-type", kind.to_owned()).body(body);
-    let text: Value = post("text/plain", b"not json".to_vec()).send().await.unwrap().json().await.unwrap();
+    let post = |kind: &str, body: Vec<u8>| {
+        client
+            .post(&url)
+            .header("content-type", kind.to_owned())
+            .body(body)
+    };
+    let text: Value = post("text/plain", b"not json".to_vec())
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(text["error"]["code"], -32005);
-    let huge = post("application/json", vec![b' '; 9 * 1024 * 1024]).send().await;
+    let huge = post("application/json", vec![b' '; 9 * 1024 * 1024])
+        .send()
+        .await;
     if let Ok(huge) = huge {
         assert_eq!(huge.status(), 413);
     }
-    let version = post("application/json", br#"{"jsonrpc":"2.0","id":1,"method":"GetTask","params":{"id":"x"}}"#.to_vec());
-    let none: Value = version.try_clone().unwrap().send().await.unwrap().json().await.unwrap();
-    assert_eq!((&none["error"]["code"], &none["error"]["data"][0]["metadata"]["field"]), (&json!(-32009), &json!("A2A-Version")));
-    for (text, code) in [("0.3", -32009), ("1.1", -32009), ("2", -32009), ("1.0", -32001), ("1.0.1", -32001)] {
-        let answer: Value = version.try_clone().unwrap().header("a2a-version", text).send().await.unwrap().json().await.unwrap();
+    let version = post(
+        "application/json",
+        br#"{"jsonrpc":"2.0","id":1,"method":"GetTask","params":{"id":"x"}}"#.to_vec(),
+    );
+    let none: Value = version
+        .try_clone()
+        .unwrap()
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            &none["error"]["code"],
+            &none["error"]["data"][0]["metadata"]["field"]
+        ),
+        (&json!(-32009), &json!("A2A-Version"))
+    );
+    for (text, code) in [
+        ("0.3", -32009),
+        ("1.1", -32009),
+        ("2", -32009),
+        ("1.0", -32001),
+        ("1.0.1", -32001),
+    ] {
+        let answer: Value = version
+            .try_clone()
+            .unwrap()
+            .header("a2a-version", text)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
         assert_eq!(answer["error"]["code"], code, "A2A-Version {text}");
     }
-    let notification = post("application/json", br#"{"jsonrpc":"2.0","method":"detect_secrets","params":{}}"#.to_vec()).send().await.unwrap();
-    assert_eq!((notification.status().as_u16(), notification.bytes().await.unwrap().len()), (204, 0));
+    let notification = post(
+        "application/json",
+        br#"{"jsonrpc":"2.0","method":"detect_secrets","params":{}}"#.to_vec(),
+    )
+    .send()
+    .await
+    .unwrap();
+    assert_eq!(
+        (
+            notification.status().as_u16(),
+            notification.bytes().await.unwrap().len()
+        ),
+        (204, 0)
+    );
     assert_eq!(client.get(&url).send().await.unwrap().status(), 405);
-    let id: Value = post("application/json", br#"{"jsonrpc":"2.0","id":-7,"method":"rpc.discover"}"#.to_vec()).send().await.unwrap().json().await.unwrap();
+    let id: Value = post(
+        "application/json",
+        br#"{"jsonrpc":"2.0","id":-7,"method":"rpc.discover"}"#.to_vec(),
+    )
+    .send()
+    .await
+    .unwrap()
+    .json()
+    .await
+    .unwrap();
     assert_eq!(id["id"], -7);
     mesh.stop().await.unwrap();
 }

@@ -1,6 +1,11 @@
 //! Certificates at the door of a real agent: only the right ones get in, and rotation loses no call.
 
-use std::{path::Path, sync::atomic::{AtomicBool, Ordering}, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use identity::{Authority, SpiffeId, TlsFiles, TlsIdentity};
 use serde_json::json;
@@ -11,7 +16,11 @@ const AGENT: &str = "security-scanner";
 fn client(files: TlsFiles, id: &SpiffeId, expected: SpiffeId) -> reqwest::Client {
     let tls = TlsIdentity::from_files(files, id).unwrap();
     let config = rustls::ClientConfig::clone(&tls.client_config(expected));
-    reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build().unwrap()
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .no_proxy()
+        .build()
+        .unwrap()
 }
 
 fn folder(root: &Path, name: &str) -> std::path::PathBuf {
@@ -28,41 +37,99 @@ async fn wrong_authority_expired_wrong_domain_and_wrong_server_are_refused() {
     let right = mesh.target(AGENT);
 
     let other = Authority::generate("mesh.local").unwrap();
-    let mut files = other.issue_to(&folder(&root, "authority"), &operator, Duration::from_secs(600)).unwrap();
+    let mut files = other
+        .issue_to(
+            &folder(&root, "authority"),
+            &operator,
+            Duration::from_secs(600),
+        )
+        .unwrap();
     // The client trusts both authorities, so that only the agent can refuse.
     let both = format!("{}{}", other.ca_pem(), mesh.ground.authority.ca_pem());
     files.ca = root.join("both.pem");
     std::fs::write(&files.ca, both).unwrap();
     let foreign = client(files, &operator, right.id.clone());
-    assert!(post(&foreign, &right.url, "detect_secrets", &json!({})).await.is_err(), "another authority");
+    assert!(
+        post(&foreign, &right.url, "detect_secrets", &json!({}))
+            .await
+            .is_err(),
+        "another authority"
+    );
 
     let elsewhere = Authority::generate("else.where").unwrap();
     let stranger = SpiffeId::external("else.where", "operator").unwrap();
-    let files = elsewhere.issue_to(&folder(&root, "domain"), &stranger, Duration::from_secs(600)).unwrap();
+    let files = elsewhere
+        .issue_to(
+            &folder(&root, "domain"),
+            &stranger,
+            Duration::from_secs(600),
+        )
+        .unwrap();
     let foreign = client(files, &stranger, stranger.clone());
-    assert!(post(&foreign, &right.url, "detect_secrets", &json!({})).await.is_err(), "another trust domain");
+    assert!(
+        post(&foreign, &right.url, "detect_secrets", &json!({}))
+            .await
+            .is_err(),
+        "another trust domain"
+    );
 
     let now = time::OffsetDateTime::now_utc();
     let hour = time::Duration::hours(1);
-    let pair = mesh.ground.authority.issue_between(&operator, now - hour * 2, now - hour).unwrap();
+    let pair = mesh
+        .ground
+        .authority
+        .issue_between(&operator, now - hour * 2, now - hour)
+        .unwrap();
     let expired = folder(&root, "expired");
-    for (name, text) in [("cert.pem", &pair.cert_pem), ("key.pem", &pair.key_pem), ("ca.pem", &mesh.ground.authority.ca_pem().to_owned())] {
+    for (name, text) in [
+        ("cert.pem", &pair.cert_pem),
+        ("key.pem", &pair.key_pem),
+        ("ca.pem", &mesh.ground.authority.ca_pem().to_owned()),
+    ] {
         std::fs::write(expired.join(name), text).unwrap();
     }
     match TlsIdentity::from_files(TlsFiles::in_folder(&expired), &operator) {
         Err(_) => {}
         Ok(tls) => {
             let config = rustls::ClientConfig::clone(&tls.client_config(right.id.clone()));
-            let late = reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build().unwrap();
-            assert!(post(&late, &right.url, "detect_secrets", &json!({})).await.is_err(), "an expired certificate");
+            let late = reqwest::Client::builder()
+                .tls_backend_preconfigured(config)
+                .no_proxy()
+                .build()
+                .unwrap();
+            assert!(
+                post(&late, &right.url, "detect_secrets", &json!({}))
+                    .await
+                    .is_err(),
+                "an expired certificate"
+            );
         }
     }
 
-    let mistaken = client(TlsFiles::in_folder(&mesh.ground.root.join("callers/operator")), &operator, mesh.target("db-migrator").id);
-    assert!(post(&mistaken, &right.url, "detect_secrets", &json!({})).await.is_err(), "another server than expected");
+    let mistaken = client(
+        TlsFiles::in_folder(&mesh.ground.root.join("callers/operator")),
+        &operator,
+        mesh.target("db-migrator").id,
+    );
+    assert!(
+        post(&mistaken, &right.url, "detect_secrets", &json!({}))
+            .await
+            .is_err(),
+        "another server than expected"
+    );
 
     let plain = reqwest::Client::builder().no_proxy().build().unwrap();
-    assert!(post(&plain, &right.url.replace("https", "http"), "detect_secrets", &json!({})).await.is_err(), "plaintext");
+    assert!(
+        post(
+            &plain,
+            &right.url.replace("https", "http"),
+            "detect_secrets",
+            &json!({})
+        )
+        .await
+        .is_err(),
+        "plaintext"
+    );
     mesh.stop().await.unwrap();
 }
 
@@ -70,10 +137,25 @@ async fn wrong_authority_expired_wrong_domain_and_wrong_server_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_that_disagrees_with_the_manifests_is_nobody() {
     let mesh = Mesh::start().await.unwrap();
-    for (namespace, account) in [("wrong-system", "config-validator"), ("platform-system", "config-validator2"), ("security-system", "config-validator")] {
+    for (namespace, account) in [
+        ("wrong-system", "config-validator"),
+        ("platform-system", "config-validator2"),
+        ("security-system", "config-validator"),
+    ] {
         let id = SpiffeId::workload("mesh.local", namespace, account).unwrap();
-        let (status, answer) = post(&mesh.client_as(&id, AGENT).unwrap(), &mesh.ground.url(AGENT), "detect_secrets", &json!({})).await.unwrap();
-        assert_eq!((status, answer["error"]["code"].as_i64()), (401, Some(-32050)), "{id}");
+        let (status, answer) = post(
+            &mesh.client_as(&id, AGENT).unwrap(),
+            &mesh.ground.url(AGENT),
+            "detect_secrets",
+            &json!({}),
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            (status, answer["error"]["code"].as_i64()),
+            (401, Some(-32050)),
+            "{id}"
+        );
     }
     mesh.stop().await.unwrap();
 }
@@ -90,7 +172,15 @@ async fn certificates_rotate_under_load_without_a_failed_call() {
             let mut calls = 0;
             while !stop.load(Ordering::Relaxed) {
                 // A new client a call, so each one shakes hands anew.
-                let answer = caller.call(&right, "detect_secrets", &json!({"content": [{"name": "a", "content": "x"}]}), None).await.unwrap();
+                let answer = caller
+                    .call(
+                        &right,
+                        "detect_secrets",
+                        &json!({"content": [{"name": "a", "content": "x"}]}),
+                        None,
+                    )
+                    .await
+                    .unwrap();
                 answer.ok().unwrap();
                 calls += 1;
             }
@@ -100,7 +190,9 @@ async fn certificates_rotate_under_load_without_a_failed_call() {
     let files = TlsFiles::in_folder(&mesh.ground.agent_dir(AGENT).join("tls"));
     let before = std::fs::read(&files.cert).unwrap();
     for _ in 0..3 {
-        mesh.ground.certificate(&mesh.ground.agent_dir(AGENT).join("tls"), &right.id).unwrap();
+        mesh.ground
+            .certificate(&mesh.ground.agent_dir(AGENT).join("tls"), &right.id)
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(1300)).await;
     }
     stop.store(true, Ordering::Relaxed);

@@ -3,8 +3,8 @@
 pub mod assess;
 pub mod catalog;
 pub mod dialect;
-pub mod lex;
 pub mod ledger;
+pub mod lex;
 pub mod pending;
 pub mod plan;
 pub mod proof;

@@ -8,9 +8,10 @@ mod measure;
 mod prove;
 mod recover;
 mod rollback;
+mod shadow;
 mod status;
 
-pub use apply::{ApplyRequest, Applied, apply};
+pub use apply::{Applied, ApplyRequest, apply};
 pub use assess::{Goal, assess_rollback};
 pub use prove::plan;
 pub use rollback::{RollbackRequest, RolledBack, rollback};
@@ -56,7 +57,11 @@ impl Job<'_> {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, SkillError> {
-        self.database.target.connect(self.run()).await.map_err(|error| self.skill(error))
+        self.database
+            .target
+            .connect(self.run())
+            .await
+            .map_err(|error| self.skill(error))
     }
 
     /// Ends a session, so that its lock is free before the answer is given.
@@ -67,7 +72,11 @@ impl Job<'_> {
     }
 
     /// Runs an effect on the target as an audited tool call and keeps the target's own error.
-    async fn audited<T: Send>(&self, call: ToolCall, effect: impl Future<Output = Result<T, TargetError>> + Send) -> Result<T, EngineError> {
+    async fn audited<T: Send>(
+        &self,
+        call: ToolCall,
+        effect: impl Future<Output = Result<T, TargetError>> + Send,
+    ) -> Result<T, EngineError> {
         let mut failure = None;
         let noted = async {
             effect.await.map_err(|error| {
@@ -84,9 +93,17 @@ impl Job<'_> {
     }
 
     /// Runs reads of catalog and ledger as one audited tool call.
-    async fn reading<T: Send>(&self, effect: impl Future<Output = Result<T, TargetError>> + Send) -> Result<T, SkillError> {
-        let call = ToolCall::read(self.database.target.dialect().read_action(), [self.resource()]);
-        self.audited(call, effect).await.map_err(|error| error.into_skill(self))
+    async fn reading<T: Send>(
+        &self,
+        effect: impl Future<Output = Result<T, TargetError>> + Send,
+    ) -> Result<T, SkillError> {
+        let call = ToolCall::read(
+            self.database.target.dialect().read_action(),
+            [self.resource()],
+        );
+        self.audited(call, effect)
+            .await
+            .map_err(|error| error.into_skill(self))
     }
 }
 

@@ -14,7 +14,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use clients::{DatabaseSpec, Databases, Workspace, databases::parse_lines};
-use skills::{ApplyMigration, AssessRollback, MigrationStatus, PlanMigration, RollbackMigration, Workbench};
+use skills::{
+    ApplyMigration, AssessRollback, MigrationStatus, PlanMigration, RollbackMigration, Workbench,
+};
 
 /// Runs schema migrations whose rollback is proven before it is needed.
 #[derive(Debug, clap::Parser)]
@@ -26,7 +28,13 @@ pub struct Cli {
 
     /// A database that requests may name: NAME=sqlite:PATH or NAME=postgres://USER@HOST/DB, with `,dev` when proven
     /// migrations need no approval there. Repeatable; several in the variable are separated by `;`.
-    #[arg(long, value_name = "NAME=URL[,dev]", env = "DB_MIGRATOR_DATABASES", hide_env_values = true, value_delimiter = ';')]
+    #[arg(
+        long,
+        value_name = "NAME=URL[,dev]",
+        env = "DB_MIGRATOR_DATABASES",
+        hide_env_values = true,
+        value_delimiter = ';'
+    )]
     pub database: Vec<DatabaseSpec>,
 
     /// A file with one such specification a line, for URLs with passwords; lines that start with # are skipped.
@@ -34,7 +42,12 @@ pub struct Cli {
     pub databases_file: Option<PathBuf>,
 
     /// The folder that `source.path` of requests is below.
-    #[arg(long, value_name = "DIR", env = "DB_MIGRATOR_WORKSPACE", default_value = ".")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DB_MIGRATOR_WORKSPACE",
+        default_value = "."
+    )]
     pub workspace: PathBuf,
 }
 
@@ -43,8 +56,11 @@ impl Cli {
         let mut specs = match &self.databases_file {
             None => Vec::new(),
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                parse_lines(&text).map_err(|(line, error)| anyhow::anyhow!("{} line {line}: {error}", path.display()))?
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                parse_lines(&text).map_err(|(line, error)| {
+                    anyhow::anyhow!("{} line {line}: {error}", path.display())
+                })?
             }
         };
         specs.extend(self.database.iter().cloned());
@@ -61,7 +77,11 @@ impl shared::Daemon for Cli {
 
     async fn build(self, agent: shared::AgentBuilder) -> anyhow::Result<shared::AgentBuilder> {
         let metrics = agent.registry(Metrics::register);
-        let workbench = Workbench { databases: Arc::new(self.databases()?), workspace: Workspace::new(self.workspace), metrics };
+        let workbench = Workbench {
+            databases: Arc::new(self.databases()?),
+            workspace: Workspace::new(self.workspace),
+            metrics,
+        };
         Ok(agent
             .skill(MigrationStatus(workbench.clone()))
             .skill(PlanMigration(workbench.clone()))

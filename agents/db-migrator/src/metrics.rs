@@ -9,7 +9,9 @@ use prometheus_client::{
 use crate::domain::{Dialect, Risk};
 
 /// Upper bounds in seconds: from a trivial statement to an index on a large table.
-const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
+const BUCKETS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0,
+];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Executed {
@@ -34,7 +36,11 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
-        Self { executed: Family::default(), duration: Family::new_with_constructor(histogram), rollbacks: Counter::default() }
+        Self {
+            executed: Family::default(),
+            duration: Family::new_with_constructor(histogram),
+            rollbacks: Counter::default(),
+        }
     }
 }
 
@@ -42,16 +48,38 @@ impl Metrics {
     /// Registers `migrations_executed_total`, `migration_duration_seconds` and `rollbacks_triggered_total`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("migrations_executed", "Migrations run up or down, by outcome", metrics.executed.clone());
-        registry.register("migration_duration_seconds", "Time from the first statement of a migration to its commit", metrics.duration.clone());
-        registry.register("rollbacks_triggered", "Rollbacks of a database that began to change it", metrics.rollbacks.clone());
+        registry.register(
+            "migrations_executed",
+            "Migrations run up or down, by outcome",
+            metrics.executed.clone(),
+        );
+        registry.register(
+            "migration_duration_seconds",
+            "Time from the first statement of a migration to its commit",
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "rollbacks_triggered",
+            "Rollbacks of a database that began to change it",
+            metrics.rollbacks.clone(),
+        );
         metrics
     }
 
     pub(crate) fn executed(&self, dialect: Dialect, succeeded: bool, risk: Risk, seconds: f64) {
         let status = if succeeded { "succeeded" } else { "failed" };
-        self.executed.get_or_create(&Executed { database_type: dialect.name(), status, risk_level: risk.name() }).inc();
-        self.duration.get_or_create(&Timed { database_type: dialect.name() }).observe(seconds);
+        self.executed
+            .get_or_create(&Executed {
+                database_type: dialect.name(),
+                status,
+                risk_level: risk.name(),
+            })
+            .inc();
+        self.duration
+            .get_or_create(&Timed {
+                database_type: dialect.name(),
+            })
+            .observe(seconds);
     }
 
     pub(crate) fn rollback(&self) {

@@ -9,7 +9,11 @@ mod rollback_migration;
 
 pub use apply_migration::{ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput};
 pub use assess_rollback::{AssessRollback, AssessRollbackInput, AssessRollbackOutput};
-pub use migration_status::{AppliedMigration, Drift, LastRun, MigrationStatus, MigrationStatusInput, MigrationStatusOutput};
-pub use parts::{Decision, InlineFile, MigrationReport, MigrationSource, PlanReport, StatementReport, Workbench};
+pub use migration_status::{
+    AppliedMigration, Drift, LastRun, MigrationStatus, MigrationStatusInput, MigrationStatusOutput,
+};
+pub use parts::{
+    Decision, InlineFile, MigrationReport, MigrationSource, PlanReport, StatementReport, Workbench,
+};
 pub use plan_migration::{PlanMigration, PlanMigrationInput};
 pub use rollback_migration::{RollbackMigration, RollbackMigrationInput, RollbackMigrationOutput};

@@ -18,7 +18,11 @@ impl Screen {
     }
 
     fn line(self, text: &str) {
-        if self.json { eprintln!("{text}") } else { println!("{text}") }
+        if self.json {
+            eprintln!("{text}")
+        } else {
+            println!("{text}")
+        }
     }
 
     /// The first line.
@@ -43,7 +47,10 @@ impl Screen {
             (Some(agent), Some(skill)) => format!("{agent} {skill}"),
             _ => "pipeline".into(),
         };
-        self.line(&format!("  {mark} {:<44} {:<10} {:>6} ms  {}", who, step.outcome, step.duration_ms, step.name));
+        self.line(&format!(
+            "  {mark} {:<44} {:<10} {:>6} ms  {}",
+            who, step.outcome, step.duration_ms, step.name
+        ));
         if !step.detail.is_empty() {
             self.line(&format!("     {}", step.detail));
         }
@@ -58,7 +65,9 @@ impl Screen {
     pub(super) fn end(self, ok: bool, trace_id: &str, summary: &Value) {
         self.line(&format!("\n  {}", if ok { "The release was refused, mended, migrated, deployed, rolled back with its database, priced and audited." } else { "The story did not go as it should." }));
         for (name, value) in summary.as_object().into_iter().flatten() {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             self.line(&format!("  {:<34} {value}", name.replace('_', " ")));
         }
         self.line(&format!("  {:<34} {trace_id}\n", "trace"));
@@ -66,6 +75,10 @@ impl Screen {
 
     /// A duration for people.
     pub(super) fn human(duration: std::time::Duration) -> String {
-        if duration.as_secs() < 60 { format!("{:.2} s", duration.as_secs_f64()) } else { HumanDuration(duration).to_string() }
+        if duration.as_secs() < 60 {
+            format!("{:.2} s", duration.as_secs_f64())
+        } else {
+            HumanDuration(duration).to_string()
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! The pipeline's part: calls as `gitlab-runner` or `operator` in one trace, approvals, steps.
 
-use std::{collections::BTreeMap, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -51,14 +54,28 @@ pub(super) struct Cue<'a> {
 
 impl Stage {
     /// A stage on a running mesh.
-    pub(super) async fn new(ground: &Ground, mesh: &Mesh, screen: Screen, (example, database): (&Path, &Path)) -> anyhow::Result<Self> {
+    pub(super) async fn new(
+        ground: &Ground,
+        mesh: &Mesh,
+        screen: Screen,
+        (example, database): (&Path, &Path),
+    ) -> anyhow::Result<Self> {
         let spiffe = &ground.fleet.mesh;
         let mut targets = BTreeMap::new();
         for agent in spiffe.agents.keys() {
             let id = spiffe.spiffe_id(agent).unwrap_or_default().parse()?;
-            targets.insert(agent.clone(), Target { url: ground.url(agent), id });
+            targets.insert(
+                agent.clone(),
+                Target {
+                    url: ground.url(agent),
+                    id,
+                },
+            );
         }
-        let kubeconfig = mesh.kubeconfig.as_deref().context("the demo has a cluster of its own")?;
+        let kubeconfig = mesh
+            .kubeconfig
+            .as_deref()
+            .context("the demo has a cluster of its own")?;
         Ok(Self {
             screen,
             trace_id: uuid::Uuid::new_v4().simple().to_string(),
@@ -68,7 +85,10 @@ impl Stage {
             example: example.to_path_buf(),
             targets,
             operator: Caller::load(&ground.root, &spiffe.trust_domain, "operator")?,
-            approver_key: ground.root.join("approvers").join(format!("{APPROVER}.pem")),
+            approver_key: ground
+                .root
+                .join("approvers")
+                .join(format!("{APPROVER}.pem")),
             as_told: true,
         })
     }
@@ -80,18 +100,38 @@ impl Stage {
 
     /// `traceparent` of a new span in the one trace.
     pub(super) fn traceparent(&self) -> String {
-        let span: String = uuid::Uuid::new_v4().simple().to_string().chars().take(16).collect();
+        let span: String = uuid::Uuid::new_v4()
+            .simple()
+            .to_string()
+            .chars()
+            .take(16)
+            .collect();
         format!("00-{}-{span}-01", self.trace_id)
     }
 
     /// Calls a skill without telling a step.
-    pub(super) async fn ask(&self, agent: &str, skill: &str, input: &Value) -> anyhow::Result<Answer> {
-        let target = self.targets.get(agent).with_context(|| format!("no agent {agent}"))?;
-        self.operator.call(target, skill, input, Some(&self.traceparent())).await
+    pub(super) async fn ask(
+        &self,
+        agent: &str,
+        skill: &str,
+        input: &Value,
+    ) -> anyhow::Result<Answer> {
+        let target = self
+            .targets
+            .get(agent)
+            .with_context(|| format!("no agent {agent}"))?;
+        self.operator
+            .call(target, skill, input, Some(&self.traceparent()))
+            .await
     }
 
     /// Calls a skill and tells it; `judge` turns the artifact into (outcome, detail).
-    pub(super) async fn call(&mut self, cue: Cue<'_>, input: Value, judge: impl Fn(&Value) -> (String, String)) -> anyhow::Result<Value> {
+    pub(super) async fn call(
+        &mut self,
+        cue: Cue<'_>,
+        input: Value,
+        judge: impl Fn(&Value) -> (String, String),
+    ) -> anyhow::Result<Value> {
         let began = Instant::now();
         let answer = self.ask(cue.agent, cue.skill, &input).await?;
         let task_id = answer.task_id.clone();
@@ -101,7 +141,11 @@ impl Stage {
                 (value, outcome, detail)
             }
             Err(error) => {
-                let detail = error.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let detail = error
+                    .get("message")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned();
                 (Value::Null, "error".into(), detail)
             }
         };
@@ -110,7 +154,13 @@ impl Stage {
     }
 
     /// Tells a step.
-    pub(super) fn tell(&mut self, cue: Cue<'_>, outcome: String, detail: String, (began, task_id): (Instant, Option<String>)) {
+    pub(super) fn tell(
+        &mut self,
+        cue: Cue<'_>,
+        outcome: String,
+        detail: String,
+        (began, task_id): (Instant, Option<String>),
+    ) {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let as_told = outcome == cue.expect;
         self.as_told &= as_told;
@@ -135,12 +185,33 @@ impl Stage {
         });
         let began = Instant::now();
         let answer = self.ask("db-migrator", "apply_migration", &input).await?;
-        let (reason, digest, task) = (answer.reason().map(str::to_owned), answer.metadata("plan_digest").map(str::to_owned), answer.task_id.clone());
-        let cue = Cue { name: "asks for an approval outside dev", agent: "db-migrator", skill: "apply_migration", expect: "waits" };
-        let outcome = if reason.as_deref() == Some("TASK_AUTH_REQUIRED") { "waits" } else { "error" };
-        let detail = answer.result.as_ref().err().and_then(|error| error.get("message")?.as_str()).unwrap_or_default().to_owned();
+        let (reason, digest, task) = (
+            answer.reason().map(str::to_owned),
+            answer.metadata("plan_digest").map(str::to_owned),
+            answer.task_id.clone(),
+        );
+        let cue = Cue {
+            name: "asks for an approval outside dev",
+            agent: "db-migrator",
+            skill: "apply_migration",
+            expect: "waits",
+        };
+        let outcome = if reason.as_deref() == Some("TASK_AUTH_REQUIRED") {
+            "waits"
+        } else {
+            "error"
+        };
+        let detail = answer
+            .result
+            .as_ref()
+            .err()
+            .and_then(|error| error.get("message")?.as_str())
+            .unwrap_or_default()
+            .to_owned();
         self.tell(cue, outcome.into(), detail, (began, task.clone()));
-        let (Some(digest), Some(task)) = (digest, task) else { bail!("apply_migration did not ask for an approval") };
+        let (Some(digest), Some(task)) = (digest, task) else {
+            bail!("apply_migration did not ask for an approval")
+        };
         self.approve(&task, &digest).await?;
         self.follow(release, &task).await
     }
@@ -148,9 +219,25 @@ impl Stage {
     async fn approve(&mut self, task: &str, digest: &str) -> anyhow::Result<()> {
         let began = Instant::now();
         let target = self.targets.get("db-migrator").context("no db-migrator")?;
-        decide(&self.operator, target, &self.approver_key, (task, digest, Decision::Approve)).await?;
-        let cue = Cue { name: "the plan is signed by an approver", agent: "db-migrator", skill: "decide_approval", expect: "approved" };
-        self.tell(cue, "approved".into(), format!("plan {}", digest.get(..16).unwrap_or(digest)), (began, Some(task.to_owned())));
+        decide(
+            &self.operator,
+            target,
+            &self.approver_key,
+            (task, digest, Decision::Approve),
+        )
+        .await?;
+        let cue = Cue {
+            name: "the plan is signed by an approver",
+            agent: "db-migrator",
+            skill: "decide_approval",
+            expect: "approved",
+        };
+        self.tell(
+            cue,
+            "approved".into(),
+            format!("plan {}", digest.get(..16).unwrap_or(digest)),
+            (began, Some(task.to_owned())),
+        );
         Ok(())
     }
 
@@ -158,15 +245,33 @@ impl Stage {
     async fn follow(&mut self, release: &str, task: &str) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
-            let state = self.ask("db-migrator", "GetTask", &json!({"id": task})).await?.ok()?;
+            let state = self
+                .ask("db-migrator", "GetTask", &json!({"id": task}))
+                .await?
+                .ok()?;
             match state.pointer("/status/state").and_then(Value::as_str) {
                 Some("TASK_STATE_COMPLETED") => break,
-                Some("TASK_STATE_SUBMITTED" | "TASK_STATE_WORKING") => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
-                other => bail!("the migration of {release} ended in {}: {state}", other.unwrap_or_default()),
+                Some("TASK_STATE_SUBMITTED" | "TASK_STATE_WORKING") => {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await
+                }
+                other => bail!(
+                    "the migration of {release} ended in {}: {state}",
+                    other.unwrap_or_default()
+                ),
             }
         }
-        let cue = Cue { name: "migrated, with its way back proven", agent: "db-migrator", skill: "apply_migration", expect: "applied" };
-        self.tell(cue, "applied".into(), String::new(), (began, Some(task.to_owned())));
+        let cue = Cue {
+            name: "migrated, with its way back proven",
+            agent: "db-migrator",
+            skill: "apply_migration",
+            expect: "applied",
+        };
+        self.tell(
+            cue,
+            "applied".into(),
+            String::new(),
+            (began, Some(task.to_owned())),
+        );
         Ok(())
     }
 }

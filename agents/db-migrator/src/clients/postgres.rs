@@ -40,7 +40,9 @@ impl PostgresTarget {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
-        let options = config.get_options().map_or_else(|| STARTUP.to_owned(), |own| format!("{own} {STARTUP}"));
+        let options = config
+            .get_options()
+            .map_or_else(|| STARTUP.to_owned(), |own| format!("{own} {STARTUP}"));
         config.options(options);
         Self { config }
     }
@@ -58,13 +60,26 @@ impl Target for PostgresTarget {
 
     async fn connect(&self, run: &str) -> Result<Box<dyn Session>, TargetError> {
         let link = connect(&self.config, run).await?;
-        Ok(Box::new(PostgresSession { backend: backend(&link.client).await?, link, scratch: None }))
+        Ok(Box::new(PostgresSession {
+            backend: backend(&link.client).await?,
+            link,
+            scratch: None,
+        }))
     }
 
-    async fn shadow(&self, kind: Shadow, run: &str, live: &mut dyn Session) -> Result<Box<dyn Session>, TargetError> {
+    async fn shadow(
+        &self,
+        kind: Shadow,
+        run: &str,
+        live: &mut dyn Session,
+    ) -> Result<Box<dyn Session>, TargetError> {
         let (scratch, config) = Scratch::create(&self.config, kind, run, live).await?;
         match connect(&config, run).await {
-            Ok(link) => Ok(Box::new(PostgresSession { backend: backend(&link.client).await?, link, scratch: Some(scratch) })),
+            Ok(link) => Ok(Box::new(PostgresSession {
+                backend: backend(&link.client).await?,
+                link,
+                scratch: Some(scratch),
+            })),
             Err(error) => {
                 scratch.drop_database().await?;
                 Err(error)
@@ -104,7 +119,11 @@ async fn connect(config: &Config, run: &str) -> Result<Link, TargetError> {
 
 /// Tags the backend with its run: the next owner recognises an orphan by it. At most 63 bytes count.
 fn application_name(run: &str) -> String {
-    format!("db-migrator/{run}").chars().filter(char::is_ascii).take(63).collect()
+    format!("db-migrator/{run}")
+        .chars()
+        .filter(char::is_ascii)
+        .take(63)
+        .collect()
 }
 
 async fn backend(client: &Client) -> Result<i64, TargetError> {
@@ -113,17 +132,31 @@ async fn backend(client: &Client) -> Result<i64, TargetError> {
 
 async fn integer(client: &Client, sql: &str, parameters: &[Value]) -> Result<i64, TargetError> {
     let rows = query(client, sql, parameters).await?;
-    rows.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)
+    rows.first()
+        .ok_or(TargetError::Unreadable("a row"))?
+        .integer(0)
 }
 
 impl From<tokio_postgres::Error> for TargetError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let Some(refusal) = error.as_db_error() else { return Self::Unreachable(error.into()) };
+        let Some(refusal) = error.as_db_error() else {
+            return Self::Unreachable(error.into());
+        };
         let code = refusal.code().code();
         match code {
             "55P03" | "40P01" => Self::LockTimeout,
-            _ if code.starts_with("57P") || code.starts_with("08") || code.starts_with("28") || code == "3D000" || code == "53300" => Self::Unreachable(error.into()),
-            _ => Self::Sql { code: code.to_owned(), message: refusal.message().to_owned() },
+            _ if code.starts_with("57P")
+                || code.starts_with("08")
+                || code.starts_with("28")
+                || code == "3D000"
+                || code == "53300" =>
+            {
+                Self::Unreachable(error.into())
+            }
+            _ => Self::Sql {
+                code: code.to_owned(),
+                message: refusal.message().to_owned(),
+            },
         }
     }
 }
@@ -149,7 +182,14 @@ impl Session for PostgresSession {
     /// Polls: a waiting `pg_advisory_lock` holds a snapshot that `CREATE INDEX CONCURRENTLY` waits for, a deadlock.
     async fn lock(&mut self, run: &str, until: Instant) -> Result<(), TargetError> {
         let mut pause = FIRST_POLL;
-        while integer(&self.link.client, "SELECT pg_try_advisory_lock($1)::int::bigint", &[LOCK_KEY.into()]).await? == 0 {
+        while integer(
+            &self.link.client,
+            "SELECT pg_try_advisory_lock($1)::int::bigint",
+            &[LOCK_KEY.into()],
+        )
+        .await?
+            == 0
+        {
             fence(&self.link.client, run).await?;
             if Instant::now() + pause > until {
                 return Err(TargetError::Busy);
@@ -157,12 +197,24 @@ impl Session for PostgresSession {
             sleep(pause).await;
             pause = (pause * 2).min(LAST_POLL);
         }
-        let same_backend = backend(&self.link.client).await? == self.backend && backend(&self.link.client).await? == self.backend;
-        if same_backend { Ok(()) } else { Err(TargetError::Pooled) }
+        let same_backend = backend(&self.link.client).await? == self.backend
+            && backend(&self.link.client).await? == self.backend;
+        if same_backend {
+            Ok(())
+        } else {
+            Err(TargetError::Pooled)
+        }
     }
 
     async fn begin(&mut self, transaction: Transaction) -> Result<(), TargetError> {
-        Ok(self.link.client.batch_execute(&format!("BEGIN; SET LOCAL lock_timeout = {}", transaction.lock_timeout_ms)).await?)
+        Ok(self
+            .link
+            .client
+            .batch_execute(&format!(
+                "BEGIN; SET LOCAL lock_timeout = {}",
+                transaction.lock_timeout_ms
+            ))
+            .await?)
     }
 
     /// Settings that a script changed end with it.
@@ -171,7 +223,11 @@ impl Session for PostgresSession {
     }
 
     async fn rollback(&mut self) -> Result<(), TargetError> {
-        Ok(self.link.client.batch_execute("ROLLBACK; RESET ALL").await?)
+        Ok(self
+            .link
+            .client
+            .batch_execute("ROLLBACK; RESET ALL")
+            .await?)
     }
 
     async fn execute(&mut self, sql: &str) -> Result<(), TargetError> {
@@ -191,13 +247,28 @@ impl Session for PostgresSession {
     }
 
     /// One query for all tables.
-    async fn rows(&mut self, tables: &[(String, Vec<String>)]) -> Result<Vec<TableRows>, TargetError> {
+    async fn rows(
+        &mut self,
+        tables: &[(String, Vec<String>)],
+    ) -> Result<Vec<TableRows>, TargetError> {
         if tables.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = tables.iter().enumerate().map(|(at, (table, columns))| digest_query(at, table, columns)).collect::<Vec<_>>().join(" UNION ALL ");
+        let sql = tables
+            .iter()
+            .enumerate()
+            .map(|(at, (table, columns))| digest_query(at, table, columns))
+            .collect::<Vec<_>>()
+            .join(" UNION ALL ");
         let rows = query(&self.link.client, &format!("{sql} ORDER BY 1"), &[]).await?;
-        rows.iter().map(|row| Ok(TableRows { rows: u64::try_from(row.integer(1)?).unwrap_or_default(), digest: row.text(2)? })).collect()
+        rows.iter()
+            .map(|row| {
+                Ok(TableRows {
+                    rows: u64::try_from(row.integer(1)?).unwrap_or_default(),
+                    digest: row.text(2)?,
+                })
+            })
+            .collect()
     }
 
     async fn fill(&mut self, tables: &[(String, Vec<String>)]) -> Result<bool, TargetError> {
@@ -218,9 +289,15 @@ impl Session for PostgresSession {
 
 /// The sum of the rows' hashes does not depend on their order.
 fn digest_query(at: usize, table: &str, columns: &[String]) -> String {
-    let hash = if columns.is_empty() { "0" } else { "hashtextextended(db_migrator_row::text, 0)" };
+    let hash = if columns.is_empty() {
+        "0"
+    } else {
+        "hashtextextended(db_migrator_row::text, 0)"
+    };
     let columns = columns.join(", ");
-    format!("SELECT {at}::bigint, count(*)::bigint, coalesce(sum({hash}::numeric), 0)::text FROM (SELECT {columns} FROM {table}) AS db_migrator_row")
+    format!(
+        "SELECT {at}::bigint, count(*)::bigint, coalesce(sum({hash}::numeric), 0)::text FROM (SELECT {columns} FROM {table}) AS db_migrator_row"
+    )
 }
 
 /// Ends the backend that an earlier incarnation of this very run left behind; other runs are waited for.
@@ -228,30 +305,52 @@ async fn fence(client: &Client, run: &str) -> Result<(), TargetError> {
     const ORPHAN: &str = "SELECT count(pg_terminate_backend(a.pid))::bigint FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
         AND ((l.classid::bigint << 32) | l.objid::bigint) = $1 AND a.application_name = $2 AND a.pid <> pg_backend_pid()";
-    let ended = integer(client, ORPHAN, &[LOCK_KEY.into(), application_name(run).into()]).await?;
+    let ended = integer(
+        client,
+        ORPHAN,
+        &[LOCK_KEY.into(), application_name(run).into()],
+    )
+    .await?;
     if ended > 0 {
-        tracing::warn!(run, "ended the orphaned backend of an earlier incarnation of this run");
+        tracing::warn!(
+            run,
+            "ended the orphaned backend of an earlier incarnation of this run"
+        );
     }
     Ok(())
 }
 
 async fn query(client: &Client, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, TargetError> {
     let none: Option<String> = None;
-    let typed = parameters.iter().map(|value| -> (&(dyn ToSql + Sync), Type) {
-        match value {
-            Value::Null => (&none, Type::TEXT),
-            Value::Integer(number) => (number, Type::INT8),
-            Value::Text(text) => (text, Type::TEXT),
-        }
-    });
+    let typed = parameters
+        .iter()
+        .map(|value| -> (&(dyn ToSql + Sync), Type) {
+            match value {
+                Value::Null => (&none, Type::TEXT),
+                Value::Integer(number) => (number, Type::INT8),
+                Value::Text(text) => (text, Type::TEXT),
+            }
+        });
     let rows = client.query_typed(sql, &typed.collect::<Vec<_>>()).await?;
-    rows.iter().map(|row| (0..row.len()).map(|column| value(row, column)).collect::<Result<_, _>>().map(Row)).collect()
+    rows.iter()
+        .map(|row| {
+            (0..row.len())
+                .map(|column| value(row, column))
+                .collect::<Result<_, _>>()
+                .map(Row)
+        })
+        .collect()
 }
 
 fn value(row: &tokio_postgres::Row, column: usize) -> Result<Value, TargetError> {
-    let kind = row.columns().get(column).map(|column| column.type_().clone());
+    let kind = row
+        .columns()
+        .get(column)
+        .map(|column| column.type_().clone());
     if kind == Some(Type::INT8) {
-        return Ok(row.try_get::<_, Option<i64>>(column)?.map_or(Value::Null, Value::Integer));
+        return Ok(row
+            .try_get::<_, Option<i64>>(column)?
+            .map_or(Value::Null, Value::Integer));
     }
     Ok(row.try_get::<_, Option<String>>(column)?.into())
 }

@@ -55,14 +55,29 @@ impl Target for SqliteTarget {
     async fn connect(&self, _: &str) -> Result<Box<dyn Session>, TargetError> {
         let path = self.path.clone();
         let connection = blocking(move || open(&path)).await?;
-        Ok(Box::new(SqliteSession { connection: Some(connection), lock_path: lock_path(&self.path), lock: None, _shadow: None }))
+        Ok(Box::new(SqliteSession {
+            connection: Some(connection),
+            lock_path: lock_path(&self.path),
+            lock: None,
+            _shadow: None,
+        }))
     }
 
-    async fn shadow(&self, _: Shadow, _: &str, _: &mut dyn Session) -> Result<Box<dyn Session>, TargetError> {
+    async fn shadow(
+        &self,
+        _: Shadow,
+        _: &str,
+        _: &mut dyn Session,
+    ) -> Result<Box<dyn Session>, TargetError> {
         let path = self.path.clone();
         let (connection, folder) = blocking(move || copy(&path)).await?;
         let lock_path = lock_path(&folder.path().join("shadow.db"));
-        Ok(Box::new(SqliteSession { connection: Some(connection), lock_path, lock: None, _shadow: Some(folder) }))
+        Ok(Box::new(SqliteSession {
+            connection: Some(connection),
+            lock_path,
+            lock: None,
+            _shadow: Some(folder),
+        }))
     }
 }
 
@@ -73,8 +88,11 @@ fn lock_path(path: &Path) -> PathBuf {
 }
 
 fn open(path: &Path) -> Result<Connection, TargetError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| TargetError::Unreachable(error.into()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| TargetError::Unreachable(error.into()))?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.execute_batch("PRAGMA foreign_keys = ON")?;
     connection.authorizer(Some(authorize))?;
@@ -86,15 +104,21 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
     match context.action {
         // VACUUM attaches a nameless temporary file of its own.
         AuthAction::Attach { filename: "" } => Authorization::Allow,
-        AuthAction::Attach { .. } | AuthAction::Detach { .. } => Authorization::Deny,
-        AuthAction::Function { function_name: "load_extension" } => Authorization::Deny,
+        AuthAction::Attach { .. }
+        | AuthAction::Detach { .. }
+        | AuthAction::Function {
+            function_name: "load_extension",
+        } => Authorization::Deny,
         _ => Authorization::Allow,
     }
 }
 
 /// A copy by SQLite's own backup, consistent while others write.
 fn copy(path: &Path) -> Result<(Connection, TempDir), TargetError> {
-    let folder = tempfile::Builder::new().prefix("db-migrator-shadow-").tempdir().map_err(|error| TargetError::NoShadow(error.to_string()))?;
+    let folder = tempfile::Builder::new()
+        .prefix("db-migrator-shadow-")
+        .tempdir()
+        .map_err(|error| TargetError::NoShadow(error.to_string()))?;
     let mut shadow = open(&folder.path().join("shadow.db"))?;
     shadow.execute_batch("PRAGMA synchronous = OFF")?;
     let source = open(path)?;
@@ -104,22 +128,31 @@ fn copy(path: &Path) -> Result<(Connection, TempDir), TargetError> {
     Ok((shadow, folder))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, TargetError> + Send + 'static) -> Result<T, TargetError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| TargetError::Stopped)?
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TargetError> + Send + 'static,
+) -> Result<T, TargetError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| TargetError::Stopped)?
 }
 
 impl From<rusqlite::Error> for TargetError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::LockTimeout,
-            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::NotADatabase) => Self::Unreachable(error.into()),
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::NotADatabase) => {
+                Self::Unreachable(error.into())
+            }
             code => {
                 let message = match &error {
                     rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
                     rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
                     other => other.to_string(),
                 };
-                Self::Sql { code: code.map_or_else(|| "sqlite".into(), |code| format!("{code:?}")), message }
+                Self::Sql {
+                    code: code.map_or_else(|| "sqlite".into(), |code| format!("{code:?}")),
+                    message,
+                }
             }
         }
     }
@@ -135,7 +168,10 @@ struct SqliteSession {
 }
 
 impl SqliteSession {
-    async fn with<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T, TargetError> + Send + 'static) -> Result<T, TargetError> {
+    async fn with<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, TargetError> + Send + 'static,
+    ) -> Result<T, TargetError> {
         let mut connection = self.connection.take().ok_or(TargetError::Stopped)?;
         let (connection, result) = blocking(move || {
             let result = work(&mut connection);
@@ -158,13 +194,20 @@ impl Session for SqliteSession {
     }
 
     async fn lock(&mut self, _: &str, until: Instant) -> Result<(), TargetError> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.lock_path).map_err(|error| TargetError::Unreachable(error.into()))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&self.lock_path)
+            .map_err(|error| TargetError::Unreachable(error.into()))?;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LOCK_POLL).await,
                 Err(TryLockError::WouldBlock) => return Err(TargetError::Busy),
-                Err(TryLockError::Error(error)) => return Err(TargetError::Unreachable(error.into())),
+                Err(TryLockError::Error(error)) => {
+                    return Err(TargetError::Unreachable(error.into()));
+                }
             }
         }
         self.lock = Some(file);
@@ -172,17 +215,32 @@ impl Session for SqliteSession {
     }
 
     async fn begin(&mut self, transaction: Transaction) -> Result<(), TargetError> {
-        let foreign_keys = if transaction.foreign_keys_off { "OFF" } else { "ON" };
-        self.with(move |connection| Ok(connection.execute_batch(&format!("PRAGMA foreign_keys = {foreign_keys}; BEGIN IMMEDIATE"))?)).await
+        let foreign_keys = if transaction.foreign_keys_off {
+            "OFF"
+        } else {
+            "ON"
+        };
+        self.with(move |connection| {
+            Ok(connection.execute_batch(&format!(
+                "PRAGMA foreign_keys = {foreign_keys}; BEGIN IMMEDIATE"
+            ))?)
+        })
+        .await
     }
 
     async fn commit(&mut self) -> Result<(), TargetError> {
         self.with(|connection| {
-            let off = connection.query_row("PRAGMA foreign_keys", [], |row| row.get::<_, i64>(0))? == 0;
+            let off =
+                connection.query_row("PRAGMA foreign_keys", [], |row| row.get::<_, i64>(0))? == 0;
             if off && connection.prepare("PRAGMA foreign_key_check")?.exists([])? {
-                return Err(TargetError::Sql { code: "ConstraintViolation".into(), message: "FOREIGN KEY constraint failed".into() });
+                return Err(TargetError::Sql {
+                    code: "ConstraintViolation".into(),
+                    message: "FOREIGN KEY constraint failed".into(),
+                });
             }
-            connection.execute_batch("COMMIT; PRAGMA foreign_keys = ON").map_err(TargetError::from)
+            connection
+                .execute_batch("COMMIT; PRAGMA foreign_keys = ON")
+                .map_err(TargetError::from)
         })
         .await
     }
@@ -192,28 +250,41 @@ impl Session for SqliteSession {
             if !connection.is_autocommit() {
                 connection.execute_batch("ROLLBACK")?;
             }
-            connection.execute_batch("PRAGMA foreign_keys = ON").map_err(TargetError::from)
+            connection
+                .execute_batch("PRAGMA foreign_keys = ON")
+                .map_err(TargetError::from)
         })
         .await
     }
 
     async fn execute(&mut self, sql: &str) -> Result<(), TargetError> {
         let sql = sql.to_owned();
-        self.with(move |connection| Ok(connection.execute_batch(&sql)?)).await
+        self.with(move |connection| Ok(connection.execute_batch(&sql)?))
+            .await
     }
 
     async fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, TargetError> {
         let (sql, parameters) = (sql.to_owned(), parameters.to_vec());
-        self.with(move |connection| query(connection, &sql, &parameters)).await
+        self.with(move |connection| query(connection, &sql, &parameters))
+            .await
     }
 
     async fn catalog(&mut self) -> Result<Catalog, TargetError> {
         self.with(|connection| catalog::read(connection)).await
     }
 
-    async fn rows(&mut self, tables: &[(String, Vec<String>)]) -> Result<Vec<TableRows>, TargetError> {
+    async fn rows(
+        &mut self,
+        tables: &[(String, Vec<String>)],
+    ) -> Result<Vec<TableRows>, TargetError> {
         let tables = tables.to_vec();
-        self.with(move |connection| tables.iter().map(|(table, columns)| rows(connection, table, &columns.join(", "))).collect()).await
+        self.with(move |connection| {
+            tables
+                .iter()
+                .map(|(table, columns)| rows(connection, table, &columns.join(", ")))
+                .collect()
+        })
+        .await
     }
 
     async fn fill(&mut self, _: &[(String, Vec<String>)]) -> Result<bool, TargetError> {
@@ -225,7 +296,11 @@ impl Session for SqliteSession {
     }
 }
 
-fn query(connection: &Connection, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, TargetError> {
+fn query(
+    connection: &Connection,
+    sql: &str,
+    parameters: &[Value],
+) -> Result<Vec<Row>, TargetError> {
     let mut statement = connection.prepare_cached(sql)?;
     for (at, value) in parameters.iter().enumerate() {
         match value {
@@ -238,7 +313,9 @@ fn query(connection: &Connection, sql: &str, parameters: &[Value]) -> Result<Vec
     let mut cursor = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = cursor.next()? {
-        let values = (0..width).map(|column| row.get_ref(column).map(value)).collect::<Result<_, _>>()?;
+        let values = (0..width)
+            .map(|column| row.get_ref(column).map(value))
+            .collect::<Result<_, _>>()?;
         found.push(Row(values));
     }
     Ok(found)
@@ -249,16 +326,23 @@ fn value(value: ValueRef<'_>) -> Value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => Value::Integer(number),
         ValueRef::Real(number) => Value::Text(number.to_string()),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Value::Text(String::from_utf8_lossy(bytes).into_owned())
+        }
     }
 }
 
 /// The sum of the rows' hashes does not depend on their order.
 fn rows(connection: &Connection, table: &str, columns: &str) -> Result<TableRows, TargetError> {
-    let count = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))?;
+    let count = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+        row.get::<_, i64>(0)
+    })?;
     let rows = u64::try_from(count).unwrap_or_default();
     if columns.is_empty() || rows > MAX_DIGESTED_ROWS {
-        return Ok(TableRows { rows, digest: String::new() });
+        return Ok(TableRows {
+            rows,
+            digest: String::new(),
+        });
     }
     let mut statement = connection.prepare(&format!("SELECT {columns} FROM {table}"))?;
     let width = statement.column_count();
@@ -269,10 +353,16 @@ fn rows(connection: &Connection, table: &str, columns: &str) -> Result<TableRows
         for column in 0..width {
             hash_value(&mut hash, row.get_ref(column)?);
         }
-        let head = hash.finalize().first_chunk::<16>().map_or(0, |bytes| u128::from_be_bytes(*bytes));
+        let head = hash
+            .finalize()
+            .first_chunk::<16>()
+            .map_or(0, |bytes| u128::from_be_bytes(*bytes));
         sum = sum.wrapping_add(head);
     }
-    Ok(TableRows { rows, digest: format!("{sum:032x}") })
+    Ok(TableRows {
+        rows,
+        digest: format!("{sum:032x}"),
+    })
 }
 
 fn hash_value(hash: &mut Sha256, value: ValueRef<'_>) {

@@ -53,7 +53,8 @@ impl Row {
     /// # Errors
     /// `Unreadable` when it is no text.
     pub fn text(&self, column: usize) -> Result<String, TargetError> {
-        self.optional_text(column)?.ok_or(TargetError::Unreadable("a text"))
+        self.optional_text(column)?
+            .ok_or(TargetError::Unreadable("a text"))
     }
 
     /// The text of a column that may be null.
@@ -127,8 +128,12 @@ impl TargetError {
     /// The skill's error for a failure of the database itself.
     pub fn into_skill(self, dialect: Dialect) -> SkillError {
         match self {
-            Self::Unreachable(_) | Self::Stopped | Self::Busy => SkillError::unavailable(dialect.name(), self),
-            Self::LockTimeout => SkillError::failed("tables were locked by others for too long: nothing was changed, try again"),
+            Self::Unreachable(_) | Self::Stopped | Self::Busy => {
+                SkillError::unavailable(dialect.name(), self)
+            }
+            Self::LockTimeout => SkillError::failed(
+                "tables were locked by others for too long: nothing was changed, try again",
+            ),
             Self::Sql { .. } | Self::Unreadable(_) | Self::NoShadow(_) | Self::Pooled => {
                 let message = self.to_string();
                 SkillError::failed(message)
@@ -161,7 +166,12 @@ pub trait Target: Debug + Send + Sync {
     /// Makes a shadow: a session on a database of its own, gone after [`Session::close`] or, after a crash, with the
     /// next shadow that is made.
     /// `live` is the run's session on the database itself.
-    async fn shadow(&self, kind: Shadow, run: &str, live: &mut dyn Session) -> Result<Box<dyn Session>, TargetError>;
+    async fn shadow(
+        &self,
+        kind: Shadow,
+        run: &str,
+        live: &mut dyn Session,
+    ) -> Result<Box<dyn Session>, TargetError>;
 }
 
 /// One explicit connection: lock, statements and ledger rows go through it and nothing else.
@@ -195,7 +205,10 @@ pub trait Session: Debug + Send {
     async fn catalog(&mut self) -> Result<Catalog, TargetError>;
 
     /// Counts and digests the rows of tables over these quoted columns, in the order of the tables.
-    async fn rows(&mut self, tables: &[(String, Vec<String>)]) -> Result<Vec<TableRows>, TargetError>;
+    async fn rows(
+        &mut self,
+        tables: &[(String, Vec<String>)],
+    ) -> Result<Vec<TableRows>, TargetError>;
 
     /// Fills an empty shadow's tables with the rows of the database it shadows. `false` when there are too many.
     async fn fill(&mut self, tables: &[(String, Vec<String>)]) -> Result<bool, TargetError>;

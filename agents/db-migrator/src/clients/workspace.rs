@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::domain::source::{MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, SourceFile};
+use crate::domain::source::{MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, SourceFile, is_sql};
 
 /// The root that paths of requests are below.
 #[derive(Debug, Clone)]
@@ -42,11 +42,17 @@ impl Workspace {
     /// Every variant of [`WorkspaceError`].
     pub fn read(&self, path: &str) -> Result<Vec<SourceFile>, WorkspaceError> {
         let relative = Path::new(path);
-        if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        if !relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        {
             return Err(WorkspaceError::Outside);
         }
         let root = self.root.canonicalize()?;
-        let folder = root.join(relative).canonicalize().map_err(|_| WorkspaceError::Missing)?;
+        let folder = root
+            .join(relative)
+            .canonicalize()
+            .map_err(|_| WorkspaceError::Missing)?;
         if !folder.starts_with(&root) {
             return Err(WorkspaceError::Outside);
         }
@@ -56,7 +62,13 @@ impl Workspace {
     }
 }
 
-fn collect(root: &Path, folder: &Path, prefix: &str, depth: usize, found: &mut Vec<SourceFile>) -> Result<(), WorkspaceError> {
+fn collect(
+    root: &Path,
+    folder: &Path,
+    prefix: &str,
+    depth: usize,
+    found: &mut Vec<SourceFile>,
+) -> Result<(), WorkspaceError> {
     let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
@@ -68,13 +80,17 @@ fn collect(root: &Path, folder: &Path, prefix: &str, depth: usize, found: &mut V
         let metadata = path.metadata()?;
         if metadata.is_dir() && depth > 0 {
             collect(root, &path, &format!("{name}/"), depth - 1, found)?;
-        } else if metadata.is_file() && name.ends_with(".sql") {
+        } else if metadata.is_file() && is_sql(&name) {
             let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
             let total: usize = found.iter().map(|file| file.content.len()).sum();
-            if found.len() >= MAX_FILES || size > MAX_FILE_BYTES || total.saturating_add(size) > MAX_TOTAL_BYTES {
+            if found.len() >= MAX_FILES
+                || size > MAX_FILE_BYTES
+                || total.saturating_add(size) > MAX_TOTAL_BYTES
+            {
                 return Err(WorkspaceError::TooLarge);
             }
-            let content = String::from_utf8(std::fs::read(&path)?).map_err(|_| WorkspaceError::NotText(name.clone()))?;
+            let content = String::from_utf8(std::fs::read(&path)?)
+                .map_err(|_| WorkspaceError::NotText(name.clone()))?;
             found.push(SourceFile { name, content });
         }
     }
@@ -95,16 +111,31 @@ mod tests {
         std::fs::write(root.join("m/2_b/up.sql"), "select 2").unwrap();
         std::fs::write(folder.path().join("secret.sql"), "select 3").unwrap();
         let workspace = Workspace::new(&root);
-        let names = workspace.read("m").unwrap().into_iter().map(|file| file.name).collect::<Vec<_>>();
+        let names = workspace
+            .read("m")
+            .unwrap()
+            .into_iter()
+            .map(|file| file.name)
+            .collect::<Vec<_>>();
         assert_eq!(names, ["1_a.up.sql", "2_b/up.sql"]);
         for bad in ["..", "m/../..", "/etc"] {
-            assert!(matches!(workspace.read(bad), Err(WorkspaceError::Outside)), "{bad}");
+            assert!(
+                matches!(workspace.read(bad), Err(WorkspaceError::Outside)),
+                "{bad}"
+            );
         }
-        assert!(matches!(workspace.read("none"), Err(WorkspaceError::Missing)));
-        std::os::unix::fs::symlink(folder.path().join("secret.sql"), root.join("m/3_c.sql")).unwrap();
+        assert!(matches!(
+            workspace.read("none"),
+            Err(WorkspaceError::Missing)
+        ));
+        std::os::unix::fs::symlink(folder.path().join("secret.sql"), root.join("m/3_c.sql"))
+            .unwrap();
         assert!(matches!(workspace.read("m"), Err(WorkspaceError::Outside)));
         std::fs::remove_file(root.join("m/3_c.sql")).unwrap();
         std::os::unix::fs::symlink(&root, root.join("m/loop")).unwrap();
-        assert!(workspace.read("m").is_ok(), "a loop of links ends at the second level");
+        assert!(
+            workspace.read("m").is_ok(),
+            "a loop of links ends at the second level"
+        );
     }
 }

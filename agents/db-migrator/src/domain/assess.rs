@@ -4,12 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MigrationRecord, MigrationState, Verdict, Version,
-    ledger::MeasuredAddition,
-    plan::rollback_digest,
-    proof::TableRows,
-    sha256_hex,
-    statement::Lock,
+    MigrationRecord, MigrationState, Verdict, Version, ledger::MeasuredAddition,
+    plan::rollback_digest, proof::TableRows, sha256_hex, statement::Lock,
 };
 
 /// The answer to "may the service go back?".
@@ -88,88 +84,182 @@ pub fn written_since(then: &MeasuredAddition, now: Option<&TableRows>) -> u64 {
     match now {
         None => 0,
         Some(now) if then.addition.place.column.is_some() => now.rows.saturating_sub(then.rows),
-        Some(now) if now.rows == then.rows && (now.digest == then.digest || now.digest.is_empty()) => 0,
+        Some(now)
+            if now.rows == then.rows && (now.digest == then.digest || now.digest.is_empty()) =>
+        {
+            0
+        }
         Some(now) => now.rows.saturating_sub(then.rows).max(1),
     }
 }
 
 /// Decides whether a database may go back to `target`.
 pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
-    let above = facts.migrations.iter().zip(&facts.rows).filter(|((migration, _), _)| migration.version > *target);
-    let reverts = above.clone().rev().map(|((migration, down), rows)| revert(migration, down, rows)).collect::<Vec<_>>();
-    let rows_at_risk = reverts.iter().flat_map(|revert| &revert.rows_at_risk).map(|at_risk| at_risk.rows).sum();
+    let above = facts
+        .migrations
+        .iter()
+        .zip(&facts.rows)
+        .filter(|((migration, _), _)| migration.version > *target);
+    let reverts = above
+        .clone()
+        .rev()
+        .map(|((migration, down), rows)| revert(migration, down, rows))
+        .collect::<Vec<_>>();
+    let rows_at_risk = reverts
+        .iter()
+        .flat_map(|revert| &revert.rows_at_risk)
+        .map(|at_risk| at_risk.rows)
+        .sum();
     let newest = facts.migrations.last().map(|(migration, _)| migration);
     let evidence = evidence(&reverts, newest, &facts.fingerprint);
-    let halfway = facts.migrations.iter().any(|(migration, _)| migration.state != MigrationState::Applied);
+    let halfway = facts
+        .migrations
+        .iter()
+        .any(|(migration, _)| migration.state != MigrationState::Applied);
     let answer = match (reverts.is_empty() && !halfway, evidence.is_empty()) {
         (true, _) => Answer::SafeWithoutDatabase,
         (false, true) => Answer::Reversible,
         (false, false) => Answer::PointOfNoReturn,
     };
-    let digests = above.rev().zip(&reverts).map(|(((migration, _), _), revert)| (migration.sequence, revert.down_hash.clone())).collect::<Vec<_>>();
+    let digests = above
+        .rev()
+        .zip(&reverts)
+        .map(|(((migration, _), _), revert)| (migration.sequence, revert.down_hash.clone()))
+        .collect::<Vec<_>>();
     Assessment {
         answer,
         to_version: target.to_string(),
         rows_at_risk,
-        additive_only: reverts.iter().all(|revert| revert.verdict == Verdict::Reversible) && only_adds(facts, target),
+        additive_only: reverts
+            .iter()
+            .all(|revert| revert.verdict == Verdict::Reversible)
+            && only_adds(facts, target),
         plan_digest: rollback_digest(database, &facts.fingerprint, &digests),
-        evidence: if evidence.is_empty() { good_news(&reverts) } else { evidence },
+        evidence: if evidence.is_empty() {
+            good_news(&reverts)
+        } else {
+            evidence
+        },
         reverts,
     }
 }
 
-fn revert(migration: &MigrationRecord, down: &[(String, Lock)], rows: &[Option<TableRows>]) -> Revert {
-    let at_risk = migration.additions.iter().zip(rows).map(|(then, now)| RowsAtRisk { what: then.addition.what.clone(), rows: written_since(then, now.as_ref()) });
+fn revert(
+    migration: &MigrationRecord,
+    down: &[(String, Lock)],
+    rows: &[Option<TableRows>],
+) -> Revert {
+    let at_risk = migration
+        .additions
+        .iter()
+        .zip(rows)
+        .map(|(then, now)| RowsAtRisk {
+            what: then.addition.what.clone(),
+            rows: written_since(then, now.as_ref()),
+        });
     Revert {
         version: migration.version.to_string(),
         name: migration.name.clone(),
         verdict: migration.verdict,
         statements: down.len() as u64,
-        lock: down.iter().map(|(_, lock)| *lock).max().unwrap_or(Lock::None),
-        down_hash: sha256_hex(&down.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(";\n")),
+        lock: down
+            .iter()
+            .map(|(_, lock)| *lock)
+            .max()
+            .unwrap_or(Lock::None),
+        down_hash: sha256_hex(
+            &down
+                .iter()
+                .map(|(text, _)| text.as_str())
+                .collect::<Vec<_>>()
+                .join(";\n"),
+        ),
         rows_at_risk: at_risk.filter(|at_risk| at_risk.rows > 0).collect(),
     }
 }
 
 /// Everything that speaks against the rollback.
-fn evidence(reverts: &[Revert], newest: Option<&MigrationRecord>, fingerprint: &str) -> Vec<String> {
+fn evidence(
+    reverts: &[Revert],
+    newest: Option<&MigrationRecord>,
+    fingerprint: &str,
+) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(newest) = newest.filter(|newest| newest.state != MigrationState::Applied) {
-        found.push(format!("{} {} is half way ({}): finish it first by running its task again", newest.version, newest.name, newest.state.name()));
-    } else if newest.is_some_and(|newest| newest.fingerprint_after != fingerprint) && !reverts.is_empty() {
-        found.push("the catalog was changed since the last migration, so its proof no longer holds".into());
+        found.push(format!(
+            "{} {} is half way ({}): finish it first by running its task again",
+            newest.version,
+            newest.name,
+            newest.state.name()
+        ));
+    } else if newest.is_some_and(|newest| newest.fingerprint_after != fingerprint)
+        && !reverts.is_empty()
+    {
+        found.push(
+            "the catalog was changed since the last migration, so its proof no longer holds".into(),
+        );
     }
     for revert in reverts {
         if !revert.verdict.is_proven() {
-            found.push(format!("{} {} is {}", revert.version, revert.name, revert.verdict.name()));
+            found.push(format!(
+                "{} {} is {}",
+                revert.version,
+                revert.name,
+                revert.verdict.name()
+            ));
         }
-        let lost = revert.rows_at_risk.iter().map(|at_risk| format!("reverting {} drops {} written to {} since", revert.version, count(at_risk.rows), at_risk.what));
+        let lost = revert.rows_at_risk.iter().map(|at_risk| {
+            format!(
+                "reverting {} drops {} written to {} since",
+                revert.version,
+                count(at_risk.rows),
+                at_risk.what
+            )
+        });
         found.extend(lost);
     }
     found
 }
 
 fn count(rows: u64) -> String {
-    if rows == 1 { String::from("1 row") } else { format!("{rows} rows") }
+    if rows == 1 {
+        String::from("1 row")
+    } else {
+        format!("{rows} rows")
+    }
 }
 
 fn good_news(reverts: &[Revert]) -> Vec<String> {
     if reverts.is_empty() {
         return vec!["no migration is newer than that version".into()];
     }
-    reverts.iter().map(|revert| format!("the down of {} {} was proven on a shadow and nothing was written to what it drops", revert.version, revert.name)).collect()
+    reverts
+        .iter()
+        .map(|revert| {
+            format!(
+                "the down of {} {} was proven on a shadow and nothing was written to what it drops",
+                revert.version, revert.name
+            )
+        })
+        .collect()
 }
 
 /// Whether the downs above the target drop additions and do nothing else: as they restore the catalog, nothing else was
 /// changed.
 fn only_adds(facts: &Facts, target: &Version) -> bool {
-    facts.migrations.iter().filter(|(migration, _)| migration.version > *target).all(|(migration, down)| {
-        let drops = |text: &str| {
-            let upper = text.to_ascii_uppercase();
-            upper.starts_with("DROP INDEX") || upper.starts_with("DROP TABLE") || (upper.starts_with("ALTER TABLE") && upper.contains("DROP COLUMN"))
-        };
-        !migration.additions.is_empty() && down.iter().all(|(text, _)| drops(text))
-    })
+    facts
+        .migrations
+        .iter()
+        .filter(|(migration, _)| migration.version > *target)
+        .all(|(migration, down)| {
+            let drops = |text: &str| {
+                let upper = text.to_ascii_uppercase();
+                upper.starts_with("DROP INDEX")
+                    || upper.starts_with("DROP TABLE")
+                    || (upper.starts_with("ALTER TABLE") && upper.contains("DROP COLUMN"))
+            };
+            !migration.additions.is_empty() && down.iter().all(|(text, _)| drops(text))
+        })
 }
 
 #[cfg(test)]
@@ -178,21 +268,50 @@ mod tests {
     use crate::domain::{Place, proof::Addition};
 
     fn record(version: &str, verdict: Verdict) -> MigrationRecord {
-        let place = Place { table: "t".into(), column: None, default: None };
+        let place = Place {
+            table: "t".into(),
+            column: None,
+            default: None,
+        };
         MigrationRecord {
-            sequence: version.parse().unwrap(), version: Version::parse(version).unwrap(), name: "a".into(), release: None, checksum: "c".into(), verdict,
-            evidence: vec![], state: MigrationState::Applied, run: "r".into(), fingerprint_before: "f0".into(), fingerprint_after: format!("f{version}"),
-            fingerprint_reverted: Some("f0".into()), atomic: (true, true), foreign_keys_off: (false, false),
-            additions: vec![MeasuredAddition { addition: Addition { what: "table t".into(), place, columns: vec![] }, rows: 2, digest: "d".into() }],
+            sequence: version.parse().unwrap(),
+            version: Version::parse(version).unwrap(),
+            name: "a".into(),
+            release: None,
+            checksum: "c".into(),
+            verdict,
+            evidence: vec![],
+            state: MigrationState::Applied,
+            run: "r".into(),
+            fingerprint_before: "f0".into(),
+            fingerprint_after: format!("f{version}"),
+            fingerprint_reverted: Some("f0".into()),
+            atomic: (true, true),
+            foreign_keys_off: (false, false),
+            additions: vec![MeasuredAddition {
+                addition: Addition {
+                    what: "table t".into(),
+                    place,
+                    columns: vec![],
+                },
+                rows: 2,
+                digest: "d".into(),
+            }],
             touches: vec![],
         }
     }
 
     fn facts(verdict: Verdict, rows: u64, digest: &str) -> Facts {
         let down = vec![("DROP TABLE t".to_owned(), Lock::AccessExclusive)];
-        let now = Some(TableRows { rows, digest: digest.into() });
+        let now = Some(TableRows {
+            rows,
+            digest: digest.into(),
+        });
         Facts {
-            migrations: vec![(record("1", Verdict::Reversible), down.clone()), (record("2", verdict), down)],
+            migrations: vec![
+                (record("1", Verdict::Reversible), down.clone()),
+                (record("2", verdict), down),
+            ],
             rows: vec![vec![now.clone()], vec![now]],
             fingerprint: "f2".into(),
         }
@@ -205,16 +324,35 @@ mod tests {
     #[test]
     fn says_reversible_only_when_nothing_was_written_since() {
         let assessment = assess("shop", &facts(Verdict::Reversible, 2, "d"), &to("1"));
-        assert_eq!((assessment.answer, assessment.reverts.len(), assessment.additive_only), (Answer::Reversible, 1, true));
+        assert_eq!(
+            (
+                assessment.answer,
+                assessment.reverts.len(),
+                assessment.additive_only
+            ),
+            (Answer::Reversible, 1, true)
+        );
         let assessment = assess("shop", &facts(Verdict::Reversible, 5, "e"), &to("1"));
-        assert_eq!((assessment.answer, assessment.rows_at_risk), (Answer::PointOfNoReturn, 3));
-        assert_eq!(assess("shop", &facts(Verdict::Reversible, 2, "changed"), &to("1")).rows_at_risk, 1);
+        assert_eq!(
+            (assessment.answer, assessment.rows_at_risk),
+            (Answer::PointOfNoReturn, 3)
+        );
+        assert_eq!(
+            assess("shop", &facts(Verdict::Reversible, 2, "changed"), &to("1")).rows_at_risk,
+            1
+        );
     }
 
     #[test]
     fn says_point_of_no_return_for_unproven_downs_and_drift() {
-        assert_eq!(assess("shop", &facts(Verdict::Lossy, 2, "d"), &to("1")).answer, Answer::PointOfNoReturn);
-        let drifted = Facts { fingerprint: "other".into(), ..facts(Verdict::Reversible, 2, "d") };
+        assert_eq!(
+            assess("shop", &facts(Verdict::Lossy, 2, "d"), &to("1")).answer,
+            Answer::PointOfNoReturn
+        );
+        let drifted = Facts {
+            fingerprint: "other".into(),
+            ..facts(Verdict::Reversible, 2, "d")
+        };
         let assessment = assess("shop", &drifted, &to("1"));
         assert_eq!(assessment.answer, Answer::PointOfNoReturn);
         assert!(assessment.evidence[0].contains("changed since"));
@@ -223,15 +361,31 @@ mod tests {
     #[test]
     fn needs_no_database_step_when_nothing_is_newer() {
         let assessment = assess("shop", &facts(Verdict::Irreversible, 9, "x"), &to("2"));
-        assert_eq!((assessment.answer, assessment.reverts.len()), (Answer::SafeWithoutDatabase, 0));
+        assert_eq!(
+            (assessment.answer, assessment.reverts.len()),
+            (Answer::SafeWithoutDatabase, 0)
+        );
     }
 
     #[test]
     fn reverts_newest_first_and_binds_the_digest_to_it() {
         let facts = facts(Verdict::OrderOnly, 2, "d");
         let assessment = assess("shop", &facts, &Version::zero());
-        assert_eq!(assessment.reverts.iter().map(|r| r.version.as_str()).collect::<Vec<_>>(), ["2", "1"]);
-        assert_ne!(assessment.plan_digest, assess("shop", &facts, &to("1")).plan_digest);
-        assert_ne!(assessment.plan_digest, assess("other", &facts, &Version::zero()).plan_digest);
+        assert_eq!(
+            assessment
+                .reverts
+                .iter()
+                .map(|r| r.version.as_str())
+                .collect::<Vec<_>>(),
+            ["2", "1"]
+        );
+        assert_ne!(
+            assessment.plan_digest,
+            assess("shop", &facts, &to("1")).plan_digest
+        );
+        assert_ne!(
+            assessment.plan_digest,
+            assess("other", &facts, &Version::zero()).plan_digest
+        );
     }
 }

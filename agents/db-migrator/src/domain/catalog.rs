@@ -105,7 +105,12 @@ impl Catalog {
     fn hash(&self, position: impl Fn(&Entry) -> String) -> String {
         let mut text = String::new();
         for entry in &self.entries {
-            for part in [&entry.kind, &entry.name, &entry.definition, &position(entry)] {
+            for part in [
+                &entry.kind,
+                &entry.name,
+                &entry.definition,
+                &position(entry),
+            ] {
                 text.push_str(&part.len().to_string());
                 text.push(':');
                 text.push_str(part);
@@ -116,7 +121,10 @@ impl Catalog {
 
     /// What leads from this catalog to `other`.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
-        let (mut left, mut right) = (self.entries.iter().peekable(), other.entries.iter().peekable());
+        let (mut left, mut right) = (
+            self.entries.iter().peekable(),
+            other.entries.iter().peekable(),
+        );
         let mut found = Vec::new();
         loop {
             let order = match (left.peek(), right.peek()) {
@@ -135,20 +143,30 @@ impl Catalog {
     pub fn tables(&self) -> Vec<(String, Vec<String>)> {
         let tables = self.entries.iter().filter(|entry| entry.kind == "table");
         let places = tables.filter_map(|entry| entry.place.as_ref());
-        places.map(|place| (place.table.clone(), self.columns(&place.table))).collect()
+        places
+            .map(|place| (place.table.clone(), self.columns(&place.table)))
+            .collect()
     }
 
     /// The quoted columns of a table in the order of their names.
     pub fn columns(&self, table: &str) -> Vec<String> {
-        let places = self.entries.iter().filter_map(|entry| entry.place.as_ref()).filter(|place| place.table == table);
-        let mut columns = places.filter_map(|place| place.column.clone()).collect::<Vec<_>>();
+        let places = self
+            .entries
+            .iter()
+            .filter_map(|entry| entry.place.as_ref())
+            .filter(|place| place.table == table);
+        let mut columns = places
+            .filter_map(|place| place.column.clone())
+            .collect::<Vec<_>>();
         columns.sort();
         columns
     }
 
     /// The entry of this kind and name.
     pub fn find(&self, kind: &str, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.kind == kind && entry.name == name)
+        self.entries
+            .iter()
+            .find(|entry| entry.kind == kind && entry.name == name)
     }
 }
 
@@ -156,11 +174,17 @@ fn difference(before: Option<&Entry>, after: Option<&Entry>) -> Option<Differenc
     let (change, entry) = match (before, after) {
         (Some(before), None) => (Change::Removed, before),
         (None, Some(after)) => (Change::Added, after),
-        (Some(before), Some(after)) if before.definition != after.definition => (Change::Changed, after),
+        (Some(before), Some(after)) if before.definition != after.definition => {
+            (Change::Changed, after)
+        }
         (Some(before), Some(after)) if before.position != after.position => (Change::Moved, after),
         _ => return None,
     };
-    Some(Difference { change, kind: entry.kind.clone(), name: entry.name.clone() })
+    Some(Difference {
+        change,
+        kind: entry.kind.clone(),
+        name: entry.name.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -168,13 +192,33 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn column(table: &str, name: &str, definition: &str, position: i64) -> Entry {
-        let place = Place { table: table.into(), column: Some(name.into()), default: None };
-        Entry { kind: "column".into(), name: format!("{table}.{name}"), definition: definition.into(), position: Some(position), place: Some(place) }
+        let place = Place {
+            table: table.into(),
+            column: Some(name.into()),
+            default: None,
+        };
+        Entry {
+            kind: "column".into(),
+            name: format!("{table}.{name}"),
+            definition: definition.into(),
+            position: Some(position),
+            place: Some(place),
+        }
     }
 
     pub(crate) fn table(name: &str) -> Entry {
-        let place = Place { table: name.into(), column: None, default: None };
-        Entry { kind: "table".into(), name: name.into(), definition: String::new(), position: None, place: Some(place) }
+        let place = Place {
+            table: name.into(),
+            column: None,
+            default: None,
+        };
+        Entry {
+            kind: "table".into(),
+            name: name.into(),
+            definition: String::new(),
+            position: None,
+            place: Some(place),
+        }
     }
 
     #[test]
@@ -183,21 +227,50 @@ pub(crate) mod tests {
         let right = Catalog::new(vec![column("t", "b", "int", 1), column("t", "a", "int", 2)]);
         assert_eq!(left.fingerprint(), right.fingerprint());
         assert_ne!(left.ordered_fingerprint(), right.ordered_fingerprint());
-        assert_eq!(left.differences(&right).iter().map(ToString::to_string).collect::<Vec<_>>(), ["moved column t.a", "moved column t.b"]);
+        assert_eq!(
+            left.differences(&right)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            ["moved column t.a", "moved column t.b"]
+        );
     }
 
     #[test]
     fn lists_differences_in_order() {
-        let left = Catalog::new(vec![table("t"), column("t", "a", "int", 1), column("t", "b", "int", 2)]);
+        let left = Catalog::new(vec![
+            table("t"),
+            column("t", "a", "int", 1),
+            column("t", "b", "int", 2),
+        ]);
         let right = Catalog::new(vec![table("t"), table("u"), column("t", "a", "text", 1)]);
-        let shown = left.differences(&right).iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(shown, ["changed column t.a", "removed column t.b", "added table u"]);
-        assert_eq!(left.tables(), [("t".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+        let shown = left
+            .differences(&right)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>();
+        assert_eq!(
+            shown,
+            ["changed column t.a", "removed column t.b", "added table u"]
+        );
+        assert_eq!(
+            left.tables(),
+            [("t".to_owned(), vec!["a".to_owned(), "b".to_owned()])]
+        );
     }
 
     #[test]
     fn does_not_confuse_neighbouring_texts() {
-        let entry = |name: &str, definition: &str| Entry { kind: "x".into(), name: name.into(), definition: definition.into(), position: None, place: None };
-        assert_ne!(Catalog::new(vec![entry("ab", "c")]).fingerprint(), Catalog::new(vec![entry("a", "bc")]).fingerprint());
+        let entry = |name: &str, definition: &str| Entry {
+            kind: "x".into(),
+            name: name.into(),
+            definition: definition.into(),
+            position: None,
+            place: None,
+        };
+        assert_ne!(
+            Catalog::new(vec![entry("ab", "c")]).fingerprint(),
+            Catalog::new(vec![entry("a", "bc")]).fingerprint()
+        );
     }
 }

@@ -69,7 +69,14 @@ impl MigrationState {
 
     /// Reads the ledger's word.
     pub fn parse(word: &str) -> Option<Self> {
-        let all = [Self::Planned, Self::Applying, Self::Applied, Self::Reverting, Self::Reverted, Self::Abandoned];
+        let all = [
+            Self::Planned,
+            Self::Applying,
+            Self::Applied,
+            Self::Reverting,
+            Self::Reverted,
+            Self::Abandoned,
+        ];
         all.into_iter().find(|state| state.name() == word)
     }
 }
@@ -97,7 +104,9 @@ impl StepState {
 
     /// Reads the ledger's word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Pending, Self::Intent, Self::Applied].into_iter().find(|state| state.name() == word)
+        [Self::Pending, Self::Intent, Self::Applied]
+            .into_iter()
+            .find(|state| state.name() == word)
     }
 }
 
@@ -155,9 +164,17 @@ impl MeasuredAddition {
     #[must_use]
     pub fn shifted(&self, before: &Self, after: &Self) -> Self {
         let unchanged = self.digest == before.digest && self.rows == before.rows;
-        let digest = if unchanged { after.digest.clone() } else { self.digest.clone() };
+        let digest = if unchanged {
+            after.digest.clone()
+        } else {
+            self.digest.clone()
+        };
         let rows = (self.rows + after.rows).saturating_sub(before.rows);
-        Self { addition: self.addition.clone(), rows, digest }
+        Self {
+            addition: self.addition.clone(),
+            rows,
+            digest,
+        }
     }
 }
 
@@ -205,22 +222,48 @@ mod tests {
 
     #[test]
     fn keeps_what_an_application_wrote_at_risk_over_a_migration() {
-        let place = crate::domain::Place { table: "t".into(), column: None, default: None };
-        let measured = |rows, digest: &str| MeasuredAddition { addition: Addition { what: "table t".into(), place: place.clone(), columns: vec![] }, rows, digest: digest.into() };
+        let place = crate::domain::Place {
+            table: "t".into(),
+            column: None,
+            default: None,
+        };
+        let measured = |rows, digest: &str| MeasuredAddition {
+            addition: Addition {
+                what: "table t".into(),
+                place: place.clone(),
+                columns: vec![],
+            },
+            rows,
+            digest: digest.into(),
+        };
         let untouched = measured(2, "a").shifted(&measured(2, "a"), &measured(5, "b"));
         assert_eq!((untouched.rows, untouched.digest.as_str()), (5, "b"));
         let written = measured(2, "a").shifted(&measured(3, "x"), &measured(6, "y"));
-        assert_eq!((written.rows, written.digest.as_str()), (5, "a"), "one row of six is the application's");
+        assert_eq!(
+            (written.rows, written.digest.as_str()),
+            (5, "a"),
+            "one row of six is the application's"
+        );
     }
 
     #[test]
     fn reads_its_own_words() {
-        for state in [MigrationState::Planned, MigrationState::Applying, MigrationState::Applied, MigrationState::Reverting, MigrationState::Reverted, MigrationState::Abandoned] {
+        for state in [
+            MigrationState::Planned,
+            MigrationState::Applying,
+            MigrationState::Applied,
+            MigrationState::Reverting,
+            MigrationState::Reverted,
+            MigrationState::Abandoned,
+        ] {
             assert_eq!(MigrationState::parse(state.name()), Some(state));
         }
         for state in [StepState::Pending, StepState::Intent, StepState::Applied] {
             assert_eq!(StepState::parse(state.name()), Some(state));
         }
-        assert_eq!((MigrationState::parse(""), StepState::parse("x")), (None, None));
+        assert_eq!(
+            (MigrationState::parse(""), StepState::parse("x")),
+            (None, None)
+        );
     }
 }

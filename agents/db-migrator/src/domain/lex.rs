@@ -72,9 +72,16 @@ pub fn tokens(sql: &str, dialect: Dialect) -> Result<Vec<Token<'_>>, Unterminate
     Ok(found)
 }
 
-fn next(rest: &str, start: usize, dialect: Dialect, previous: Option<&Token<'_>>) -> Result<(Option<Kind>, usize), Unterminated> {
+fn next(
+    rest: &str,
+    start: usize,
+    dialect: Dialect,
+    previous: Option<&Token<'_>>,
+) -> Result<(Option<Kind>, usize), Unterminated> {
     let never_ends = |what| Unterminated { what, start };
-    let Some(first) = rest.chars().next() else { return Ok((None, 0)) };
+    let Some(first) = rest.chars().next() else {
+        return Ok((None, 0));
+    };
     if first.is_whitespace() {
         return Ok((None, first.len_utf8()));
     }
@@ -90,23 +97,38 @@ fn next(rest: &str, start: usize, dialect: Dialect, previous: Option<&Token<'_>>
         };
     }
     if first == '\'' {
-        let escapes = dialect == Dialect::Postgres && previous.is_some_and(|word| word.is("e") && word.end() == start);
-        return quoted_length(rest, '\'', escapes).map(|length| (Some(Kind::Text), length)).ok_or_else(|| never_ends("a string"));
+        let escapes = dialect == Dialect::Postgres
+            && previous.is_some_and(|word| word.is("e") && word.end() == start);
+        return quoted_length(rest, '\'', escapes)
+            .map(|length| (Some(Kind::Text), length))
+            .ok_or_else(|| never_ends("a string"));
     }
     if first == '"' || (first == '`' && dialect == Dialect::Sqlite) {
-        return quoted_length(rest, first, false).map(|length| (Some(Kind::Quoted), length)).ok_or_else(|| never_ends("a quoted name"));
+        return quoted_length(rest, first, false)
+            .map(|length| (Some(Kind::Quoted), length))
+            .ok_or_else(|| never_ends("a quoted name"));
     }
     if first == '[' && dialect == Dialect::Sqlite {
-        return rest.find(']').map(|at| (Some(Kind::Quoted), at + 1)).ok_or_else(|| never_ends("a quoted name"));
+        return rest
+            .find(']')
+            .map(|at| (Some(Kind::Quoted), at + 1))
+            .ok_or_else(|| never_ends("a quoted name"));
     }
-    if first == '$' && dialect == Dialect::Postgres && previous.is_none_or(|word| word.kind != Kind::Word || word.end() != start)
+    if first == '$'
+        && dialect == Dialect::Postgres
+        && previous.is_none_or(|word| word.kind != Kind::Word || word.end() != start)
         && let Some(tag) = dollar_tag(rest)
     {
         let body = rest.get(tag.len()..).unwrap_or_default();
-        return body.find(tag).map(|at| (Some(Kind::Text), at + 2 * tag.len())).ok_or_else(|| never_ends("a dollar-quoted string"));
+        return body
+            .find(tag)
+            .map(|at| (Some(Kind::Text), at + 2 * tag.len()))
+            .ok_or_else(|| never_ends("a dollar-quoted string"));
     }
     if is_word(first) {
-        let length = rest.find(|c: char| !(is_word(c) || c == '$')).unwrap_or(rest.len());
+        let length = rest
+            .find(|c: char| !(is_word(c) || c == '$'))
+            .unwrap_or(rest.len());
         return Ok((Some(Kind::Word), length));
     }
     Ok((Some(Kind::Symbol), first.len_utf8()))
@@ -122,7 +144,9 @@ fn comment_length(rest: &str, dialect: Dialect) -> Option<usize> {
     let mut at = 0;
     loop {
         let here = rest.get(at..)?;
-        let open = here.find("/*").filter(|_| dialect == Dialect::Postgres || depth == 0);
+        let open = here
+            .find("/*")
+            .filter(|_| dialect == Dialect::Postgres || depth == 0);
         let close = here.find("*/");
         match (open, close) {
             (Some(open), close) if close.is_none_or(|close| open < close) => {
@@ -148,7 +172,10 @@ fn quoted_length(rest: &str, quote: char, backslash: bool) -> Option<usize> {
         if backslash && c == '\\' {
             chars.next();
         } else if c == quote {
-            if chars.peek().is_none_or(|(_, following)| *following != quote) {
+            if chars
+                .peek()
+                .is_none_or(|(_, following)| *following != quote)
+            {
                 return Some(at + 1);
             }
             chars.next();
@@ -171,7 +198,11 @@ fn dollar_tag(rest: &str) -> Option<&str> {
 /// # Errors
 /// `Unterminated`, as [`tokens`].
 pub fn normalized(sql: &str, dialect: Dialect) -> Result<String, Unterminated> {
-    Ok(tokens(sql, dialect)?.iter().map(|token| normalized_token(*token)).collect::<Vec<_>>().join(" "))
+    Ok(tokens(sql, dialect)?
+        .iter()
+        .map(|token| normalized_token(*token))
+        .collect::<Vec<_>>()
+        .join(" "))
 }
 
 /// A name without its quotes, in lower case.
@@ -185,7 +216,11 @@ pub fn normalized_token(token: Token<'_>) -> String {
         Kind::Word => token.text.to_ascii_lowercase(),
         Kind::Quoted => {
             let bare = token.text.trim_matches(['"', '`', '[', ']']);
-            if bare.chars().all(is_word) { bare.to_ascii_lowercase() } else { format!("\"{bare}\"") }
+            if bare.chars().all(is_word) {
+                bare.to_ascii_lowercase()
+            } else {
+                format!("\"{bare}\"")
+            }
         }
         Kind::Text | Kind::Symbol => token.text.to_owned(),
     }
@@ -194,14 +229,20 @@ pub fn normalized_token(token: Token<'_>) -> String {
 /// The statement on one line for people: comments dropped, string literals masked (they may hold secrets), at most
 /// 160 characters.
 pub fn masked(sql: &str, dialect: Dialect) -> String {
-    let Ok(tokens) = tokens(sql, dialect) else { return String::from("(cannot be shown)") };
+    let Ok(tokens) = tokens(sql, dialect) else {
+        return String::from("(cannot be shown)");
+    };
     let mut line = String::new();
     let mut end = 0;
     for token in tokens {
         if end != 0 && token.start > end {
             line.push(' ');
         }
-        line.push_str(if token.kind == Kind::Text { "'***'" } else { token.text });
+        line.push_str(if token.kind == Kind::Text {
+            "'***'"
+        } else {
+            token.text
+        });
         end = token.end();
     }
     match line.char_indices().nth(160) {
@@ -215,32 +256,71 @@ mod tests {
     use super::*;
 
     fn texts(sql: &str, dialect: Dialect) -> Vec<&str> {
-        tokens(sql, dialect).unwrap().iter().map(|t| t.text).collect()
+        tokens(sql, dialect)
+            .unwrap()
+            .iter()
+            .map(|t| t.text)
+            .collect()
     }
 
     #[test]
     fn reads_literals_of_postgres() {
-        assert_eq!(texts("select E'a\\'b;', 'it''s', $x$ ; $$ $x$ -- c;\n, \"a\"\"b\"", Dialect::Postgres),
-            ["select", "E", "'a\\'b;'", ",", "'it''s'", ",", "$x$ ; $$ $x$", ",", "\"a\"\"b\""]);
-        assert_eq!(texts("a /* x /* y */ ; */ b", Dialect::Postgres), ["a", "b"]);
+        assert_eq!(
+            texts(
+                "select E'a\\'b;', 'it''s', $x$ ; $$ $x$ -- c;\n, \"a\"\"b\"",
+                Dialect::Postgres
+            ),
+            [
+                "select",
+                "E",
+                "'a\\'b;'",
+                ",",
+                "'it''s'",
+                ",",
+                "$x$ ; $$ $x$",
+                ",",
+                "\"a\"\"b\""
+            ]
+        );
+        assert_eq!(
+            texts("a /* x /* y */ ; */ b", Dialect::Postgres),
+            ["a", "b"]
+        );
         assert_eq!(texts("a$1 $1", Dialect::Postgres), ["a$1", "$", "1"]);
     }
 
     #[test]
     fn reads_names_of_sqlite() {
-        assert_eq!(texts("[a;b] `c;d` \"e\" /* x /* y */ z", Dialect::Sqlite), ["[a;b]", "`c;d`", "\"e\"", "z"]);
+        assert_eq!(
+            texts("[a;b] `c;d` \"e\" /* x /* y */ z", Dialect::Sqlite),
+            ["[a;b]", "`c;d`", "\"e\"", "z"]
+        );
     }
 
     #[test]
     fn names_what_never_ends() {
-        for (sql, what) in [("'a", "a string"), ("\"a", "a quoted name"), ("/* /* */", "a comment"), ("$$ x", "a dollar-quoted string")] {
+        for (sql, what) in [
+            ("'a", "a string"),
+            ("\"a", "a quoted name"),
+            ("/* /* */", "a comment"),
+            ("$$ x", "a dollar-quoted string"),
+        ] {
             assert_eq!(tokens(sql, Dialect::Postgres).unwrap_err().what, what);
         }
     }
 
     #[test]
     fn masks_literals_and_normalises_names() {
-        assert_eq!(masked("insert  into t -- c\n values ('secret', 1)", Dialect::Sqlite), "insert into t values ('***', 1)");
-        assert_eq!(normalized("CREATE TABLE \"Orders\" ([id] int)", Dialect::Sqlite).unwrap(), "create table orders ( id int )");
+        assert_eq!(
+            masked(
+                "insert  into t -- c\n values ('secret', 1)",
+                Dialect::Sqlite
+            ),
+            "insert into t values ('***', 1)"
+        );
+        assert_eq!(
+            normalized("CREATE TABLE \"Orders\" ([id] int)", Dialect::Sqlite).unwrap(),
+            "create table orders ( id int )"
+        );
     }
 }

@@ -16,7 +16,9 @@ pub enum PendingError {
         found: String,
     },
     /// A migration older than the newest applied one was never applied: branches were merged out of order.
-    #[error("{missing} was never applied, but the newer {head} was: give it a version above {head}")]
+    #[error(
+        "{missing} was never applied, but the newer {head} was: give it a version above {head}"
+    )]
     OutOfOrder {
         /// Which.
         missing: Version,
@@ -29,17 +31,37 @@ pub enum PendingError {
 ///
 /// # Errors
 /// Every variant of [`PendingError`].
-pub fn pending<'a>(source: &'a [Migration], ledger: &[MigrationRecord]) -> Result<Vec<&'a Migration>, PendingError> {
-    let in_force = ledger.iter().filter(|record| record.state == MigrationState::Applied).collect::<Vec<_>>();
+pub fn pending<'a>(
+    source: &'a [Migration],
+    ledger: &[MigrationRecord],
+) -> Result<Vec<&'a Migration>, PendingError> {
+    let in_force = ledger
+        .iter()
+        .filter(|record| record.state == MigrationState::Applied)
+        .collect::<Vec<_>>();
     let head = in_force.iter().map(|record| &record.version).max();
     let mut found = Vec::new();
     for migration in source {
-        match (in_force.iter().find(|record| record.version == migration.version), head) {
+        match (
+            in_force
+                .iter()
+                .find(|record| record.version == migration.version),
+            head,
+        ) {
             (Some(record), _) if record.checksum != migration.checksum => {
-                return Err(PendingError::Changed { version: migration.version.clone(), applied: record.checksum.clone(), found: migration.checksum.clone() });
+                return Err(PendingError::Changed {
+                    version: migration.version.clone(),
+                    applied: record.checksum.clone(),
+                    found: migration.checksum.clone(),
+                });
             }
             (Some(_), _) => {}
-            (None, Some(head)) if migration.version < *head => return Err(PendingError::OutOfOrder { missing: migration.version.clone(), head: head.clone() }),
+            (None, Some(head)) if migration.version < *head => {
+                return Err(PendingError::OutOfOrder {
+                    missing: migration.version.clone(),
+                    head: head.clone(),
+                });
+            }
             (None, _) => found.push(migration),
         }
     }
@@ -52,33 +74,76 @@ mod tests {
     use crate::domain::{Dialect, SourceFile, Verdict, source};
 
     fn migrations(files: &[(&str, &str)]) -> Vec<Migration> {
-        let files = files.iter().map(|(name, content)| SourceFile { name: (*name).into(), content: (*content).into() }).collect::<Vec<_>>();
+        let files = files
+            .iter()
+            .map(|(name, content)| SourceFile {
+                name: (*name).into(),
+                content: (*content).into(),
+            })
+            .collect::<Vec<_>>();
         source::read(&files, Dialect::Sqlite).unwrap()
     }
 
     fn applied(migration: &Migration) -> MigrationRecord {
         MigrationRecord {
-            sequence: 1, version: migration.version.clone(), name: String::new(), release: None, checksum: migration.checksum.clone(), verdict: Verdict::Reversible,
-            evidence: vec![], state: MigrationState::Applied, run: String::new(), fingerprint_before: String::new(), fingerprint_after: String::new(),
-            fingerprint_reverted: None, atomic: (true, true), foreign_keys_off: (false, false), additions: vec![], touches: vec![],
+            sequence: 1,
+            version: migration.version.clone(),
+            name: String::new(),
+            release: None,
+            checksum: migration.checksum.clone(),
+            verdict: Verdict::Reversible,
+            evidence: vec![],
+            state: MigrationState::Applied,
+            run: String::new(),
+            fingerprint_before: String::new(),
+            fingerprint_after: String::new(),
+            fingerprint_reverted: None,
+            atomic: (true, true),
+            foreign_keys_off: (false, false),
+            additions: vec![],
+            touches: vec![],
         }
     }
 
     #[test]
     fn finds_what_is_above_the_head() {
-        let source = migrations(&[("1_a.sql", "create table a (x int)"), ("2_b.sql", "create table b (x int)")]);
-        let versions = |ledger: &[MigrationRecord]| pending(&source, ledger).unwrap().iter().map(|m| m.version.to_string()).collect::<Vec<_>>();
+        let source = migrations(&[
+            ("1_a.sql", "create table a (x int)"),
+            ("2_b.sql", "create table b (x int)"),
+        ]);
+        let versions = |ledger: &[MigrationRecord]| {
+            pending(&source, ledger)
+                .unwrap()
+                .iter()
+                .map(|m| m.version.to_string())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(versions(&[]), ["1", "2"]);
         assert_eq!(versions(&[applied(&source[0])]), ["2"]);
-        let reverted = MigrationRecord { state: MigrationState::Reverted, ..applied(&source[1]) };
+        let reverted = MigrationRecord {
+            state: MigrationState::Reverted,
+            ..applied(&source[1])
+        };
         assert_eq!(versions(&[applied(&source[0]), reverted]), ["2"]);
     }
 
     #[test]
     fn refuses_edited_and_late_migrations() {
-        let source = migrations(&[("1_a.sql", "create table a (x int)"), ("2_b.sql", "create table b (x int)")]);
-        assert!(matches!(pending(&source, &[applied(&source[1])]), Err(PendingError::OutOfOrder { .. })));
-        let edited = MigrationRecord { checksum: "other".into(), ..applied(&source[0]) };
-        assert!(matches!(pending(&source, &[edited]), Err(PendingError::Changed { .. })));
+        let source = migrations(&[
+            ("1_a.sql", "create table a (x int)"),
+            ("2_b.sql", "create table b (x int)"),
+        ]);
+        assert!(matches!(
+            pending(&source, &[applied(&source[1])]),
+            Err(PendingError::OutOfOrder { .. })
+        ));
+        let edited = MigrationRecord {
+            checksum: "other".into(),
+            ..applied(&source[0])
+        };
+        assert!(matches!(
+            pending(&source, &[edited]),
+            Err(PendingError::Changed { .. })
+        ));
     }
 }

@@ -106,28 +106,49 @@ impl Plan {
 
     /// Why the plan is refused unless a person approves it: every migration whose rollback is not proven.
     pub fn refusals(&self) -> Vec<String> {
-        let unproven = self.migrations.iter().filter(|migration| !migration.proof.verdict.is_proven());
+        let unproven = self
+            .migrations
+            .iter()
+            .filter(|migration| !migration.proof.verdict.is_proven());
         let sentence = |migration: &PlannedMigration| {
             let proof = &migration.proof;
-            format!("{} {} is {}: {}", migration.version, migration.name, proof.verdict.name(), proof.evidence.join("; "))
+            format!(
+                "{} {} is {}: {}",
+                migration.version,
+                migration.name,
+                proof.verdict.name(),
+                proof.evidence.join("; ")
+            )
         };
         unproven.map(sentence).collect()
     }
 
     /// The highest risk among its migrations.
     pub fn risk(&self) -> Risk {
-        self.migrations.iter().map(|migration| migration.proof.verdict.risk()).max().unwrap_or(Risk::Low)
+        self.migrations
+            .iter()
+            .map(|migration| migration.proof.verdict.risk())
+            .max()
+            .unwrap_or(Risk::Low)
     }
 
     /// One line for an approver.
     pub fn summary(&self) -> String {
-        let versions = self.migrations.iter().map(|migration| migration.version.as_str()).collect::<Vec<_>>().join(", ");
+        let versions = self
+            .migrations
+            .iter()
+            .map(|migration| migration.version.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
         let warning = match self.risk() {
             Risk::Low => "every rollback is proven",
             Risk::Medium => "a rollback does not restore the schema",
             Risk::High => "a rollback loses data or is missing",
         };
-        format!("applying {versions} to database {} ({warning})", self.database)
+        format!(
+            "applying {versions} to database {} ({warning})",
+            self.database
+        )
     }
 }
 
@@ -140,16 +161,29 @@ pub fn rollback_digest(database: &str, fingerprint: &str, reverts: &[(i64, Strin
         fingerprint: &'a str,
         reverts: &'a [(i64, String)],
     }
-    digest(&Rollback { schema: "db-migrator/rollback/v1", database, fingerprint, reverts })
+    digest(&Rollback {
+        schema: "db-migrator/rollback/v1",
+        database,
+        fingerprint,
+        reverts,
+    })
 }
 
 /// SHA-256 over the statements of a script.
 pub fn script_hash(script: &PlannedScript) -> String {
-    sha256_hex(&script.steps.iter().map(|step| step.statement.text.as_str()).collect::<Vec<_>>().join(";\n"))
+    sha256_hex(
+        &script
+            .steps
+            .iter()
+            .map(|step| step.statement.text.as_str())
+            .collect::<Vec<_>>()
+            .join(";\n"),
+    )
 }
 
 fn digest(content: &impl Serialize) -> String {
-    let canonical = serde_json_canonicalizer::to_string(content).expect("strings, numbers and lists always serialize");
+    let canonical = serde_json_canonicalizer::to_string(content)
+        .expect("strings, numbers and lists always serialize");
     sha256_hex(&canonical)
 }
 
@@ -160,7 +194,11 @@ pub fn additions(migration: &PlannedMigration) -> &[Addition] {
 
 /// The strongest lock of some statements.
 pub fn strongest_lock<'a>(statements: impl IntoIterator<Item = &'a Statement>) -> Lock {
-    statements.into_iter().map(|statement| statement.lock).max().unwrap_or(Lock::None)
+    statements
+        .into_iter()
+        .map(|statement| statement.lock)
+        .max()
+        .unwrap_or(Lock::None)
 }
 
 #[cfg(test)]
@@ -170,31 +208,72 @@ mod tests {
 
     fn plan(verdict: Verdict, down: &str) -> Plan {
         let script = |text: &str| PlannedScript {
-            steps: vec![PlannedStep { statement: classify(text.into(), Dialect::Sqlite).unwrap(), around: None }],
+            steps: vec![PlannedStep {
+                statement: classify(text.into(), Dialect::Sqlite).unwrap(),
+                around: None,
+            }],
             atomic: true,
             foreign_keys_off: false,
         };
-        let proof = Proof { verdict, evidence: vec!["because".into()], destroys: vec![], adds: vec![], touches: vec![] };
-        let migration = PlannedMigration {
-            version: Version::parse("1").unwrap(), name: "a".into(), checksum: "c".into(), up: script("create table a (x)"), down: Some(script(down)), proof,
-            fingerprint_before: "f0".into(), fingerprint_after: "f1".into(), fingerprint_reverted: Some("f0".into()),
+        let proof = Proof {
+            verdict,
+            evidence: vec!["because".into()],
+            destroys: vec![],
+            adds: vec![],
+            touches: vec![],
         };
-        Plan { database: "shop".into(), dialect: Dialect::Sqlite, fingerprint: "f0".into(), migrations: vec![migration] }
+        let migration = PlannedMigration {
+            version: Version::parse("1").unwrap(),
+            name: "a".into(),
+            checksum: "c".into(),
+            up: script("create table a (x)"),
+            down: Some(script(down)),
+            proof,
+            fingerprint_before: "f0".into(),
+            fingerprint_after: "f1".into(),
+            fingerprint_reverted: Some("f0".into()),
+        };
+        Plan {
+            database: "shop".into(),
+            dialect: Dialect::Sqlite,
+            fingerprint: "f0".into(),
+            migrations: vec![migration],
+        }
     }
 
     #[test]
     fn binds_the_digest_to_what_would_be_done() {
         let one = plan(Verdict::Reversible, "drop table a");
-        assert_eq!(one.digest(), plan(Verdict::Reversible, "drop table a").digest());
-        assert_ne!(one.digest(), plan(Verdict::Reversible, "drop table b").digest());
+        assert_eq!(
+            one.digest(),
+            plan(Verdict::Reversible, "drop table a").digest()
+        );
+        assert_ne!(
+            one.digest(),
+            plan(Verdict::Reversible, "drop table b").digest()
+        );
         assert_ne!(one.digest(), plan(Verdict::Lossy, "drop table a").digest());
-        assert_ne!(one.digest(), Plan { fingerprint: "f9".into(), ..one.clone() }.digest());
+        assert_ne!(
+            one.digest(),
+            Plan {
+                fingerprint: "f9".into(),
+                ..one.clone()
+            }
+            .digest()
+        );
     }
 
     #[test]
     fn refuses_what_is_not_proven() {
-        assert!(plan(Verdict::OrderOnly, "drop table a").refusals().is_empty());
-        assert_eq!(plan(Verdict::Lossy, "drop table a").refusals(), ["1 a is lossy: because"]);
+        assert!(
+            plan(Verdict::OrderOnly, "drop table a")
+                .refusals()
+                .is_empty()
+        );
+        assert_eq!(
+            plan(Verdict::Lossy, "drop table a").refusals(),
+            ["1 a is lossy: because"]
+        );
         assert_eq!(plan(Verdict::Irreversible, "x").risk(), Risk::High);
     }
 }

@@ -44,7 +44,15 @@ impl Verdict {
 
     /// Reads the ledger's word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Reversible, Self::OrderOnly, Self::Wrong, Self::Lossy, Self::Irreversible].into_iter().find(|verdict| verdict.name() == word)
+        [
+            Self::Reversible,
+            Self::OrderOnly,
+            Self::Wrong,
+            Self::Lossy,
+            Self::Irreversible,
+        ]
+        .into_iter()
+        .find(|verdict| verdict.name() == word)
     }
 
     /// Whether the rollback was proven.
@@ -63,7 +71,9 @@ impl Verdict {
 }
 
 /// How much a migration can cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Risk {
     /// Its rollback is proven.
@@ -150,32 +160,72 @@ pub struct Addition {
 pub fn judge(observed: &Observed) -> Proof {
     let gone = destroyed(observed);
     let (verdict, mut evidence, destroys) = match &observed.down {
-        None if observed.before.catalog == observed.after.catalog && gone.is_empty() && observed.before.rows == observed.after.rows => {
-            (Verdict::Reversible, vec!["it changes nothing that a rollback would restore".into()], Vec::new())
+        None if observed.before.catalog == observed.after.catalog
+            && gone.is_empty()
+            && observed.before.rows == observed.after.rows =>
+        {
+            (
+                Verdict::Reversible,
+                vec!["it changes nothing that a rollback would restore".into()],
+                Vec::new(),
+            )
         }
-        None => (Verdict::Irreversible, vec!["it has no down script".into()], gone),
-        Some(Err(error)) => (Verdict::Wrong, vec![format!("its down script fails: {error}")], gone),
+        None => (
+            Verdict::Irreversible,
+            vec!["it has no down script".into()],
+            gone,
+        ),
+        Some(Err(error)) => (
+            Verdict::Wrong,
+            vec![format!("its down script fails: {error}")],
+            gone,
+        ),
         Some(Ok(restored)) => judge_down(observed, restored, gone),
     };
     evidence.extend(destroys.iter().cloned());
     evidence.truncate(MAX_EVIDENCE);
-    Proof { verdict, evidence, destroys, adds: additions(observed), touches: touches(observed) }
+    Proof {
+        verdict,
+        evidence,
+        destroys,
+        adds: additions(observed),
+        touches: touches(observed),
+    }
 }
 
-fn judge_down(observed: &Observed, restored: &Snapshot, gone: Vec<String>) -> (Verdict, Vec<String>, Vec<String>) {
+fn judge_down(
+    observed: &Observed,
+    restored: &Snapshot,
+    gone: Vec<String>,
+) -> (Verdict, Vec<String>, Vec<String>) {
     let before = &observed.before;
     if before.catalog.fingerprint() != restored.catalog.fingerprint() {
         let differences = before.catalog.differences(&restored.catalog);
-        let evidence = differences.iter().filter(|difference| difference.change != Change::Moved).map(|difference| format!("after its down script: {difference}"));
+        let evidence = differences
+            .iter()
+            .filter(|difference| difference.change != Change::Moved)
+            .map(|difference| format!("after its down script: {difference}"));
         return (Verdict::Wrong, evidence.collect(), gone);
     }
     if let Some(Err(error)) = &observed.second_up {
-        return (Verdict::Wrong, vec![format!("it cannot be applied again after its down script: {error}")], gone);
+        return (
+            Verdict::Wrong,
+            vec![format!(
+                "it cannot be applied again after its down script: {error}"
+            )],
+            gone,
+        );
     }
     if let Some(Ok(again)) = &observed.second_up
         && again.fingerprint() != observed.after.catalog.fingerprint()
     {
-        let evidence = observed.after.catalog.differences(again).iter().map(|difference| format!("applied again after its down script: {difference}")).collect();
+        let evidence = observed
+            .after
+            .catalog
+            .differences(again)
+            .iter()
+            .map(|difference| format!("applied again after its down script: {difference}"))
+            .collect();
         return (Verdict::Wrong, evidence, gone);
     }
     let lost = lost_rows(before, restored);
@@ -184,9 +234,17 @@ fn judge_down(observed: &Observed, restored: &Snapshot, gone: Vec<String>) -> (V
         return (Verdict::Lossy, lost, gone);
     }
     if before.catalog.ordered_fingerprint() != restored.catalog.ordered_fingerprint() {
-        return (Verdict::OrderOnly, vec!["its down script restores everything but the order of columns".into()], Vec::new());
+        return (
+            Verdict::OrderOnly,
+            vec!["its down script restores everything but the order of columns".into()],
+            Vec::new(),
+        );
     }
-    (Verdict::Reversible, vec!["up, down, up on a shadow left catalog and rows as they were".into()], Vec::new())
+    (
+        Verdict::Reversible,
+        vec!["up, down, up on a shadow left catalog and rows as they were".into()],
+        Vec::new(),
+    )
 }
 
 /// Tables whose rows differ after up and down.
@@ -196,9 +254,19 @@ fn lost_rows(before: &Snapshot, restored: &Snapshot) -> Vec<String> {
         let table = table.replace('"', "");
         let sentence = match now.rows.cmp(&rows.rows) {
             _ if now == rows => return None,
-            std::cmp::Ordering::Less => format!("up and down lose {} of {} rows of {table}", rows.rows - now.rows, rows.rows),
-            std::cmp::Ordering::Greater => format!("up and down leave {} rows more in {table}", now.rows - rows.rows),
-            std::cmp::Ordering::Equal => format!("up and down change values in the {} rows of {table}", rows.rows),
+            std::cmp::Ordering::Less => format!(
+                "up and down lose {} of {} rows of {table}",
+                rows.rows - now.rows,
+                rows.rows
+            ),
+            std::cmp::Ordering::Greater => format!(
+                "up and down leave {} rows more in {table}",
+                now.rows - rows.rows
+            ),
+            std::cmp::Ordering::Equal => format!(
+                "up and down change values in the {} rows of {table}",
+                rows.rows
+            ),
         };
         Some(sentence)
     });
@@ -213,16 +281,37 @@ fn destroyed(observed: &Observed) -> Vec<String> {
         seen.max(observed.unseen_rows.get(table).copied().unwrap_or_default())
     };
     let differences = before.catalog.differences(&after.catalog);
-    let removed = differences.iter().filter(|difference| difference.change == Change::Removed).filter_map(|difference| {
-        let entry = before.catalog.find(&difference.kind, &difference.name).filter(|entry| !is_renamed_away(observed, entry))?;
-        let place = entry.place.as_ref()?;
-        let dropped_with_table = place.column.is_some() && !after.catalog.entries().iter().any(|e| e.kind == "table" && e.place.as_ref().is_some_and(|p| p.table == place.table));
-        let rows = rows_of(&place.table);
-        (rows > 0 && !dropped_with_table).then(|| format!("it drops {} {}, which holds {rows} rows", difference.kind, difference.name))
-    });
+    let removed = differences
+        .iter()
+        .filter(|difference| difference.change == Change::Removed)
+        .filter_map(|difference| {
+            let entry = before
+                .catalog
+                .find(&difference.kind, &difference.name)
+                .filter(|entry| !is_renamed_away(observed, entry))?;
+            let place = entry.place.as_ref()?;
+            let dropped_with_table = place.column.is_some()
+                && !after.catalog.entries().iter().any(|e| {
+                    e.kind == "table" && e.place.as_ref().is_some_and(|p| p.table == place.table)
+                });
+            let rows = rows_of(&place.table);
+            (rows > 0 && !dropped_with_table).then(|| {
+                format!(
+                    "it drops {} {}, which holds {rows} rows",
+                    difference.kind, difference.name
+                )
+            })
+        });
     let fewer = before.rows.iter().filter_map(|(table, rows)| {
         let now = after.rows.get(table)?;
-        (now.rows < rows.rows).then(|| format!("it deletes {} of {} rows of {}", rows.rows - now.rows, rows.rows, table.replace('"', "")))
+        (now.rows < rows.rows).then(|| {
+            format!(
+                "it deletes {} of {} rows of {}",
+                rows.rows - now.rows,
+                rows.rows,
+                table.replace('"', "")
+            )
+        })
     });
     removed.chain(fewer).collect()
 }
@@ -234,27 +323,48 @@ fn last_part(name: &str) -> String {
 
 /// Whether the table of an entry, or its column, has another name after up.
 fn is_renamed_away(observed: &Observed, entry: &Entry) -> bool {
-    let Some(place) = &entry.place else { return false };
-    observed.renames.iter().any(|rename| rename.table == last_part(&place.table) && rename.column == place.column.as_deref().map(bare_name))
+    let Some(place) = &entry.place else {
+        return false;
+    };
+    observed.renames.iter().any(|rename| {
+        rename.table == last_part(&place.table)
+            && rename.column == place.column.as_deref().map(bare_name)
+    })
 }
 
 /// Whether an entry that looks new is something old under a new name.
 fn is_renamed_here(observed: &Observed, entry: &Entry) -> bool {
-    let Some(place) = &entry.place else { return false };
+    let Some(place) = &entry.place else {
+        return false;
+    };
     let named = |rename: &&Rename| match &place.column {
         Some(column) => rename.column.is_some() && rename.to == bare_name(column),
         None => rename.column.is_none() && rename.to == last_part(&place.table),
     };
     let existed = |rename: &Rename| {
-        let places = observed.before.catalog.entries().iter().filter_map(|entry| entry.place.as_ref());
-        places.clone().any(|place| last_part(&place.table) == rename.table && place.column.as_deref().map(bare_name) == rename.column)
+        let places = observed
+            .before
+            .catalog
+            .entries()
+            .iter()
+            .filter_map(|entry| entry.place.as_ref());
+        places.clone().any(|place| {
+            last_part(&place.table) == rename.table
+                && place.column.as_deref().map(bare_name) == rename.column
+        })
     };
     observed.renames.iter().filter(named).any(existed)
 }
 
 /// Tables of before whose rows are others after up. A changed set of columns counts too: that costs a second look, no more.
 fn touches(observed: &Observed) -> Vec<String> {
-    let changed = observed.before.rows.iter().filter(|(table, rows)| observed.after.rows.get(*table).is_some_and(|now| now != *rows));
+    let changed = observed.before.rows.iter().filter(|(table, rows)| {
+        observed
+            .after
+            .rows
+            .get(*table)
+            .is_some_and(|now| now != *rows)
+    });
     changed.map(|(table, _)| table.clone()).collect()
 }
 
@@ -262,13 +372,31 @@ fn touches(observed: &Observed) -> Vec<String> {
 fn additions(observed: &Observed) -> Vec<Addition> {
     let (before, after) = (&observed.before.catalog, &observed.after.catalog);
     let is_new = |kind: &str, name: &str| before.find(kind, name).is_none();
-    let new_tables = after.entries().iter().filter(|e| e.kind == "table" && is_new("table", &e.name)).filter_map(|e| e.place.clone()).map(|p| p.table).collect::<Vec<_>>();
-    let added = after.entries().iter().filter(|entry| is_new(&entry.kind, &entry.name) && !is_renamed_here(observed, entry)).filter_map(|entry| {
-        let place = entry.place.clone()?;
-        let counted = place.column.is_some() && new_tables.contains(&place.table);
-        let columns = if place.column.is_none() { after.columns(&place.table) } else { Vec::new() };
-        (!counted).then(|| Addition { what: format!("{} {}", entry.kind, entry.name), place, columns })
-    });
+    let new_tables = after
+        .entries()
+        .iter()
+        .filter(|e| e.kind == "table" && is_new("table", &e.name))
+        .filter_map(|e| e.place.clone())
+        .map(|p| p.table)
+        .collect::<Vec<_>>();
+    let added = after
+        .entries()
+        .iter()
+        .filter(|entry| is_new(&entry.kind, &entry.name) && !is_renamed_here(observed, entry))
+        .filter_map(|entry| {
+            let place = entry.place.clone()?;
+            let counted = place.column.is_some() && new_tables.contains(&place.table);
+            let columns = if place.column.is_none() {
+                after.columns(&place.table)
+            } else {
+                Vec::new()
+            };
+            (!counted).then(|| Addition {
+                what: format!("{} {}", entry.kind, entry.name),
+                place,
+                columns,
+            })
+        });
     added.collect()
 }
 
@@ -281,21 +409,48 @@ mod tests {
     use crate::domain::Entry;
 
     fn snapshot(entries: Vec<Entry>, rows: &[(&str, u64, &str)]) -> Snapshot {
-        let rows = rows.iter().map(|(table, rows, digest)| ((*table).to_owned(), TableRows { rows: *rows, digest: (*digest).to_owned() }));
-        Snapshot { catalog: Catalog::new(entries), rows: rows.collect() }
+        let rows = rows.iter().map(|(table, rows, digest)| {
+            (
+                (*table).to_owned(),
+                TableRows {
+                    rows: *rows,
+                    digest: (*digest).to_owned(),
+                },
+            )
+        });
+        Snapshot {
+            catalog: Catalog::new(entries),
+            rows: rows.collect(),
+        }
     }
 
     fn with_note(position: i64) -> Vec<Entry> {
-        vec![table("t"), column("t", "id", "int", 1), column("t", "note", "text", position)]
+        vec![
+            table("t"),
+            column("t", "id", "int", 1),
+            column("t", "note", "text", position),
+        ]
     }
 
     fn without_note() -> Vec<Entry> {
         vec![table("t"), column("t", "id", "int", 1)]
     }
 
-    fn check(before: &Snapshot, after: &Snapshot, down: Option<Result<Snapshot, String>>, expected: Verdict) -> Proof {
+    fn check(
+        before: &Snapshot,
+        after: &Snapshot,
+        down: Option<Result<Snapshot, String>>,
+        expected: Verdict,
+    ) -> Proof {
         let second_up = down.as_ref().map(|_| Ok(after.catalog.clone()));
-        let observed = Observed { before: before.clone(), after: after.clone(), down, second_up, unseen_rows: BTreeMap::new(), renames: vec![] };
+        let observed = Observed {
+            before: before.clone(),
+            after: after.clone(),
+            down,
+            second_up,
+            unseen_rows: BTreeMap::new(),
+            renames: vec![],
+        };
         let proof = judge(&observed);
         assert_eq!(proof.verdict, expected, "{:?}", proof.evidence);
         proof
@@ -305,28 +460,63 @@ mod tests {
     fn calls_an_added_column_reversible_and_remembers_it() {
         let before = snapshot(without_note(), &[("t", 2, "x")]);
         let after = snapshot(with_note(2), &[("t", 2, "y")]);
-        let proof = check(&before, &after, Some(Ok(before.clone())), Verdict::Reversible);
-        assert_eq!(proof.adds.iter().map(|a| a.what.as_str()).collect::<Vec<_>>(), ["column t.note"]);
+        let proof = check(
+            &before,
+            &after,
+            Some(Ok(before.clone())),
+            Verdict::Reversible,
+        );
+        assert_eq!(
+            proof
+                .adds
+                .iter()
+                .map(|a| a.what.as_str())
+                .collect::<Vec<_>>(),
+            ["column t.note"]
+        );
     }
 
     #[test]
     fn calls_a_dropped_column_lossy_when_its_values_do_not_return() {
         let before = snapshot(with_note(2), &[("t", 2, "x")]);
         let after = snapshot(without_note(), &[("t", 2, "y")]);
-        let proof = check(&before, &after, Some(Ok(snapshot(with_note(2), &[("t", 2, "z")]))), Verdict::Lossy);
-        assert_eq!(proof.destroys, ["it drops column t.note, which holds 2 rows"]);
+        let proof = check(
+            &before,
+            &after,
+            Some(Ok(snapshot(with_note(2), &[("t", 2, "z")]))),
+            Verdict::Lossy,
+        );
+        assert_eq!(
+            proof.destroys,
+            ["it drops column t.note, which holds 2 rows"]
+        );
         let empty = snapshot(with_note(2), &[("t", 0, "")]);
-        check(&empty, &snapshot(without_note(), &[("t", 0, "")]), Some(Ok(empty.clone())), Verdict::Reversible);
+        check(
+            &empty,
+            &snapshot(without_note(), &[("t", 0, "")]),
+            Some(Ok(empty.clone())),
+            Verdict::Reversible,
+        );
     }
 
     #[test]
     fn tells_order_wrong_and_missing_downs_apart() {
-        let before = snapshot(vec![table("t"), column("t", "note", "text", 1), column("t", "id", "int", 2)], &[("t", 0, "")]);
+        let before = snapshot(
+            vec![
+                table("t"),
+                column("t", "note", "text", 1),
+                column("t", "id", "int", 2),
+            ],
+            &[("t", 0, "")],
+        );
         let after = snapshot(without_note(), &[("t", 0, "")]);
         let reordered = snapshot(with_note(2), &[("t", 0, "")]);
         check(&before, &after, Some(Ok(reordered)), Verdict::OrderOnly);
         let proof = check(&before, &after, Some(Ok(after.clone())), Verdict::Wrong);
-        assert_eq!(proof.evidence, ["after its down script: removed column t.note"]);
+        assert_eq!(
+            proof.evidence,
+            ["after its down script: removed column t.note"]
+        );
         check(&before, &after, Some(Err("syntax".into())), Verdict::Wrong);
         check(&before, &after, None, Verdict::Irreversible);
         check(&before, &before, None, Verdict::Reversible);
@@ -334,10 +524,17 @@ mod tests {
 
     #[test]
     fn does_not_trust_a_shadow_without_rows() {
-        let (before, after) = (snapshot(with_note(2), &[("t", 0, "")]), snapshot(without_note(), &[("t", 0, "")]));
+        let (before, after) = (
+            snapshot(with_note(2), &[("t", 0, "")]),
+            snapshot(without_note(), &[("t", 0, "")]),
+        );
         let observed = Observed {
-            down: Some(Ok(before.clone())), second_up: Some(Ok(after.catalog.clone())), before, after,
-            unseen_rows: BTreeMap::from([("t".to_owned(), 9)]), renames: vec![],
+            down: Some(Ok(before.clone())),
+            second_up: Some(Ok(after.catalog.clone())),
+            before,
+            after,
+            unseen_rows: BTreeMap::from([("t".to_owned(), 9)]),
+            renames: vec![],
         };
         assert_eq!(judge(&observed).verdict, Verdict::Lossy);
     }
@@ -345,13 +542,35 @@ mod tests {
     #[test]
     fn does_not_take_a_renamed_column_for_a_new_one() {
         let before = snapshot(with_note(2), &[("t", 2, "x")]);
-        let after = snapshot(vec![table("t"), column("t", "id", "int", 1), column("t", "remark", "text", 2)], &[("t", 2, "x")]);
-        let rename = |table: &str| Rename { table: table.into(), column: Some("note".into()), to: "remark".into() };
-        let observed = |renames| Observed { before: before.clone(), after: after.clone(), down: None, second_up: None, unseen_rows: BTreeMap::new(), renames };
+        let after = snapshot(
+            vec![
+                table("t"),
+                column("t", "id", "int", 1),
+                column("t", "remark", "text", 2),
+            ],
+            &[("t", 2, "x")],
+        );
+        let rename = |table: &str| Rename {
+            table: table.into(),
+            column: Some("note".into()),
+            to: "remark".into(),
+        };
+        let observed = |renames| Observed {
+            before: before.clone(),
+            after: after.clone(),
+            down: None,
+            second_up: None,
+            unseen_rows: BTreeMap::new(),
+            renames,
+        };
         let proof = judge(&observed(vec![rename("t")]));
         assert_eq!((proof.adds.len(), proof.destroys.len()), (0, 0));
         let proof = judge(&observed(vec![rename("u")]));
-        assert_eq!((proof.adds.len(), proof.destroys.len()), (1, 1), "a rename elsewhere explains nothing");
+        assert_eq!(
+            (proof.adds.len(), proof.destroys.len()),
+            (1, 1),
+            "a rename elsewhere explains nothing"
+        );
     }
 
     #[test]

@@ -36,13 +36,22 @@ pub struct Script {
 impl Script {
     /// Whether all of it may run in one transaction.
     pub fn is_atomic(&self) -> bool {
-        let alone = self.statements.len() > 1 && self.statements.iter().any(|statement| statement.commits_alone);
-        self.statements.iter().all(|statement| statement.transactional) && !alone
+        let alone = self.statements.len() > 1
+            && self
+                .statements
+                .iter()
+                .any(|statement| statement.commits_alone);
+        self.statements
+            .iter()
+            .all(|statement| statement.transactional)
+            && !alone
     }
 
     /// Whether it switches SQLite's foreign keys off, as a rebuild of a table must.
     pub fn foreign_keys_off(&self) -> bool {
-        self.statements.iter().any(|statement| statement.foreign_key_switch)
+        self.statements
+            .iter()
+            .any(|statement| statement.foreign_key_switch)
     }
 }
 
@@ -65,7 +74,9 @@ pub struct Migration {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// Too many or too large files.
-    #[error("the source is larger than {MAX_FILES} files, {MAX_FILE_BYTES} bytes a file or {MAX_TOTAL_BYTES} bytes in all")]
+    #[error(
+        "the source is larger than {MAX_FILES} files, {MAX_FILE_BYTES} bytes a file or {MAX_TOTAL_BYTES} bytes in all"
+    )]
     TooLarge,
     /// No `.sql` file whose name starts with a version.
     #[error("the source has no migration")]
@@ -80,7 +91,9 @@ pub enum SourceError {
     #[error("{0} does not start with a version")]
     NoVersion(String),
     /// One file with both halves (goose, dbmate), which is not read.
-    #[error("{0} holds up and down in one file, which is not supported: use NAME.up.sql and NAME.down.sql")]
+    #[error(
+        "{0} holds up and down in one file, which is not supported: use NAME.up.sql and NAME.down.sql"
+    )]
     Sections(String),
     /// A script that cannot be split.
     #[error("{file}: {source}")]
@@ -100,9 +113,19 @@ pub enum SourceError {
     },
 }
 
+/// Whether a file is SQL by its name.
+pub fn is_sql(name: &str) -> bool {
+    std::path::Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "sql")
+}
+
 /// One text for one meaning: no byte order mark, line ends as LF.
 pub fn normalize(text: &str) -> String {
-    text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n")
+    text.strip_prefix('\u{feff}')
+        .unwrap_or(text)
+        .replace("\r\n", "\n")
+        .replace('\r', "\n")
 }
 
 /// Reads files as migrations, in the order of their versions. Files that are not `.sql` are ignored.
@@ -112,11 +135,22 @@ pub fn normalize(text: &str) -> String {
 pub fn read(files: &[SourceFile], dialect: Dialect) -> Result<Vec<Migration>, SourceError> {
     check_size(files)?;
     let mut halves: BTreeMap<Version, Halves> = BTreeMap::new();
-    for file in files.iter().filter(|file| file.name.ends_with(".sql")) {
-        let (version, name, is_up) = place(&file.name).ok_or_else(|| SourceError::NoVersion(file.name.clone()))?;
+    for file in files.iter().filter(|file| is_sql(&file.name)) {
+        let (version, name, is_up) =
+            place(&file.name).ok_or_else(|| SourceError::NoVersion(file.name.clone()))?;
         let script = script(file, dialect)?;
-        let entry = halves.entry(version.clone()).or_insert_with(|| Halves { version, name, file: file.name.clone(), up: None, down: None });
-        let half = if is_up { &mut entry.up } else { &mut entry.down };
+        let entry = halves.entry(version.clone()).or_insert_with(|| Halves {
+            version,
+            name,
+            file: file.name.clone(),
+            up: None,
+            down: None,
+        });
+        let half = if is_up {
+            &mut entry.up
+        } else {
+            &mut entry.down
+        };
         if half.replace(script).is_some() {
             return Err(SourceError::Duplicate(file.name.clone()));
         }
@@ -138,15 +172,27 @@ struct Halves {
 impl Halves {
     fn into_migration(self) -> Result<Migration, SourceError> {
         let up = self.up.ok_or(SourceError::NoUp(self.file))?;
-        let down = self.down.filter(|down| !down.statements.is_empty() || up.statements.is_empty());
-        Ok(Migration { version: self.version, name: self.name, checksum: sha256_hex(&up.text), up, down })
+        let down = self
+            .down
+            .filter(|down| !down.statements.is_empty() || up.statements.is_empty());
+        Ok(Migration {
+            version: self.version,
+            name: self.name,
+            checksum: sha256_hex(&up.text),
+            up,
+            down,
+        })
     }
 }
 
 fn check_size(files: &[SourceFile]) -> Result<(), SourceError> {
     let total: usize = files.iter().map(|file| file.content.len()).sum();
     let large = files.iter().any(|file| file.content.len() > MAX_FILE_BYTES);
-    if files.len() > MAX_FILES || total > MAX_TOTAL_BYTES || large { Err(SourceError::TooLarge) } else { Ok(()) }
+    if files.len() > MAX_FILES || total > MAX_TOTAL_BYTES || large {
+        Err(SourceError::TooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 /// Version, name and whether it is the up half: `0001_x.up.sql`, `0001_x.down.sql`, `0001_x.sql`, `0001_x/up.sql`.
@@ -168,12 +214,24 @@ fn place(path: &str) -> Option<(Version, String, bool)> {
 
 fn script(file: &SourceFile, dialect: Dialect) -> Result<Script, SourceError> {
     let text = normalize(&file.content);
-    if ["-- +goose down", "-- migrate:down"].iter().any(|mark| text.to_ascii_lowercase().contains(mark)) {
+    if ["-- +goose down", "-- migrate:down"]
+        .iter()
+        .any(|mark| text.to_ascii_lowercase().contains(mark))
+    {
         return Err(SourceError::Sections(file.name.clone()));
     }
-    let pieces = split(&text, dialect).map_err(|source| SourceError::Split { file: file.name.clone(), source })?;
-    let statements = pieces.into_iter().map(|piece| classify(piece, dialect)).collect::<Result<_, _>>();
-    let statements = statements.map_err(|source| SourceError::Forbidden { file: file.name.clone(), source })?;
+    let pieces = split(&text, dialect).map_err(|source| SourceError::Split {
+        file: file.name.clone(),
+        source,
+    })?;
+    let statements = pieces
+        .into_iter()
+        .map(|piece| classify(piece, dialect))
+        .collect::<Result<_, _>>();
+    let statements = statements.map_err(|source| SourceError::Forbidden {
+        file: file.name.clone(),
+        source,
+    })?;
     Ok(Script { text, statements })
 }
 
@@ -182,7 +240,10 @@ mod tests {
     use super::*;
 
     fn file(name: &str, content: &str) -> SourceFile {
-        SourceFile { name: name.into(), content: content.into() }
+        SourceFile {
+            name: name.into(),
+            content: content.into(),
+        }
     }
 
     #[test]
@@ -199,34 +260,75 @@ mod tests {
             Dialect::Sqlite,
         )
         .unwrap();
-        let shown = migrations.iter().map(|m| (m.version.as_str(), m.name.as_str(), m.down.is_some())).collect::<Vec<_>>();
-        assert_eq!(shown, [("9", "a", false), ("10", "b", true), ("11", "c", false)]);
+        let shown = migrations
+            .iter()
+            .map(|m| (m.version.as_str(), m.name.as_str(), m.down.is_some()))
+            .collect::<Vec<_>>();
+        assert_eq!(
+            shown,
+            [("9", "a", false), ("10", "b", true), ("11", "c", false)]
+        );
     }
 
     #[test]
     fn gives_one_checksum_for_crlf_and_lf() {
-        let checksum = |text: &str| read(&[file("1_a.sql", text)], Dialect::Postgres).unwrap().remove(0).checksum;
-        assert_eq!(checksum("\u{feff}create table a (\r\n x int);\r\n"), checksum("create table a (\n x int);\n"));
+        let checksum = |text: &str| {
+            read(&[file("1_a.sql", text)], Dialect::Postgres)
+                .unwrap()
+                .remove(0)
+                .checksum
+        };
+        assert_eq!(
+            checksum("\u{feff}create table a (\r\n x int);\r\n"),
+            checksum("create table a (\n x int);\n")
+        );
     }
 
     #[test]
     fn says_what_is_wrong_with_the_files() {
-        let check = |files: &[SourceFile], expected: &str| assert!(read(files, Dialect::Postgres).unwrap_err().to_string().contains(expected), "{expected}");
+        let check = |files: &[SourceFile], expected: &str| {
+            assert!(
+                read(files, Dialect::Postgres)
+                    .unwrap_err()
+                    .to_string()
+                    .contains(expected),
+                "{expected}"
+            )
+        };
         check(&[], "no migration");
         check(&[file("1_a.down.sql", "select 1")], "no up script");
-        check(&[file("1_a.up.sql", ""), file("0001_b.up.sql", "")], "same half");
+        check(
+            &[file("1_a.up.sql", ""), file("0001_b.up.sql", "")],
+            "same half",
+        );
         check(&[file("seed.sql", "")], "does not start with a version");
-        check(&[file("1_a.sql", "drop database x")], "1_a.sql: DROP DATABASE is not allowed");
+        check(
+            &[file("1_a.sql", "drop database x")],
+            "1_a.sql: DROP DATABASE is not allowed",
+        );
         check(&[file("1_a.sql", "select 'x")], "1_a.sql: a string");
-        check(&[file("1_a.sql", "-- migrate:up\n-- migrate:down\n")], "one file");
-        check(&[file("1_a.sql", &" ".repeat(MAX_FILE_BYTES + 1))], "larger");
+        check(
+            &[file("1_a.sql", "-- migrate:up\n-- migrate:down\n")],
+            "one file",
+        );
+        check(
+            &[file("1_a.sql", &" ".repeat(MAX_FILE_BYTES + 1))],
+            "larger",
+        );
     }
 
     #[test]
     fn keeps_a_new_enum_value_apart_from_its_use() {
-        let script = |text: &str| read(&[file("1_a.sql", text)], Dialect::Postgres).unwrap().remove(0).up;
+        let script = |text: &str| {
+            read(&[file("1_a.sql", text)], Dialect::Postgres)
+                .unwrap()
+                .remove(0)
+                .up
+        };
         assert!(script("alter type e add value 'x'").is_atomic());
         assert!(!script("alter type e add value 'x'; insert into t values ('x')").is_atomic());
-        assert!(!script("create table a (x int); create index concurrently i on a (x)").is_atomic());
+        assert!(
+            !script("create table a (x int); create index concurrently i on a (x)").is_atomic()
+        );
     }
 }

@@ -38,7 +38,9 @@ pub fn split(script: &str, dialect: Dialect) -> Result<Vec<String>, SplitError> 
     if let Some(token) = tokens.iter().find(|token| token.is_symbol('\\')) {
         return Err(SplitError::ClientCommand(token.start));
     }
-    let parsed = (dialect == Dialect::Postgres).then(|| by_tree(script, &tokens)).flatten();
+    let parsed = (dialect == Dialect::Postgres)
+        .then(|| by_tree(script, &tokens))
+        .flatten();
     Ok(parsed.unwrap_or_else(|| by_tokens(script, &tokens, dialect)))
 }
 
@@ -63,8 +65,14 @@ fn by_tree(script: &str, tokens: &[Token<'_>]) -> Option<Vec<String>> {
     if !parse.errors().is_empty() {
         return None;
     }
-    let ranges = parse.tree().stmts().map(|statement| statement.syntax().text_range()).collect::<Vec<_>>();
-    let pieces = ranges.into_iter().filter_map(|range| trimmed(script, tokens, range.start().into(), range.end().into()));
+    let ranges = parse
+        .tree()
+        .stmts()
+        .map(|statement| statement.syntax().text_range())
+        .collect::<Vec<_>>();
+    let pieces = ranges
+        .into_iter()
+        .filter_map(|range| trimmed(script, tokens, range.start().into(), range.end().into()));
     Some(pieces.collect())
 }
 
@@ -106,7 +114,9 @@ impl Body {
         self.trigger |= self.creates && self.seen <= 3 && token.is("trigger");
         let opens = match dialect {
             Dialect::Sqlite => self.trigger && self.depth == 0 && token.is("begin"),
-            Dialect::Postgres => self.creates && self.depth == 0 && self.begun && token.is("atomic"),
+            Dialect::Postgres => {
+                self.creates && self.depth == 0 && self.begun && token.is("atomic")
+            }
         };
         self.begun = token.is("begin");
         if opens || (self.depth > 0 && token.is("case")) {
@@ -137,50 +147,130 @@ mod tests {
     fn check(script: &str, dialect: Dialect, expected: &[&str]) {
         assert_eq!(split(script, dialect).unwrap(), expected, "{script}");
         let tokens = lex::tokens(script, dialect).unwrap();
-        assert_eq!(by_tokens(script, &tokens, dialect), expected, "scanner: {script}");
+        assert_eq!(
+            by_tokens(script, &tokens, dialect),
+            expected,
+            "scanner: {script}"
+        );
     }
 
     #[test]
     fn splits_at_semicolons_outside_literals_and_bodies() {
-        check("select 1; -- a;\n ;; select ';' ; select 2", Dialect::Postgres, &["select 1", "select ';'", "select 2"]);
-        check("create function f() returns int language plpgsql as $$ begin return 1; end $$; select 1;", Dialect::Postgres,
-            &["create function f() returns int language plpgsql as $$ begin return 1; end $$", "select 1"]);
-        check("create function f(a int) returns int language sql begin atomic select case when a > 1 then 1 else 2 end; end; select 1",
-            Dialect::Postgres, &["create function f(a int) returns int language sql begin atomic select case when a > 1 then 1 else 2 end; end", "select 1"]);
-        check("create rule r as on insert to t do also (insert into l values (1); insert into l values (2)); select 1",
-            Dialect::Postgres, &["create rule r as on insert to t do also (insert into l values (1); insert into l values (2))", "select 1"]);
-        check("create trigger g after insert on t begin update t set a = case when 1 then 2 end; delete from l; end; select 1;",
-            Dialect::Sqlite, &["create trigger g after insert on t begin update t set a = case when 1 then 2 end; delete from l; end", "select 1"]);
+        check(
+            "select 1; -- a;\n ;; select ';' ; select 2",
+            Dialect::Postgres,
+            &["select 1", "select ';'", "select 2"],
+        );
+        check(
+            "create function f() returns int language plpgsql as $$ begin return 1; end $$; select 1;",
+            Dialect::Postgres,
+            &[
+                "create function f() returns int language plpgsql as $$ begin return 1; end $$",
+                "select 1",
+            ],
+        );
+        check(
+            "create function f(a int) returns int language sql begin atomic select case when a > 1 then 1 else 2 end; end; select 1",
+            Dialect::Postgres,
+            &[
+                "create function f(a int) returns int language sql begin atomic select case when a > 1 then 1 else 2 end; end",
+                "select 1",
+            ],
+        );
+        check(
+            "create rule r as on insert to t do also (insert into l values (1); insert into l values (2)); select 1",
+            Dialect::Postgres,
+            &[
+                "create rule r as on insert to t do also (insert into l values (1); insert into l values (2))",
+                "select 1",
+            ],
+        );
+        check(
+            "create trigger g after insert on t begin update t set a = case when 1 then 2 end; delete from l; end; select 1;",
+            Dialect::Sqlite,
+            &[
+                "create trigger g after insert on t begin update t set a = case when 1 then 2 end; delete from l; end",
+                "select 1",
+            ],
+        );
     }
 
     #[test]
     fn survives_a_missing_semicolon_and_comments_at_the_end() {
-        check("-- head\ncreate table a (x int)\n-- tail", Dialect::Postgres, &["create table a (x int)"]);
+        check(
+            "-- head\ncreate table a (x int)\n-- tail",
+            Dialect::Postgres,
+            &["create table a (x int)"],
+        );
         check("/* only a comment */ ;", Dialect::Sqlite, &[]);
     }
 
     #[test]
     fn refuses_what_is_no_sql() {
-        assert!(matches!(split("\\connect other", Dialect::Postgres), Err(SplitError::ClientCommand(0))));
-        assert!(matches!(split("select 'a", Dialect::Sqlite), Err(SplitError::Unterminated(_))));
-        assert!(matches!(split(&"(".repeat(100_000), Dialect::Postgres), Err(SplitError::TooDeep)));
+        assert!(matches!(
+            split("\\connect other", Dialect::Postgres),
+            Err(SplitError::ClientCommand(0))
+        ));
+        assert!(matches!(
+            split("select 'a", Dialect::Sqlite),
+            Err(SplitError::Unterminated(_))
+        ));
+        assert!(matches!(
+            split(&"(".repeat(100_000), Dialect::Postgres),
+            Err(SplitError::TooDeep)
+        ));
     }
 
     #[test]
     fn never_panics_and_keeps_every_token_on_shuffled_sql() {
-        let parts = ["create table t (a int)", ";", "'a;b'", "$$ x; $$", "begin", "atomic", "end", "case", "(", ")", "--c\n", "\"q\"", "create", "trigger", "select 1", "/*x*/"];
+        let parts = [
+            "create table t (a int)",
+            ";",
+            "'a;b'",
+            "$$ x; $$",
+            "begin",
+            "atomic",
+            "end",
+            "case",
+            "(",
+            ")",
+            "--c\n",
+            "\"q\"",
+            "create",
+            "trigger",
+            "select 1",
+            "/*x*/",
+        ];
         let mut seed = 7_u64;
         for _ in 0..3000 {
             let mut script = String::new();
             for _ in 0..12 {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                seed = seed
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 script.push_str(parts[usize::try_from(seed >> 33).unwrap() % parts.len()]);
                 script.push(' ');
             }
             for dialect in [Dialect::Sqlite, Dialect::Postgres] {
-                let Ok(pieces) = split(&script, dialect) else { continue };
-                let words = |text: &str| lex::tokens(text, dialect).unwrap().iter().filter(|t| !t.is_symbol(';')).map(|t| t.text.to_owned()).collect::<Vec<_>>();
-                assert_eq!(pieces.iter().flat_map(|piece| words(piece)).collect::<Vec<_>>(), words(&script), "{script}");
+                let Ok(pieces) = split(&script, dialect) else {
+                    continue;
+                };
+                let words = |text: &str| {
+                    lex::tokens(text, dialect)
+                        .unwrap()
+                        .iter()
+                        .filter(|t| !t.is_symbol(';'))
+                        .map(|t| t.text.to_owned())
+                        .collect::<Vec<_>>()
+                };
+                assert_eq!(
+                    pieces
+                        .iter()
+                        .flat_map(|piece| words(piece))
+                        .collect::<Vec<_>>(),
+                    words(&script),
+                    "{script}"
+                );
             }
         }
     }

@@ -9,7 +9,9 @@ use super::{
 };
 
 /// The strongest lock that a statement takes on a table that others use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Lock {
     /// None that another session notices.
@@ -89,7 +91,7 @@ pub fn classify(text: String, dialect: Dialect) -> Result<Statement, Forbidden> 
         Dialect::Postgres => forbidden_in_postgres(&words),
     };
     let touches_ledger = text.to_ascii_lowercase().contains("db_migrator");
-    if let Some(reason) = forbidden.or(touches_ledger.then_some(LEDGER)) {
+    if let Some(reason) = forbidden.or_else(|| touches_ledger.then_some(LEDGER)) {
         return Err(Forbidden { kind, reason });
     }
     let transactional = match dialect {
@@ -100,7 +102,8 @@ pub fn classify(text: String, dialect: Dialect) -> Result<Statement, Forbidden> 
         object: object(&text, dialect),
         transactional,
         commits_alone: starts(&words, &["ALTER", "TYPE"]) && has_pair(&words, "ADD", "VALUE"),
-        foreign_key_switch: dialect == Dialect::Sqlite && starts(&words, &["PRAGMA", "FOREIGN_KEYS"]),
+        foreign_key_switch: dialect == Dialect::Sqlite
+            && starts(&words, &["PRAGMA", "FOREIGN_KEYS"]),
         lock: lock(&words, dialect),
         rename: rename(&text, dialect),
         kind,
@@ -111,7 +114,11 @@ pub fn classify(text: String, dialect: Dialect) -> Result<Statement, Forbidden> 
 /// Words and quoted names in upper case, without literals.
 fn words(text: &str, dialect: Dialect) -> Vec<String> {
     let tokens = lex::tokens(text, dialect).unwrap_or_default();
-    tokens.iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Quoted)).map(|token| token.text.to_ascii_uppercase()).collect()
+    tokens
+        .iter()
+        .filter(|token| matches!(token.kind, Kind::Word | Kind::Quoted))
+        .map(|token| token.text.to_ascii_uppercase())
+        .collect()
 }
 
 fn starts(words: &[&str], prefix: &[&str]) -> bool {
@@ -127,7 +134,8 @@ fn has_pair(words: &[&str], first: &str, second: &str) -> bool {
 }
 
 fn one_of(words: &[&str], first: &[&str], second: &[&str]) -> bool {
-    words.first().is_some_and(|word| first.contains(word)) && words.get(1).is_some_and(|word| second.contains(word))
+    words.first().is_some_and(|word| first.contains(word))
+        && words.get(1).is_some_and(|word| second.contains(word))
 }
 
 fn first_is(words: &[&str], options: &[&str]) -> bool {
@@ -135,9 +143,17 @@ fn first_is(words: &[&str], options: &[&str]) -> bool {
 }
 
 fn forbidden_in_sqlite(words: &[&str]) -> Option<&'static str> {
-    const SETTINGS: [&str; 4] = ["FOREIGN_KEYS", "DEFER_FOREIGN_KEYS", "USER_VERSION", "APPLICATION_ID"];
+    const SETTINGS: [&str; 4] = [
+        "FOREIGN_KEYS",
+        "DEFER_FOREIGN_KEYS",
+        "USER_VERSION",
+        "APPLICATION_ID",
+    ];
     match words {
-        ["BEGIN" | "COMMIT" | "END" | "ROLLBACK" | "SAVEPOINT" | "RELEASE", ..] => Some(OWN_TRANSACTIONS),
+        [
+            "BEGIN" | "COMMIT" | "END" | "ROLLBACK" | "SAVEPOINT" | "RELEASE",
+            ..,
+        ] => Some(OWN_TRANSACTIONS),
         ["ATTACH" | "DETACH", ..] => Some(OTHER_DATABASES),
         ["VACUUM", rest @ ..] if has(rest, "INTO") => Some(FILES),
         ["PRAGMA", setting, ..] if !SETTINGS.contains(setting) => Some(SESSION),
@@ -146,18 +162,43 @@ fn forbidden_in_sqlite(words: &[&str]) -> Option<&'static str> {
 }
 
 fn forbidden_in_postgres(words: &[&str]) -> Option<&'static str> {
-    const CLUSTER: [&str; 6] = ["DATABASE", "TABLESPACE", "ROLE", "USER", "GROUP", "SUBSCRIPTION"];
-    if first_is(words, &["BEGIN", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"])
-        || starts(words, &["START", "TRANSACTION"])
+    const CLUSTER: [&str; 6] = [
+        "DATABASE",
+        "TABLESPACE",
+        "ROLE",
+        "USER",
+        "GROUP",
+        "SUBSCRIPTION",
+    ];
+    if first_is(
+        words,
+        &[
+            "BEGIN",
+            "COMMIT",
+            "END",
+            "ROLLBACK",
+            "ABORT",
+            "SAVEPOINT",
+            "RELEASE",
+        ],
+    ) || starts(words, &["START", "TRANSACTION"])
         || starts(words, &["PREPARE", "TRANSACTION"])
     {
         return Some(OWN_TRANSACTIONS);
     }
-    let on_cluster = one_of(words, &["CREATE", "DROP", "ALTER"], &CLUSTER) && words.get(2) != Some(&"MAPPING");
+    let on_cluster =
+        one_of(words, &["CREATE", "DROP", "ALTER"], &CLUSTER) && words.get(2) != Some(&"MAPPING");
     let grants_role = first_is(words, &["GRANT", "REVOKE"]) && !has(words, "ON");
     let owned = has_pair(words, "DROP", "OWNED") || has_pair(words, "REASSIGN", "OWNED");
-    let comments = starts(words, &["COMMENT", "ON"]) && words.get(2).is_some_and(|word| CLUSTER.contains(word));
-    if on_cluster || grants_role || owned || comments || starts(words, &["ALTER", "SYSTEM"]) || first_is(words, &["LOAD", "CHECKPOINT"]) {
+    let comments = starts(words, &["COMMENT", "ON"])
+        && words.get(2).is_some_and(|word| CLUSTER.contains(word));
+    if on_cluster
+        || grants_role
+        || owned
+        || comments
+        || starts(words, &["ALTER", "SYSTEM"])
+        || first_is(words, &["LOAD", "CHECKPOINT"])
+    {
         return Some(OTHER_DATABASES);
     }
     if first_is(words, &["COPY"]) {
@@ -173,15 +214,22 @@ fn forbidden_in_postgres(words: &[&str]) -> Option<&'static str> {
 /// The list of statements that PostgreSQL refuses inside a transaction block.
 fn transactional_in_postgres(words: &[&str]) -> bool {
     let concurrently = has(words, "CONCURRENTLY")
-        && (one_of(words, &["CREATE", "DROP"], &["INDEX", "UNIQUE"]) || first_is(words, &["REINDEX"]) || has_pair(words, "DETACH", "PARTITION"));
-    let whole_database = starts(words, &["REINDEX"]) && words.iter().skip(1).any(|word| matches!(*word, "DATABASE" | "SYSTEM"));
-    let cluster_all = starts(words, &["CLUSTER"]) && words.iter().skip(1).all(|word| *word == "VERBOSE");
+        && (one_of(words, &["CREATE", "DROP"], &["INDEX", "UNIQUE"])
+            || first_is(words, &["REINDEX"])
+            || has_pair(words, "DETACH", "PARTITION"));
+    let whole_database = starts(words, &["REINDEX"])
+        && words
+            .iter()
+            .skip(1)
+            .any(|word| matches!(*word, "DATABASE" | "SYSTEM"));
+    let cluster_all =
+        starts(words, &["CLUSTER"]) && words.iter().skip(1).all(|word| *word == "VERBOSE");
     !(concurrently || whole_database || cluster_all || starts(words, &["VACUUM"]))
 }
 
 fn lock(words: &[&str], dialect: Dialect) -> Lock {
     if first_is(words, &["SELECT", "VALUES", "WITH", "SHOW", "EXPLAIN"]) {
-        return Lock::RowExclusive;
+        return Lock::None;
     }
     if dialect == Dialect::Sqlite {
         return Lock::DatabaseWrite;
@@ -192,26 +240,59 @@ fn lock(words: &[&str], dialect: Dialect) -> Lock {
     match words {
         ["INSERT" | "UPDATE" | "DELETE" | "MERGE", ..] => Lock::RowExclusive,
         ["CREATE", "INDEX" | "UNIQUE", ..] => Lock::Share,
-        ["CREATE", rest @ ..] if has(rest.get(..4).unwrap_or(rest), "TRIGGER") => Lock::ShareRowExclusive,
-        ["ALTER", "TABLE", ..] if has_pair(words, "VALIDATE", "CONSTRAINT") || has(words, "STATISTICS") => Lock::ShareUpdateExclusive,
-        ["ALTER", "TABLE", ..] if has_pair(words, "FOREIGN", "KEY") && !has_pair(words, "ADD", "COLUMN") => Lock::ShareRowExclusive,
+        ["CREATE", rest @ ..] if has(rest.get(..4).unwrap_or(rest), "TRIGGER") => {
+            Lock::ShareRowExclusive
+        }
+        ["ALTER", "TABLE", ..]
+            if has_pair(words, "VALIDATE", "CONSTRAINT") || has(words, "STATISTICS") =>
+        {
+            Lock::ShareUpdateExclusive
+        }
+        ["ALTER", "TABLE", ..]
+            if has_pair(words, "FOREIGN", "KEY") && !has_pair(words, "ADD", "COLUMN") =>
+        {
+            Lock::ShareRowExclusive
+        }
         ["VACUUM", rest @ ..] if !has(rest, "FULL") => Lock::ShareUpdateExclusive,
-        ["ANALYZE", ..] => Lock::ShareUpdateExclusive,
-        ["COMMENT", "ON", ..] => Lock::ShareUpdateExclusive,
-        ["CREATE" | "GRANT" | "REVOKE" | "SET" | "RESET", ..] => Lock::None,
-        ["DROP" | "ALTER", "FUNCTION" | "PROCEDURE" | "TYPE" | "DOMAIN" | "SCHEMA" | "SEQUENCE" | "EXTENSION", ..] => Lock::None,
+        ["ANALYZE", ..] | ["COMMENT", "ON", ..] => Lock::ShareUpdateExclusive,
+        ["CREATE" | "GRANT" | "REVOKE" | "SET" | "RESET", ..]
+        | [
+            "DROP" | "ALTER",
+            "FUNCTION" | "PROCEDURE" | "TYPE" | "DOMAIN" | "SCHEMA" | "SEQUENCE" | "EXTENSION",
+            ..,
+        ] => Lock::None,
         _ => Lock::AccessExclusive,
     }
 }
 
 /// `CREATE UNIQUE INDEX CONCURRENTLY`, `ALTER TABLE`, `INSERT` and the like.
 fn kind(words: &[&str], dialect: Dialect) -> String {
-    const MODIFIERS: [&str; 11] =
-        ["OR", "REPLACE", "UNIQUE", "TEMP", "TEMPORARY", "UNLOGGED", "MATERIALIZED", "VIRTUAL", "CONSTRAINT", "FOREIGN", "EVENT"];
-    let takes_object = first_is(words, &["CREATE", "DROP", "ALTER", "COMMENT", "REFRESH", "REINDEX", "LOCK"]);
+    const MODIFIERS: [&str; 11] = [
+        "OR",
+        "REPLACE",
+        "UNIQUE",
+        "TEMP",
+        "TEMPORARY",
+        "UNLOGGED",
+        "MATERIALIZED",
+        "VIRTUAL",
+        "CONSTRAINT",
+        "FOREIGN",
+        "EVENT",
+    ];
+    let takes_object = first_is(
+        words,
+        &[
+            "CREATE", "DROP", "ALTER", "COMMENT", "REFRESH", "REINDEX", "LOCK",
+        ],
+    );
     let pragma = starts(words, &["PRAGMA"]) && dialect == Dialect::Sqlite;
     let mut kept = words.iter().take(1).copied().collect::<Vec<_>>();
-    for word in words.iter().skip(1).take(if takes_object || pragma { 5 } else { 0 }) {
+    for word in words
+        .iter()
+        .skip(1)
+        .take(if takes_object || pragma { 5 } else { 0 })
+    {
         kept.push(*word);
         if !MODIFIERS.contains(word) {
             break;
@@ -226,13 +307,28 @@ fn kind(words: &[&str], dialect: Dialect) -> String {
 /// Reads `ALTER TABLE [IF EXISTS] [ONLY] table RENAME [COLUMN] a TO b` and `... RENAME TO b`.
 fn rename(text: &str, dialect: Dialect) -> Option<Rename> {
     let tokens = lex::tokens(text, dialect).unwrap_or_default();
-    let names = tokens.iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Quoted)).map(|token| lex::bare_name(token.text)).collect::<Vec<_>>();
+    let names = tokens
+        .iter()
+        .filter(|token| matches!(token.kind, Kind::Word | Kind::Quoted))
+        .map(|token| lex::bare_name(token.text))
+        .collect::<Vec<_>>();
     let names = names.iter().map(String::as_str).collect::<Vec<_>>();
-    let at = names.iter().position(|name| *name == "rename").filter(|_| names.starts_with(&["alter", "table"]))?;
+    let at = names
+        .iter()
+        .position(|name| *name == "rename")
+        .filter(|_| names.starts_with(&["alter", "table"]))?;
     let table = (*names.get(at.checked_sub(1)?)?).to_owned();
     match names.get(at + 1..)? {
-        ["to", to] => Some(Rename { table, column: None, to: (*to).to_owned() }),
-        ["column", from, "to", to] | [from, "to", to] => Some(Rename { table, column: Some((*from).to_owned()), to: (*to).to_owned() }),
+        ["to", to] => Some(Rename {
+            table,
+            column: None,
+            to: (*to).to_owned(),
+        }),
+        ["column", from, "to", to] | [from, "to", to] => Some(Rename {
+            table,
+            column: Some((*from).to_owned()),
+            to: (*to).to_owned(),
+        }),
         _ => None,
     }
 }
@@ -240,15 +336,55 @@ fn rename(text: &str, dialect: Dialect) -> Option<Rename> {
 /// The first name after the leading keywords.
 fn object(text: &str, dialect: Dialect) -> String {
     const SKIPPED: [&str; 36] = [
-        "CREATE", "DROP", "ALTER", "COMMENT", "ON", "OR", "REPLACE", "UNIQUE", "TEMP", "TEMPORARY", "UNLOGGED", "MATERIALIZED", "TABLE", "INDEX",
-        "VIEW", "FUNCTION", "PROCEDURE", "TRIGGER", "TYPE", "DOMAIN", "SCHEMA", "SEQUENCE", "EXTENSION", "POLICY", "IF", "NOT", "EXISTS", "ONLY",
-        "CONCURRENTLY", "INSERT", "INTO", "UPDATE", "DELETE", "FROM", "COLUMN", "CONSTRAINT",
+        "CREATE",
+        "DROP",
+        "ALTER",
+        "COMMENT",
+        "ON",
+        "OR",
+        "REPLACE",
+        "UNIQUE",
+        "TEMP",
+        "TEMPORARY",
+        "UNLOGGED",
+        "MATERIALIZED",
+        "TABLE",
+        "INDEX",
+        "VIEW",
+        "FUNCTION",
+        "PROCEDURE",
+        "TRIGGER",
+        "TYPE",
+        "DOMAIN",
+        "SCHEMA",
+        "SEQUENCE",
+        "EXTENSION",
+        "POLICY",
+        "IF",
+        "NOT",
+        "EXISTS",
+        "ONLY",
+        "CONCURRENTLY",
+        "INSERT",
+        "INTO",
+        "UPDATE",
+        "DELETE",
+        "FROM",
+        "COLUMN",
+        "CONSTRAINT",
     ];
     let tokens = lex::tokens(text, dialect).unwrap_or_default();
-    let mut rest = tokens.iter().skip_while(|token| token.kind == Kind::Word && SKIPPED.contains(&token.text.to_ascii_uppercase().as_str()));
-    let named = tokens.first().is_some_and(|first| SKIPPED.contains(&first.text.to_ascii_uppercase().as_str()));
+    let mut rest = tokens.iter().skip_while(|token| {
+        token.kind == Kind::Word && SKIPPED.contains(&token.text.to_ascii_uppercase().as_str())
+    });
+    let named = tokens
+        .first()
+        .is_some_and(|first| SKIPPED.contains(&first.text.to_ascii_uppercase().as_str()));
     let mut name = String::new();
-    while let Some(token) = rest.next().filter(|token| named && matches!(token.kind, Kind::Word | Kind::Quoted)) {
+    while let Some(token) = rest
+        .next()
+        .filter(|token| named && matches!(token.kind, Kind::Word | Kind::Quoted))
+    {
         name.push_str(token.text);
         match rest.next() {
             Some(dot) if dot.is_symbol('.') => name.push('.'),
@@ -269,12 +405,23 @@ mod tests {
     #[test]
     fn knows_what_postgres_refuses_inside_a_transaction() {
         for text in [
-            "create unique index concurrently if not exists i on t (a)", "drop index concurrently i", "reindex index concurrently i",
-            "reindex (verbose) database x", "vacuum full t", "cluster", "alter table p detach partition q concurrently",
+            "create unique index concurrently if not exists i on t (a)",
+            "drop index concurrently i",
+            "reindex index concurrently i",
+            "reindex (verbose) database x",
+            "vacuum full t",
+            "cluster",
+            "alter table p detach partition q concurrently",
         ] {
             assert!(!postgres(text).transactional, "{text}");
         }
-        for text in ["create index i on t (a)", "cluster t using i", "refresh materialized view concurrently v", "alter type e add value 'x'", "insert into t values ('vacuum')"] {
+        for text in [
+            "create index i on t (a)",
+            "cluster t using i",
+            "refresh materialized view concurrently v",
+            "alter type e add value 'x'",
+            "insert into t values ('vacuum')",
+        ] {
             assert!(postgres(text).transactional, "{text}");
         }
         assert!(postgres("alter type e add value 'x'").commits_alone);
@@ -283,26 +430,82 @@ mod tests {
     #[test]
     fn names_kind_object_and_lock() {
         for (text, kind, object, lock) in [
-            ("create unique index concurrently i on s.t (a)", "CREATE UNIQUE INDEX CONCURRENTLY", "i", Lock::ShareUpdateExclusive),
+            (
+                "create unique index concurrently i on s.t (a)",
+                "CREATE UNIQUE INDEX CONCURRENTLY",
+                "i",
+                Lock::ShareUpdateExclusive,
+            ),
             ("create index i on t (a)", "CREATE INDEX", "i", Lock::Share),
-            ("alter table only \"S\".t add column c int", "ALTER TABLE", "\"S\".t", Lock::AccessExclusive),
-            ("alter table t add constraint f foreign key (a) references u", "ALTER TABLE", "t", Lock::ShareRowExclusive),
-            ("insert into t values (1)", "INSERT", "t", Lock::RowExclusive),
-            ("create or replace function f() returns int", "CREATE OR REPLACE FUNCTION", "f", Lock::None),
-            ("drop table if exists t", "DROP TABLE", "t", Lock::AccessExclusive),
+            (
+                "alter table only \"S\".t add column c int",
+                "ALTER TABLE",
+                "\"S\".t",
+                Lock::AccessExclusive,
+            ),
+            (
+                "alter table t add constraint f foreign key (a) references u",
+                "ALTER TABLE",
+                "t",
+                Lock::ShareRowExclusive,
+            ),
+            (
+                "insert into t values (1)",
+                "INSERT",
+                "t",
+                Lock::RowExclusive,
+            ),
+            (
+                "create or replace function f() returns int",
+                "CREATE OR REPLACE FUNCTION",
+                "f",
+                Lock::None,
+            ),
+            (
+                "drop table if exists t",
+                "DROP TABLE",
+                "t",
+                Lock::AccessExclusive,
+            ),
         ] {
             let statement = postgres(text);
-            assert_eq!((statement.kind.as_str(), statement.object.as_str(), statement.lock), (kind, object, lock), "{text}");
+            assert_eq!(
+                (
+                    statement.kind.as_str(),
+                    statement.object.as_str(),
+                    statement.lock
+                ),
+                (kind, object, lock),
+                "{text}"
+            );
         }
-        assert_eq!(classify("create table t (a)".into(), Dialect::Sqlite).unwrap().lock, Lock::DatabaseWrite);
+        assert_eq!(
+            classify("create table t (a)".into(), Dialect::Sqlite)
+                .unwrap()
+                .lock,
+            Lock::DatabaseWrite
+        );
     }
 
     #[test]
     fn reads_renames() {
-        let rename = |text: &str| postgres(text).rename.map(|rename| (rename.table, rename.column, rename.to));
-        assert_eq!(rename("alter table if exists only s.\"T\" rename column a to b"), Some(("t".into(), Some("a".into()), "b".into())));
-        assert_eq!(rename("ALTER TABLE t RENAME a TO b"), Some(("t".into(), Some("a".into()), "b".into())));
-        assert_eq!(rename("alter table n rename to p"), Some(("n".into(), None, "p".into())));
+        let rename = |text: &str| {
+            postgres(text)
+                .rename
+                .map(|rename| (rename.table, rename.column, rename.to))
+        };
+        assert_eq!(
+            rename("alter table if exists only s.\"T\" rename column a to b"),
+            Some(("t".into(), Some("a".into()), "b".into()))
+        );
+        assert_eq!(
+            rename("ALTER TABLE t RENAME a TO b"),
+            Some(("t".into(), Some("a".into()), "b".into()))
+        );
+        assert_eq!(
+            rename("alter table n rename to p"),
+            Some(("n".into(), None, "p".into()))
+        );
         assert_eq!(rename("alter table t rename constraint a to b"), None);
         assert_eq!(rename("create table rename (a int)"), None);
     }
@@ -310,17 +513,42 @@ mod tests {
     #[test]
     fn forbids_what_leaves_the_database_the_transaction_or_the_ledger() {
         for text in [
-            "begin", "commit", "create database x", "alter system set a = 1", "create role r", "grant admin to bob", "copy t to program 'sh'",
-            "copy t from stdin", "set role x", "delete from db_migrator.run", "select pg_advisory_unlock_all()", "drop owned by x",
+            "begin",
+            "commit",
+            "create database x",
+            "alter system set a = 1",
+            "create role r",
+            "grant admin to bob",
+            "copy t to program 'sh'",
+            "copy t from stdin",
+            "set role x",
+            "delete from db_migrator.run",
+            "select pg_advisory_unlock_all()",
+            "drop owned by x",
         ] {
             assert!(classify(text.into(), Dialect::Postgres).is_err(), "{text}");
         }
-        for text in ["attach 'x' as y", "vacuum into 'f'", "pragma journal_mode = delete", "savepoint a", "drop table db_migrator_run"] {
+        for text in [
+            "attach 'x' as y",
+            "vacuum into 'f'",
+            "pragma journal_mode = delete",
+            "savepoint a",
+            "drop table db_migrator_run",
+        ] {
             assert!(classify(text.into(), Dialect::Sqlite).is_err(), "{text}");
         }
-        for text in ["grant select on t to bob", "set search_path = a", "create user mapping for bob server s", "comment on table t is 'role'"] {
+        for text in [
+            "grant select on t to bob",
+            "set search_path = a",
+            "create user mapping for bob server s",
+            "comment on table t is 'role'",
+        ] {
             assert!(classify(text.into(), Dialect::Postgres).is_ok(), "{text}");
         }
-        assert!(classify("pragma foreign_keys = off".into(), Dialect::Sqlite).unwrap().foreign_key_switch);
+        assert!(
+            classify("pragma foreign_keys = off".into(), Dialect::Sqlite)
+                .unwrap()
+                .foreign_key_switch
+        );
     }
 }

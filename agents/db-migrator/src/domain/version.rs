@@ -16,11 +16,15 @@ impl Version {
     /// Splits a file or folder stem such as `0001_create_orders` into version and name.
     pub fn split_stem(stem: &str) -> Option<(Self, String)> {
         let bare = stem.strip_prefix(['V', 'v']).unwrap_or(stem);
-        let end = bare.find(|c: char| !(c.is_ascii_digit() || c == '-' || c == '.')).unwrap_or(bare.len());
+        let end = bare
+            .find(|c: char| !(c.is_ascii_digit() || c == '-' || c == '.'))
+            .unwrap_or(bare.len());
         let (version, rest) = bare.split_at(end);
         let version = version.trim_end_matches(['-', '.']);
         let name = rest.trim_start_matches(['_', '-']);
-        version.starts_with(|c: char| c.is_ascii_digit()).then(|| (Self(version.to_owned()), name.to_owned()))
+        version
+            .starts_with(|c: char| c.is_ascii_digit())
+            .then(|| (Self(version.to_owned()), name.to_owned()))
     }
 
     /// The version before the first migration: rolling back to it reverts everything.
@@ -30,7 +34,9 @@ impl Version {
 
     /// Reads a version that a caller named.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::split_stem(text).filter(|(version, name)| name.is_empty() && version.0 == text && text.len() <= 64).map(|(version, _)| version)
+        Self::split_stem(text)
+            .filter(|(version, name)| name.is_empty() && version.0 == text && text.len() <= 64)
+            .map(|(version, _)| version)
     }
 
     /// A version as the ledger wrote it.
@@ -44,7 +50,11 @@ impl Version {
     }
 
     fn parts(&self) -> Vec<String> {
-        let digits = |part: &str| part.chars().filter(char::is_ascii_digit).collect::<String>();
+        let digits = |part: &str| {
+            part.chars()
+                .filter(char::is_ascii_digit)
+                .collect::<String>()
+        };
         self.0.split('.').map(digits).collect()
     }
 }
@@ -61,7 +71,11 @@ fn compare_digits(left: &str, right: &str) -> Ordering {
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
         let (left, right) = (self.parts(), other.parts());
-        let first_difference = left.iter().zip(&right).map(|(l, r)| compare_digits(l, r)).find(|o| o.is_ne());
+        let first_difference = left
+            .iter()
+            .zip(&right)
+            .map(|(l, r)| compare_digits(l, r))
+            .find(|o| o.is_ne());
         first_difference.unwrap_or_else(|| left.len().cmp(&right.len()))
     }
 }
@@ -103,16 +117,33 @@ mod tests {
             ("V1.2__add", "1.2", "add"),
             ("7", "7", ""),
         ] {
-            assert_eq!(Version::split_stem(stem).map(|(v, n)| (v.0, n)), Some((expected.into(), name.into())), "{stem}");
+            assert_eq!(
+                Version::split_stem(stem).map(|(v, n)| (v.0, n)),
+                Some((expected.into(), name.into())),
+                "{stem}"
+            );
         }
         assert!(Version::split_stem("readme").is_none());
     }
 
     #[test]
     fn orders_by_digits_where_the_alphabet_would_be_wrong() {
-        let mut stems = ["2017-08-31-150000_b", "20161115110541_a", "20180102000000_c", "2018-01-01-000000_d"];
+        let mut stems = [
+            "2017-08-31-150000_b",
+            "20161115110541_a",
+            "20180102000000_c",
+            "2018-01-01-000000_d",
+        ];
         stems.sort_by_key(|stem| version(stem));
-        assert_eq!(stems, ["20161115110541_a", "2017-08-31-150000_b", "2018-01-01-000000_d", "20180102000000_c"]);
+        assert_eq!(
+            stems,
+            [
+                "20161115110541_a",
+                "2017-08-31-150000_b",
+                "2018-01-01-000000_d",
+                "20180102000000_c"
+            ]
+        );
         assert!(version("9_a") < version("10_b"));
         assert!(version("1.9") < version("1.10") && version("1.10") < version("2.1"));
         assert_eq!(version("0003"), version("3"));

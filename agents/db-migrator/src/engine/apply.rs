@@ -48,7 +48,10 @@ pub struct Applied {
 pub async fn apply(job: Job<'_>, request: ApplyRequest<'_>) -> Result<Applied, SkillError> {
     let mut session = job.connect().await?;
     job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session.lock(job.run(), job.until()).await.map_err(|error| job.skill(error));
+    let locked = session
+        .lock(job.run(), job.until())
+        .await
+        .map_err(|error| job.skill(error));
     let applied = match locked {
         Ok(()) => job.apply_locked(session.as_mut(), &request).await,
         Err(error) => {
@@ -64,11 +67,17 @@ pub async fn apply(job: Job<'_>, request: ApplyRequest<'_>) -> Result<Applied, S
 }
 
 impl Job<'_> {
-    async fn apply_locked(&self, session: &mut dyn Session, request: &ApplyRequest<'_>) -> Result<Applied, SkillError> {
+    async fn apply_locked(
+        &self,
+        session: &mut dyn Session,
+        request: &ApplyRequest<'_>,
+    ) -> Result<Applied, SkillError> {
         let mut finished = Vec::new();
         if let Some(own) = self.own_run(session).await? {
             if own.outcome.as_deref() == Some("completed") {
-                return self.report(session, None, own.plan_digest, Vec::new()).await;
+                return self
+                    .report(session, None, own.plan_digest, Vec::new())
+                    .await;
             }
             finished = self.finish_interrupted(session).await?;
             if own.outcome.is_none() {
@@ -85,33 +94,62 @@ impl Job<'_> {
             return self.nothing_to_do(session, plan, request, finished).await;
         }
         if let Some(seen) = request.plan_digest.filter(|seen| *seen != digest) {
-            return Err(SkillError::rejected("plan_digest", format!("{digest}, the digest of the plan as it is now"), seen));
+            return Err(SkillError::rejected(
+                "plan_digest",
+                format!("{digest}, the digest of the plan as it is now"),
+                seen,
+            ));
         }
         if !self.database.dev || !plan.refusals().is_empty() {
             self.context.require_approval(&digest, plan.summary())?;
         }
-        self.record(session, &plan, &digest, request.release).await?;
+        self.record(session, &plan, &digest, request.release)
+            .await?;
         self.continue_planned(session).await?;
         self.finish_run(session, "completed").await?;
         self.report(session, Some(plan), digest, finished).await
     }
 
     /// A release that needs no migration is still known to the ledger, so that a rollback to it finds its version.
-    async fn nothing_to_do(&self, session: &mut dyn Session, plan: Plan, request: &ApplyRequest<'_>, finished: Vec<MigrationRecord>) -> Result<Applied, SkillError> {
+    async fn nothing_to_do(
+        &self,
+        session: &mut dyn Session,
+        plan: Plan,
+        request: &ApplyRequest<'_>,
+        finished: Vec<MigrationRecord>,
+    ) -> Result<Applied, SkillError> {
         let digest = plan.digest();
         if request.release.is_some() {
-            self.record(session, &plan, &digest, request.release).await?;
+            self.record(session, &plan, &digest, request.release)
+                .await?;
             self.finish_run(session, "completed").await?;
         }
         self.report(session, Some(plan), digest, finished).await
     }
 
     /// One transaction holds the run's row, the migrations and all their statements up and down.
-    async fn record(&self, session: &mut dyn Session, plan: &Plan, digest: &str, release: Option<&str>) -> Result<(), SkillError> {
+    async fn record(
+        &self,
+        session: &mut dyn Session,
+        plan: &Plan,
+        digest: &str,
+        release: Option<&str>,
+    ) -> Result<(), SkillError> {
         let caller = &self.context.caller().name;
-        let new = NewRun { id: self.run(), kind: "apply", plan_digest: digest, release: release.map(str::to_owned), caller };
+        let new = NewRun {
+            id: self.run(),
+            kind: "apply",
+            plan_digest: digest,
+            release: release.map(str::to_owned),
+            caller,
+        };
         let written = async {
-            session.begin(Transaction { lock_timeout_ms: 0, foreign_keys_off: false }).await?;
+            session
+                .begin(Transaction {
+                    lock_timeout_ms: 0,
+                    foreign_keys_off: false,
+                })
+                .await?;
             ledger::install(session).await?;
             ledger::abandon_planned(session, "").await?;
             ledger::begin_run(session, new).await?;
@@ -122,18 +160,29 @@ impl Job<'_> {
     }
 
     pub(super) async fn has_ledger(&self, session: &mut dyn Session) -> Result<bool, SkillError> {
-        ledger::exists(session).await.map_err(|error| self.skill(error))
+        ledger::exists(session)
+            .await
+            .map_err(|error| self.skill(error))
     }
 
     /// The run of this task, when a crash or a failure ended it earlier.
-    pub(super) async fn own_run(&self, session: &mut dyn Session) -> Result<Option<RunRecord>, SkillError> {
+    pub(super) async fn own_run(
+        &self,
+        session: &mut dyn Session,
+    ) -> Result<Option<RunRecord>, SkillError> {
         if !self.has_ledger(session).await? {
             return Ok(None);
         }
-        ledger::run(session, self.run()).await.map_err(|error| self.skill(error))
+        ledger::run(session, self.run())
+            .await
+            .map_err(|error| self.skill(error))
     }
 
-    pub(super) async fn finish_run(&self, session: &mut dyn Session, outcome: &str) -> Result<(), SkillError> {
+    pub(super) async fn finish_run(
+        &self,
+        session: &mut dyn Session,
+        outcome: &str,
+    ) -> Result<(), SkillError> {
         let closed = async {
             let fingerprint = session.catalog().await?.fingerprint();
             let head = head(&ledger::migrations(session).await?);
@@ -145,7 +194,11 @@ impl Job<'_> {
     /// Closes the row of a run that failed or was cancelled. Best effort: a row without outcome means the same.
     pub(super) async fn note_failure(&self, session: &mut dyn Session, error: &SkillError) {
         let noted = async {
-            if ledger::exists(session).await? && ledger::run(session, self.run()).await?.is_some_and(|run| run.outcome.is_none()) {
+            if ledger::exists(session).await?
+                && ledger::run(session, self.run())
+                    .await?
+                    .is_some_and(|run| run.outcome.is_none())
+            {
                 let fingerprint = session.catalog().await?.fingerprint();
                 let head = head(&ledger::migrations(session).await?);
                 ledger::finish_run(session, self.run(), error.kind(), head, &fingerprint).await?;
@@ -157,11 +210,34 @@ impl Job<'_> {
         }
     }
 
-    async fn report(&self, session: &mut dyn Session, plan: Option<Plan>, plan_digest: String, finished: Vec<MigrationRecord>) -> Result<Applied, SkillError> {
-        let migrations = if self.has_ledger(session).await? { self.migrations(session).await? } else { Vec::new() };
-        let fingerprint = session.catalog().await.map_err(|error| self.skill(error))?.fingerprint();
+    async fn report(
+        &self,
+        session: &mut dyn Session,
+        plan: Option<Plan>,
+        plan_digest: String,
+        finished: Vec<MigrationRecord>,
+    ) -> Result<Applied, SkillError> {
+        let migrations = if self.has_ledger(session).await? {
+            self.migrations(session).await?
+        } else {
+            Vec::new()
+        };
+        let fingerprint = session
+            .catalog()
+            .await
+            .map_err(|error| self.skill(error))?
+            .fingerprint();
         let head = head(&migrations);
-        let own = migrations.into_iter().filter(|migration| migration.run == self.run() && migration.state == crate::domain::MigrationState::Applied);
-        Ok(Applied { plan, plan_digest, migrations: own.collect(), finished, head, fingerprint })
+        let own = migrations.into_iter().filter(|migration| {
+            migration.run == self.run() && migration.state == crate::domain::MigrationState::Applied
+        });
+        Ok(Applied {
+            plan,
+            plan_digest,
+            migrations: own.collect(),
+            finished,
+            head,
+            fingerprint,
+        })
     }
 }

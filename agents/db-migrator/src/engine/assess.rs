@@ -34,7 +34,11 @@ pub async fn assess_rollback(job: Job<'_>, goal: &Goal) -> Result<Assessment, Sk
 }
 
 impl Job<'_> {
-    pub(super) async fn assess_with(&self, session: &mut dyn Session, goal: &Goal) -> Result<Assessment, SkillError> {
+    pub(super) async fn assess_with(
+        &self,
+        session: &mut dyn Session,
+        goal: &Goal,
+    ) -> Result<Assessment, SkillError> {
         let (facts, runs) = self.reading(facts(session)).await?;
         let target = target(goal, &facts, &runs)?;
         Ok(assess(&self.database.name, &facts, &target))
@@ -44,13 +48,37 @@ impl Job<'_> {
 fn target(goal: &Goal, facts: &Facts, runs: &[RunRecord]) -> Result<Version, SkillError> {
     match goal {
         Goal::Version(version) => {
-            let known = *version == Version::zero() || facts.migrations.iter().any(|(migration, _)| migration.version == *version);
-            if known { Ok(version.clone()) } else { Err(SkillError::rejected("to_version", "a version in force, or 0", version.to_string())) }
+            let known = *version == Version::zero()
+                || facts
+                    .migrations
+                    .iter()
+                    .any(|(migration, _)| migration.version == *version);
+            if known {
+                Ok(version.clone())
+            } else {
+                Err(SkillError::rejected(
+                    "to_version",
+                    "a version in force, or 0",
+                    version.to_string(),
+                ))
+            }
         }
         Goal::Release(release) => {
-            let run = runs.iter().rev().find(|run| run.release.as_deref() == Some(release) && run.outcome.as_deref() == Some("completed"));
-            let run = run.ok_or_else(|| SkillError::rejected("release", "a release that was applied to this database", release.clone()))?;
-            Ok(run.head.clone().map_or_else(Version::zero, Version::recorded))
+            let run = runs.iter().rev().find(|run| {
+                run.release.as_deref() == Some(release)
+                    && run.outcome.as_deref() == Some("completed")
+            });
+            let run = run.ok_or_else(|| {
+                SkillError::rejected(
+                    "release",
+                    "a release that was applied to this database",
+                    release.clone(),
+                )
+            })?;
+            Ok(run
+                .head
+                .clone()
+                .map_or_else(Version::zero, Version::recorded))
         }
     }
 }
@@ -59,17 +87,30 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
     let catalog = session.catalog().await?;
     let fingerprint = catalog.fingerprint();
     if !ledger::exists(session).await? {
-        return Ok((Facts { fingerprint, ..Facts::default() }, Vec::new()));
+        return Ok((
+            Facts {
+                fingerprint,
+                ..Facts::default()
+            },
+            Vec::new(),
+        ));
     }
-    let mut facts = Facts { fingerprint, ..Facts::default() };
+    let mut facts = Facts {
+        fingerprint,
+        ..Facts::default()
+    };
     let dialect = session.dialect();
     for migration in ledger::migrations(session).await? {
-        if matches!(migration.state, MigrationState::Planned | MigrationState::Reverted | MigrationState::Abandoned) {
+        if matches!(
+            migration.state,
+            MigrationState::Planned | MigrationState::Reverted | MigrationState::Abandoned
+        ) {
             continue;
         }
         let steps = ledger::steps(session, migration.sequence, Direction::Down).await?;
         let down = steps.into_iter().map(|step| {
-            let lock = classify(step.text.clone(), dialect).map_or(Lock::AccessExclusive, |statement| statement.lock);
+            let lock = classify(step.text.clone(), dialect)
+                .map_or(Lock::AccessExclusive, |statement| statement.lock);
             (step.text, lock)
         });
         let down = down.collect();
@@ -77,12 +118,17 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
         for then in &migration.additions {
             // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
             let now = measure_present(session, &catalog, Some(&then.addition)).await?;
-            rows.push(now.map(|now| TableRows { rows: now.rows, digest: now.digest }));
+            rows.push(now.map(|now| TableRows {
+                rows: now.rows,
+                digest: now.digest,
+            }));
         }
         facts.rows.push(rows);
         facts.migrations.push((migration, down));
     }
-    facts.migrations.sort_by_key(|(migration, _)| migration.sequence);
+    facts
+        .migrations
+        .sort_by_key(|(migration, _)| migration.sequence);
     Ok((facts, ledger::runs(session).await?))
 }
 

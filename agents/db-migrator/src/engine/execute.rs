@@ -39,8 +39,15 @@ impl Script<'_> {
 
     fn transaction(&self) -> Transaction {
         let (up, down) = self.migration.foreign_keys_off;
-        let foreign_keys_off = if self.direction == Direction::Up { up } else { down };
-        Transaction { lock_timeout_ms: LOCK_TIMEOUT_MS, foreign_keys_off }
+        let foreign_keys_off = if self.direction == Direction::Up {
+            up
+        } else {
+            down
+        };
+        Transaction {
+            lock_timeout_ms: LOCK_TIMEOUT_MS,
+            foreign_keys_off,
+        }
     }
 
     /// The fingerprint that the shadow had after it.
@@ -52,7 +59,11 @@ impl Script<'_> {
     }
 
     fn steps_of(&self, ordinal: Option<i64>) -> Steps {
-        Steps { migration: self.migration.sequence, direction: self.direction, ordinal }
+        Steps {
+            migration: self.migration.sequence,
+            direction: self.direction,
+            ordinal,
+        }
     }
 
     fn name(&self) -> String {
@@ -62,25 +73,50 @@ impl Script<'_> {
 
 impl Job<'_> {
     /// Runs one half of a migration to its end, also when an earlier run began it.
-    pub(super) async fn execute(&self, session: &mut dyn Session, script: &Script<'_>) -> Result<(), SkillError> {
+    pub(super) async fn execute(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+    ) -> Result<(), SkillError> {
         let started = Instant::now();
-        let result = if script.atomic() { self.execute_at_once(session, script).await } else { self.execute_stepwise(session, script).await };
+        let result = if script.atomic() {
+            self.execute_at_once(session, script).await
+        } else {
+            self.execute_stepwise(session, script).await
+        };
         let waits = matches!(result, Err(SkillError::Canceled));
         if !waits {
             let risk = script.migration.verdict.risk();
-            self.metrics.executed(session.dialect(), result.is_ok(), risk, started.elapsed().as_secs_f64());
+            self.metrics.executed(
+                session.dialect(),
+                result.is_ok(),
+                risk,
+                started.elapsed().as_secs_f64(),
+            );
         }
         result
     }
 
-    async fn execute_at_once(&self, session: &mut dyn Session, script: &Script<'_>) -> Result<(), SkillError> {
+    async fn execute_at_once(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+    ) -> Result<(), SkillError> {
         let statements = script.steps.iter().collect::<Vec<_>>();
-        let result = self.in_transaction(session, script, &statements, true).await;
+        let result = self
+            .in_transaction(session, script, &statements, true)
+            .await;
         result.map_err(|error| self.explain(error, script, "nothing of it was kept"))
     }
 
     /// Runs statements and their ledger rows in one transaction; while a lock is not free, again in a new one.
-    async fn in_transaction(&self, session: &mut dyn Session, script: &Script<'_>, steps: &[&StepRecord], last: bool) -> Result<(), EngineError> {
+    async fn in_transaction(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+        steps: &[&StepRecord],
+        last: bool,
+    ) -> Result<(), EngineError> {
         let mut attempt = 0;
         loop {
             self.context.check_canceled()?;
@@ -93,7 +129,9 @@ impl Job<'_> {
             }
             let pause = lock_pause(attempt);
             attempt += 1;
-            let again = matches!(error, EngineError::Target(TargetError::LockTimeout)) && attempt < LOCK_ATTEMPTS && Instant::now() + pause < self.until();
+            let again = matches!(error, EngineError::Target(TargetError::LockTimeout))
+                && attempt < LOCK_ATTEMPTS
+                && Instant::now() + pause < self.until();
             if !again {
                 return Err(error);
             }
@@ -101,74 +139,181 @@ impl Job<'_> {
         }
     }
 
-    async fn attempt(&self, session: &mut dyn Session, script: &Script<'_>, steps: &[&StepRecord], last: bool) -> Result<(), EngineError> {
-        let renames = steps.iter().filter_map(|step| classified(&step.text, session.dialect())?.rename).collect();
+    async fn attempt(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+        steps: &[&StepRecord],
+        last: bool,
+    ) -> Result<(), EngineError> {
+        let renames = steps
+            .iter()
+            .filter_map(|step| classified(&step.text, session.dialect())?.rename)
+            .collect();
         let baselines = Baselines::read(session, script.migration, renames).await?;
         for step in steps {
             self.context.check_canceled()?;
             self.statement(session, script, step).await?;
             if !script.atomic() {
-                ledger::set_steps(session, script.steps_of(Some(step.ordinal)), StepState::Applied, self.run()).await?;
+                ledger::set_steps(
+                    session,
+                    script.steps_of(Some(step.ordinal)),
+                    StepState::Applied,
+                    self.run(),
+                )
+                .await?;
             }
         }
         baselines.shift(session).await?;
         if last {
             if script.atomic() {
-                ledger::set_steps(session, script.steps_of(None), StepState::Applied, self.run()).await?;
+                ledger::set_steps(
+                    session,
+                    script.steps_of(None),
+                    StepState::Applied,
+                    self.run(),
+                )
+                .await?;
             }
             self.close_migration(session, script).await?;
         }
-        let call = ToolCall::write(session.dialect().commit_action(), [self.resource(), format!("migrations/{}", script.migration.version)]);
+        let call = ToolCall::write(
+            session.dialect().commit_action(),
+            [
+                self.resource(),
+                format!("migrations/{}", script.migration.version),
+            ],
+        );
         self.audited(call, session.commit()).await
     }
 
     /// Runs one statement as an audited tool call. Its name is recorded, never its text.
-    async fn statement(&self, session: &mut dyn Session, script: &Script<'_>, step: &StepRecord) -> Result<(), EngineError> {
+    async fn statement(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+        step: &StepRecord,
+    ) -> Result<(), EngineError> {
         if is_key_switch(&step.text, session.dialect()) {
             return Ok(());
         }
         let total = script.steps.len() as u64;
-        let done = u64::try_from(step.ordinal).unwrap_or_default().saturating_sub(1);
-        self.context.progress(&format!("{} {}: statement {} of {total}", script.direction.name(), script.name(), done + 1), done, total);
-        let names = [self.resource(), format!("migrations/{}", script.migration.version), format!("statements/{}-{}", script.direction.name(), step.ordinal)];
+        let done = u64::try_from(step.ordinal)
+            .unwrap_or_default()
+            .saturating_sub(1);
+        self.context.progress(
+            &format!(
+                "{} {}: statement {} of {total}",
+                script.direction.name(),
+                script.name(),
+                done + 1
+            ),
+            done,
+            total,
+        );
+        let names = [
+            self.resource(),
+            format!("migrations/{}", script.migration.version),
+            format!("statements/{}-{}", script.direction.name(), step.ordinal),
+        ];
         let call = ToolCall::write(session.dialect().execute_action(), names);
         self.audited(call, session.execute(&step.text)).await
     }
 
     /// Holds the catalog against the proof and moves the migration to its final state.
-    async fn close_migration(&self, session: &mut dyn Session, script: &Script<'_>) -> Result<(), EngineError> {
+    async fn close_migration(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+    ) -> Result<(), EngineError> {
         let fingerprint = session.catalog().await?.fingerprint();
-        if script.expected().is_some_and(|expected| expected != fingerprint) {
-            let message = format!("{} {} led to another catalog than on the shadow: somebody else changes the schema", script.direction.name(), script.name());
+        if script
+            .expected()
+            .is_some_and(|expected| expected != fingerprint)
+        {
+            let message = format!(
+                "{} {} led to another catalog than on the shadow: somebody else changes the schema",
+                script.direction.name(),
+                script.name()
+            );
             return Err(EngineError::Skill(SkillError::failed(message)));
         }
         if script.direction == Direction::Up {
-            let measured = measure(session, script.migration.additions.iter().map(|measured| &measured.addition)).await?;
+            let measured = measure(
+                session,
+                script
+                    .migration
+                    .additions
+                    .iter()
+                    .map(|measured| &measured.addition),
+            )
+            .await?;
             ledger::set_additions(session, script.migration.sequence, &measured).await?;
         }
-        Ok(ledger::set_state(session, script.migration.sequence, script.direction.done(), self.run()).await?)
+        Ok(ledger::set_state(
+            session,
+            script.migration.sequence,
+            script.direction.done(),
+            self.run(),
+        )
+        .await?)
     }
 
-    async fn execute_stepwise(&self, session: &mut dyn Session, script: &Script<'_>) -> Result<(), SkillError> {
-        let stopped = |error| self.explain(error, script, "its earlier statements stand: the next run of apply_migration continues here");
-        ledger::set_state(session, script.migration.sequence, script.direction.running(), self.run()).await.map_err(|error| self.skill(error))?;
-        for step in script.steps.iter().filter(|step| step.state != StepState::Applied) {
+    async fn execute_stepwise(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+    ) -> Result<(), SkillError> {
+        let stopped = |error| {
+            self.explain(
+                error,
+                script,
+                "its earlier statements stand: the next run of apply_migration continues here",
+            )
+        };
+        ledger::set_state(
+            session,
+            script.migration.sequence,
+            script.direction.running(),
+            self.run(),
+        )
+        .await
+        .map_err(|error| self.skill(error))?;
+        for step in script
+            .steps
+            .iter()
+            .filter(|step| step.state != StepState::Applied)
+        {
             self.context.check_canceled()?;
-            let ran = if step.transactional { self.in_transaction(session, script, &[step], false).await } else { self.outside_transaction(session, script, step).await };
+            let ran = if step.transactional {
+                self.in_transaction(session, script, &[step], false).await
+            } else {
+                self.outside_transaction(session, script, step).await
+            };
             ran.map_err(stopped)?;
         }
-        self.in_transaction(session, script, &[], true).await.map_err(stopped)
+        self.in_transaction(session, script, &[], true)
+            .await
+            .map_err(stopped)
     }
 
     /// Write-ahead intent, statement, outcome; an intent that is already there is resolved from the catalog first.
-    async fn outside_transaction(&self, session: &mut dyn Session, script: &Script<'_>, step: &StepRecord) -> Result<(), EngineError> {
+    async fn outside_transaction(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+        step: &StepRecord,
+    ) -> Result<(), EngineError> {
         let row = script.steps_of(Some(step.ordinal));
         if step.state == StepState::Intent && took_effect(session, step).await? {
             return Ok(ledger::set_steps(session, row, StepState::Applied, self.run()).await?);
         }
         ledger::set_steps(session, row, StepState::Intent, self.run()).await?;
         if let Err(error) = self.statement(session, script, step).await {
-            if matches!(error, EngineError::Target(TargetError::Sql { .. } | TargetError::LockTimeout)) {
+            if matches!(
+                error,
+                EngineError::Target(TargetError::Sql { .. } | TargetError::LockTimeout)
+            ) {
                 drop_invalid_index(session, step).await?;
                 ledger::set_steps(session, row, StepState::Pending, self.run()).await?;
             }
@@ -179,14 +324,22 @@ impl Job<'_> {
 
     fn explain(&self, error: EngineError, script: &Script<'_>, kept: &str) -> SkillError {
         match error {
-            EngineError::Target(TargetError::Sql { code, message }) => SkillError::failed(format!("{} {}: {message} ({code}); {kept}", script.direction.name(), script.name())),
+            EngineError::Target(TargetError::Sql { code, message }) => SkillError::failed(format!(
+                "{} {}: {message} ({code}); {kept}",
+                script.direction.name(),
+                script.name()
+            )),
             other => other.into_skill(self),
         }
     }
 }
 
 fn is_key_switch(text: &str, dialect: Dialect) -> bool {
-    dialect == Dialect::Sqlite && text.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("pragma")) && classified(text, dialect).is_some_and(|statement| statement.foreign_key_switch)
+    dialect == Dialect::Sqlite
+        && text
+            .get(..6)
+            .is_some_and(|start| start.eq_ignore_ascii_case("pragma"))
+        && classified(text, dialect).is_some_and(|statement| statement.foreign_key_switch)
 }
 
 fn classified(text: &str, dialect: Dialect) -> Option<Statement> {
@@ -195,7 +348,9 @@ fn classified(text: &str, dialect: Dialect) -> Option<Statement> {
 
 /// Whether the statement in doubt changed the catalog. A half-built index is dropped, so that it can run again.
 async fn took_effect(session: &mut dyn Session, step: &StepRecord) -> Result<bool, EngineError> {
-    let Some((before, after)) = &step.around else { return Ok(false) };
+    let Some((before, after)) = &step.around else {
+        return Ok(false);
+    };
     let mut fingerprint = session.catalog().await?.fingerprint();
     if fingerprint != *before && fingerprint != *after {
         drop_invalid_index(session, step).await?;
@@ -207,16 +362,25 @@ async fn took_effect(session: &mut dyn Session, step: &StepRecord) -> Result<boo
     if fingerprint == *after {
         return Ok(true);
     }
-    Err(EngineError::Skill(SkillError::failed("a statement is in doubt and the catalog is neither as before nor as after it: somebody else changed the schema")))
+    Err(EngineError::Skill(SkillError::failed(
+        "a statement is in doubt and the catalog is neither as before nor as after it: somebody else changed the schema",
+    )))
 }
 
 /// Drops what a broken `CREATE INDEX CONCURRENTLY` or `REINDEX CONCURRENTLY` of this very statement left invalid.
-async fn drop_invalid_index(session: &mut dyn Session, step: &StepRecord) -> Result<(), TargetError> {
+async fn drop_invalid_index(
+    session: &mut dyn Session,
+    step: &StepRecord,
+) -> Result<(), TargetError> {
     const LEFTOVERS: &str = "SELECT format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND (i.indexrelid = to_regclass($1) \
         OR (c.relname ~ '_cc(new|old)[0-9]*$' AND regexp_replace(c.relname, '_cc(new|old)[0-9]*$', '') = (parse_ident($1))[array_length(parse_ident($1), 1)]))";
-    let statement = classified(&step.text, session.dialect()).filter(|statement| statement.kind.ends_with("CONCURRENTLY") && !statement.object.is_empty());
-    let Some(statement) = statement.filter(|_| session.dialect() == Dialect::Postgres) else { return Ok(()) };
+    let statement = classified(&step.text, session.dialect()).filter(|statement| {
+        statement.kind.ends_with("CONCURRENTLY") && !statement.object.is_empty()
+    });
+    let Some(statement) = statement.filter(|_| session.dialect() == Dialect::Postgres) else {
+        return Ok(());
+    };
     for row in session.query(LEFTOVERS, &[statement.object.into()]).await? {
         session.execute(&row.text(0)?).await?;
     }

@@ -1,12 +1,14 @@
 //! The ledger inside the target, in SQL that both dialects speak.
 
+mod record;
+
+pub(super) use record::record_plan;
+
 use crate::{
-    clients::{Row, Session, TargetError, Value},
+    clients::{Row, Session, TargetError},
     domain::{
-        Dialect, Direction, MigrationRecord, MigrationState, Plan, PlannedMigration, RunRecord, StepRecord, StepState, Verdict, Version,
-        ledger::MeasuredAddition,
-        plan::PlannedScript,
-        sha256_hex,
+        Dialect, Direction, MigrationRecord, MigrationState, RunRecord, StepRecord, StepState,
+        Verdict, Version, ledger::MeasuredAddition,
     },
 };
 
@@ -41,20 +43,29 @@ const fn names(dialect: Dialect) -> Names {
 
 const MIGRATION: &str = "sequence, version, name, release, checksum, verdict, evidence, state, run_id, fingerprint_before, fingerprint_after, \
     fingerprint_reverted, up_atomic, down_atomic, up_keys_off, down_keys_off, additions, touches";
-/// Eight parameters each stay far below the limits of both databases.
-const STEPS_A_MESSAGE: usize = 1_000;
-const RUN: &str = "id, kind, plan_digest, release, outcome, head, fingerprint, started_at, finished_at";
+const RUN: &str =
+    "id, kind, plan_digest, release, outcome, head, fingerprint, started_at, finished_at";
 
 /// Whether the ledger was installed.
 pub(super) async fn exists(session: &mut dyn Session) -> Result<bool, TargetError> {
     let rows = session.query(names(session.dialect()).exists, &[]).await?;
-    Ok(rows.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)? > 0)
+    Ok(rows
+        .first()
+        .ok_or(TargetError::Unreadable("a row"))?
+        .integer(0)?
+        > 0)
 }
 
 /// Creates the ledger's tables. Called under the run lock: `CREATE ... IF NOT EXISTS` alone races.
 pub(super) async fn install(session: &mut dyn Session) -> Result<(), TargetError> {
-    let Names { prefix, key, setup, .. } = names(session.dialect());
-    let index = if session.dialect() == Dialect::Sqlite { "db_migrator_in_force" } else { "in_force" };
+    let Names {
+        prefix, key, setup, ..
+    } = names(session.dialect());
+    let index = if session.dialect() == Dialect::Sqlite {
+        "db_migrator_in_force"
+    } else {
+        "in_force"
+    };
     let sql = format!(
         "{setup}
         CREATE TABLE IF NOT EXISTS {prefix}run (sequence {key}, id text NOT NULL UNIQUE, kind text NOT NULL, plan_digest text NOT NULL, release text,
@@ -72,17 +83,36 @@ pub(super) async fn install(session: &mut dyn Session) -> Result<(), TargetError
 }
 
 /// All migrations but abandoned ones, in the order of application.
-pub(super) async fn migrations(session: &mut dyn Session) -> Result<Vec<MigrationRecord>, TargetError> {
+pub(super) async fn migrations(
+    session: &mut dyn Session,
+) -> Result<Vec<MigrationRecord>, TargetError> {
     let prefix = names(session.dialect()).prefix;
-    let sql = format!("SELECT {MIGRATION} FROM {prefix}migration WHERE state <> 'abandoned' ORDER BY sequence");
-    session.query(&sql, &[]).await?.iter().map(migration).collect()
+    let sql = format!(
+        "SELECT {MIGRATION} FROM {prefix}migration WHERE state <> 'abandoned' ORDER BY sequence"
+    );
+    session
+        .query(&sql, &[])
+        .await?
+        .iter()
+        .map(migration)
+        .collect()
 }
 
 /// What a rollback reverted, newest first.
-pub(super) async fn reverted_by(session: &mut dyn Session, run: &str) -> Result<Vec<MigrationRecord>, TargetError> {
+pub(super) async fn reverted_by(
+    session: &mut dyn Session,
+    run: &str,
+) -> Result<Vec<MigrationRecord>, TargetError> {
     let prefix = names(session.dialect()).prefix;
-    let sql = format!("SELECT {MIGRATION} FROM {prefix}migration WHERE state = 'reverted' AND reverted_by = $1 ORDER BY sequence DESC");
-    session.query(&sql, &[run.into()]).await?.iter().map(migration).collect()
+    let sql = format!(
+        "SELECT {MIGRATION} FROM {prefix}migration WHERE state = 'reverted' AND reverted_by = $1 ORDER BY sequence DESC"
+    );
+    session
+        .query(&sql, &[run.into()])
+        .await?
+        .iter()
+        .map(migration)
+        .collect()
 }
 
 fn migration(row: &Row) -> Result<MigrationRecord, TargetError> {
@@ -94,7 +124,8 @@ fn migration(row: &Row) -> Result<MigrationRecord, TargetError> {
         release: row.optional_text(3)?,
         checksum: row.text(4)?,
         verdict: Verdict::parse(&row.text(5)?).ok_or(TargetError::Unreadable("a verdict"))?,
-        evidence: serde_json::from_str(&row.text(6)?).map_err(|_| TargetError::Unreadable("a list of sentences"))?,
+        evidence: serde_json::from_str(&row.text(6)?)
+            .map_err(|_| TargetError::Unreadable("a list of sentences"))?,
         state: MigrationState::parse(&row.text(7)?).ok_or(TargetError::Unreadable("a state"))?,
         run: row.text(8)?,
         fingerprint_before: row.text(9)?,
@@ -102,18 +133,26 @@ fn migration(row: &Row) -> Result<MigrationRecord, TargetError> {
         fingerprint_reverted: row.optional_text(11)?,
         atomic: (flag(12)?, flag(13)?),
         foreign_keys_off: (flag(14)?, flag(15)?),
-        additions: serde_json::from_str(&row.text(16)?).map_err(|_| TargetError::Unreadable("a list of additions"))?,
-        touches: serde_json::from_str(&row.text(17)?).map_err(|_| TargetError::Unreadable("a list of tables"))?,
+        additions: serde_json::from_str(&row.text(16)?)
+            .map_err(|_| TargetError::Unreadable("a list of additions"))?,
+        touches: serde_json::from_str(&row.text(17)?)
+            .map_err(|_| TargetError::Unreadable("a list of tables"))?,
     })
 }
 
 /// The statements of one half of a migration, in order.
-pub(super) async fn steps(session: &mut dyn Session, sequence: i64, direction: Direction) -> Result<Vec<StepRecord>, TargetError> {
+pub(super) async fn steps(
+    session: &mut dyn Session,
+    sequence: i64,
+    direction: Direction,
+) -> Result<Vec<StepRecord>, TargetError> {
     let prefix = names(session.dialect()).prefix;
     let sql = format!(
         "SELECT ordinal, statement, transactional, state, fingerprint_before, fingerprint_after FROM {prefix}step WHERE migration = $1 AND direction = $2 ORDER BY ordinal"
     );
-    let rows = session.query(&sql, &[sequence.into(), direction.name().into()]).await?;
+    let rows = session
+        .query(&sql, &[sequence.into(), direction.name().into()])
+        .await?;
     rows.iter()
         .map(|row| {
             Ok(StepRecord {
@@ -128,16 +167,29 @@ pub(super) async fn steps(session: &mut dyn Session, sequence: i64, direction: D
 }
 
 /// The run of this task, when there is one.
-pub(super) async fn run(session: &mut dyn Session, id: &str) -> Result<Option<RunRecord>, TargetError> {
+pub(super) async fn run(
+    session: &mut dyn Session,
+    id: &str,
+) -> Result<Option<RunRecord>, TargetError> {
     let prefix = names(session.dialect()).prefix;
-    let rows = session.query(&format!("SELECT {RUN} FROM {prefix}run WHERE id = $1"), &[id.into()]).await?;
+    let rows = session
+        .query(
+            &format!("SELECT {RUN} FROM {prefix}run WHERE id = $1"),
+            &[id.into()],
+        )
+        .await?;
     rows.first().map(run_record).transpose()
 }
 
 /// All runs, oldest first.
 pub(super) async fn runs(session: &mut dyn Session) -> Result<Vec<RunRecord>, TargetError> {
     let prefix = names(session.dialect()).prefix;
-    let rows = session.query(&format!("SELECT {RUN} FROM {prefix}run ORDER BY sequence"), &[]).await?;
+    let rows = session
+        .query(
+            &format!("SELECT {RUN} FROM {prefix}run ORDER BY sequence"),
+            &[],
+        )
+        .await?;
     rows.iter().map(run_record).collect()
 }
 
@@ -166,103 +218,84 @@ pub(super) struct NewRun<'a> {
 }
 
 /// Writes the row of a run that begins, or begins again after it failed.
-pub(super) async fn begin_run(session: &mut dyn Session, new: NewRun<'_>) -> Result<(), TargetError> {
+pub(super) async fn begin_run(
+    session: &mut dyn Session,
+    new: NewRun<'_>,
+) -> Result<(), TargetError> {
     let Names { prefix, now, .. } = names(session.dialect());
     let backend = session.backend();
     let sql = format!(
         "INSERT INTO {prefix}run (id, kind, plan_digest, release, caller, backend, started_at) VALUES ($1, $2, $3, $4, $5, $6, {now}) \
          ON CONFLICT (id) DO UPDATE SET plan_digest = excluded.plan_digest, backend = excluded.backend, outcome = NULL, finished_at = NULL"
     );
-    let parameters = [new.id.into(), new.kind.into(), new.plan_digest.into(), new.release.into(), new.caller.into(), backend.into()];
+    let parameters = [
+        new.id.into(),
+        new.kind.into(),
+        new.plan_digest.into(),
+        new.release.into(),
+        new.caller.into(),
+        backend.into(),
+    ];
     session.query(&sql, &parameters).await.map(drop)
 }
 
 /// Closes a run's row.
-pub(super) async fn finish_run(session: &mut dyn Session, id: &str, outcome: &str, head: Option<String>, fingerprint: &str) -> Result<(), TargetError> {
-    let Names { prefix, now, .. } = names(session.dialect());
-    let sql = format!("UPDATE {prefix}run SET outcome = $1, head = $2, fingerprint = $3, finished_at = {now} WHERE id = $4");
-    session.query(&sql, &[outcome.into(), head.into(), fingerprint.into(), id.into()]).await.map(drop)
-}
-
-/// Writes every migration of a plan with all its statements, up and down: from here on nothing else is needed.
-pub(super) async fn record_plan(session: &mut dyn Session, run: &str, plan: &Plan, release: Option<&str>) -> Result<(), TargetError> {
-    for migration in &plan.migrations {
-        let sequence = record_migration(session, run, migration, release).await?;
-        record_steps(session, sequence, Direction::Up, &migration.up).await?;
-        if let Some(down) = &migration.down {
-            record_steps(session, sequence, Direction::Down, down).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn record_migration(session: &mut dyn Session, run: &str, migration: &PlannedMigration, release: Option<&str>) -> Result<i64, TargetError> {
+pub(super) async fn finish_run(
+    session: &mut dyn Session,
+    id: &str,
+    outcome: &str,
+    head: Option<String>,
+    fingerprint: &str,
+) -> Result<(), TargetError> {
     let Names { prefix, now, .. } = names(session.dialect());
     let sql = format!(
-        "INSERT INTO {prefix}migration (version, name, release, checksum, verdict, evidence, state, run_id, fingerprint_before, fingerprint_after, \
-         fingerprint_reverted, up_atomic, down_atomic, up_keys_off, down_keys_off, additions, touches, changed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, 'planned', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, {now}) RETURNING sequence"
+        "UPDATE {prefix}run SET outcome = $1, head = $2, fingerprint = $3, finished_at = {now} WHERE id = $4"
     );
-    let none: Vec<MeasuredAddition> = migration.proof.adds.iter().map(|addition| MeasuredAddition { addition: addition.clone(), rows: 0, digest: String::new() }).collect();
-    let down = |choose: fn(&PlannedScript) -> bool| i64::from(migration.down.as_ref().is_some_and(choose));
-    let parameters: [Value; 16] = [
-        migration.version.as_str().into(),
-        migration.name.as_str().into(),
-        release.map(str::to_owned).into(),
-        migration.checksum.as_str().into(),
-        migration.proof.verdict.name().into(),
-        json(&migration.proof.evidence).into(),
-        run.into(),
-        migration.fingerprint_before.as_str().into(),
-        migration.fingerprint_after.as_str().into(),
-        migration.fingerprint_reverted.clone().into(),
-        i64::from(migration.up.atomic).into(),
-        down(|down| down.atomic).into(),
-        i64::from(migration.up.foreign_keys_off).into(),
-        down(|down| down.foreign_keys_off).into(),
-        json(&none).into(),
-        json(&migration.proof.touches).into(),
-    ];
-    let rows = session.query(&sql, &parameters).await?;
-    rows.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)
-}
-
-/// A script's statements, many in one message.
-async fn record_steps(session: &mut dyn Session, sequence: i64, direction: Direction, script: &PlannedScript) -> Result<(), TargetError> {
-    let prefix = names(session.dialect()).prefix;
-    let numbered = (1_i64..).zip(&script.steps).collect::<Vec<_>>();
-    for chunk in numbered.chunks(STEPS_A_MESSAGE) {
-        let mut parameters: Vec<Value> = Vec::new();
-        let mut tuples = Vec::new();
-        for (ordinal, step) in chunk {
-            let first = parameters.len();
-            let (before, after) = step.around.clone().unzip();
-            parameters.extend([sequence.into(), direction.name().into(), (*ordinal).into(), sha256_hex(&step.statement.text).into()]);
-            parameters.extend([step.statement.text.as_str().into(), i64::from(step.statement.transactional).into(), before.into(), after.into()]);
-            let places = (first + 1..=parameters.len()).map(|at| format!("${at}")).collect::<Vec<_>>();
-            tuples.push(format!("({}, 'pending')", places.join(", ")));
-        }
-        let sql = format!(
-            "INSERT INTO {prefix}step (migration, direction, ordinal, hash, statement, transactional, fingerprint_before, fingerprint_after, state) VALUES {}",
-            tuples.join(", ")
-        );
-        session.query(&sql, &parameters).await?;
-    }
-    Ok(())
+    session
+        .query(
+            &sql,
+            &[outcome.into(), head.into(), fingerprint.into(), id.into()],
+        )
+        .await
+        .map(drop)
 }
 
 /// Moves a migration to another state.
-pub(super) async fn set_state(session: &mut dyn Session, sequence: i64, state: MigrationState, run: &str) -> Result<(), TargetError> {
+pub(super) async fn set_state(
+    session: &mut dyn Session,
+    sequence: i64,
+    state: MigrationState,
+    run: &str,
+) -> Result<(), TargetError> {
     let Names { prefix, now, .. } = names(session.dialect());
-    let by = if matches!(state, MigrationState::Reverting | MigrationState::Reverted) { "reverted_by" } else { "run_id" };
-    let sql = format!("UPDATE {prefix}migration SET state = $1, {by} = $2, changed_at = {now} WHERE sequence = $3");
-    session.query(&sql, &[state.name().into(), run.into(), sequence.into()]).await.map(drop)
+    let by = if matches!(state, MigrationState::Reverting | MigrationState::Reverted) {
+        "reverted_by"
+    } else {
+        "run_id"
+    };
+    let sql = format!(
+        "UPDATE {prefix}migration SET state = $1, {by} = $2, changed_at = {now} WHERE sequence = $3"
+    );
+    session
+        .query(&sql, &[state.name().into(), run.into(), sequence.into()])
+        .await
+        .map(drop)
 }
 
 /// Notes what a migration's additions held right after it.
-pub(super) async fn set_additions(session: &mut dyn Session, sequence: i64, additions: &[MeasuredAddition]) -> Result<(), TargetError> {
+pub(super) async fn set_additions(
+    session: &mut dyn Session,
+    sequence: i64,
+    additions: &[MeasuredAddition],
+) -> Result<(), TargetError> {
     let prefix = names(session.dialect()).prefix;
-    session.query(&format!("UPDATE {prefix}migration SET additions = $1 WHERE sequence = $2"), &[json(&additions).into(), sequence.into()]).await.map(drop)
+    session
+        .query(
+            &format!("UPDATE {prefix}migration SET additions = $1 WHERE sequence = $2"),
+            &[json(&additions).into(), sequence.into()],
+        )
+        .await
+        .map(drop)
 }
 
 /// Which statements a change of state is about.
@@ -275,18 +308,37 @@ pub(super) struct Steps {
 }
 
 /// Moves statements to another state.
-pub(super) async fn set_steps(session: &mut dyn Session, steps: Steps, state: StepState, run: &str) -> Result<(), TargetError> {
+pub(super) async fn set_steps(
+    session: &mut dyn Session,
+    steps: Steps,
+    state: StepState,
+    run: &str,
+) -> Result<(), TargetError> {
     let Names { prefix, now, .. } = names(session.dialect());
     let backend = session.backend();
-    let sql = format!("UPDATE {prefix}step SET state = $1, run_id = $2, backend = $3, changed_at = {now} WHERE migration = $4 AND direction = $5 AND ($6 = 0 OR ordinal = $6)");
-    let parameters = [state.name().into(), run.into(), backend.into(), steps.migration.into(), steps.direction.name().into(), steps.ordinal.unwrap_or(0).into()];
+    let sql = format!(
+        "UPDATE {prefix}step SET state = $1, run_id = $2, backend = $3, changed_at = {now} WHERE migration = $4 AND direction = $5 AND ($6 = 0 OR ordinal = $6)"
+    );
+    let parameters = [
+        state.name().into(),
+        run.into(),
+        backend.into(),
+        steps.migration.into(),
+        steps.direction.name().into(),
+        steps.ordinal.unwrap_or(0).into(),
+    ];
     session.query(&sql, &parameters).await.map(drop)
 }
 
 /// Gives up what runs of others planned and never began.
-pub(super) async fn abandon_planned(session: &mut dyn Session, except: &str) -> Result<(), TargetError> {
+pub(super) async fn abandon_planned(
+    session: &mut dyn Session,
+    except: &str,
+) -> Result<(), TargetError> {
     let Names { prefix, now, .. } = names(session.dialect());
-    let sql = format!("UPDATE {prefix}migration SET state = 'abandoned', changed_at = {now} WHERE state = 'planned' AND run_id <> $1");
+    let sql = format!(
+        "UPDATE {prefix}migration SET state = 'abandoned', changed_at = {now} WHERE state = 'planned' AND run_id <> $1"
+    );
     session.query(&sql, &[except.into()]).await.map(drop)
 }
 

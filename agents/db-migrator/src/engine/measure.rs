@@ -4,11 +4,8 @@ use super::ledger;
 use crate::{
     clients::{Session, TargetError},
     domain::{
-        Catalog, MigrationRecord, MigrationState,
-        ledger::MeasuredAddition,
-        lex::bare_name,
-        proof::Addition,
-        statement::Rename,
+        Catalog, MigrationRecord, MigrationState, ledger::MeasuredAddition, lex::bare_name,
+        proof::Addition, statement::Rename,
     },
 };
 
@@ -16,17 +13,30 @@ use crate::{
 const MAX_MEASURED: i64 = 100_000;
 
 /// What additions hold now; a table's rows are digested when there are few.
-pub(super) async fn measure(session: &mut dyn Session, additions: impl Iterator<Item = &Addition> + Send) -> Result<Vec<MeasuredAddition>, TargetError> {
+pub(super) async fn measure(
+    session: &mut dyn Session,
+    additions: impl Iterator<Item = &Addition> + Send,
+) -> Result<Vec<MeasuredAddition>, TargetError> {
     let mut measured = Vec::new();
     for addition in additions {
         let rows = count(session, addition).await?;
         let digest = if addition.place.column.is_none() && rows <= MAX_MEASURED {
-            let digests = session.rows(&[(addition.place.table.clone(), addition.columns.clone())]).await?;
-            digests.into_iter().next().map(|rows| rows.digest).unwrap_or_default()
+            let digests = session
+                .rows(&[(addition.place.table.clone(), addition.columns.clone())])
+                .await?;
+            digests
+                .into_iter()
+                .next()
+                .map(|rows| rows.digest)
+                .unwrap_or_default()
         } else {
             String::new()
         };
-        measured.push(MeasuredAddition { addition: addition.clone(), rows: u64::try_from(rows).unwrap_or_default(), digest });
+        measured.push(MeasuredAddition {
+            addition: addition.clone(),
+            rows: u64::try_from(rows).unwrap_or_default(),
+            digest,
+        });
     }
     Ok(measured)
 }
@@ -36,13 +46,29 @@ async fn count(session: &mut dyn Session, addition: &Addition) -> Result<i64, Ta
     let place = &addition.place;
     let condition = place.column.as_ref().map_or_else(String::new, |column| {
         // A default that calls a function is not evaluated: it may draw from a sequence.
-        let constant = place.default.as_ref().filter(|default| !default.contains('('));
-        let other = constant.map_or_else(String::new, |default| format!(" AND CAST(counted.{column} AS text) IS DISTINCT FROM CAST(({default}) AS text)"));
+        let constant = place
+            .default
+            .as_ref()
+            .filter(|default| !default.contains('('));
+        let other = constant.map_or_else(String::new, |default| {
+            format!(
+                " AND CAST(counted.{column} AS text) IS DISTINCT FROM CAST(({default}) AS text)"
+            )
+        });
         // Qualified: SQLite takes an unknown quoted name for a string.
         format!("WHERE counted.{column} IS NOT NULL{other}")
     });
-    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} AS counted {condition} LIMIT {}) AS sample", place.table, MAX_MEASURED + 1);
-    session.query(&sql, &[]).await?.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM {} AS counted {condition} LIMIT {}) AS sample",
+        place.table,
+        MAX_MEASURED + 1
+    );
+    session
+        .query(&sql, &[])
+        .await?
+        .first()
+        .ok_or(TargetError::Unreadable("a row"))?
+        .integer(0)
 }
 
 /// The additions of other migrations in the tables that this one writes to or renames, before it does.
@@ -55,7 +81,11 @@ pub(super) struct Baselines {
 
 impl Baselines {
     /// Measures them inside the migration's transaction.
-    pub(super) async fn read(session: &mut dyn Session, migration: &MigrationRecord, renames: Vec<Rename>) -> Result<Self, TargetError> {
+    pub(super) async fn read(
+        session: &mut dyn Session,
+        migration: &MigrationRecord,
+        renames: Vec<Rename>,
+    ) -> Result<Self, TargetError> {
         if migration.touches.is_empty() && renames.is_empty() {
             return Ok(Self::default());
         }
@@ -66,7 +96,14 @@ impl Baselines {
                 let mut measured = Vec::new();
                 for then in &other.additions {
                     let touched = migration.touches.contains(&then.addition.place.table);
-                    measured.push(measure_present(session, &catalog, Some(&then.addition).filter(|_| touched)).await?);
+                    measured.push(
+                        measure_present(
+                            session,
+                            &catalog,
+                            Some(&then.addition).filter(|_| touched),
+                        )
+                        .await?,
+                    );
                 }
                 others.push((other, measured));
             }
@@ -83,10 +120,20 @@ impl Baselines {
         for (mut other, measured) in self.others {
             let old = other.additions.clone();
             for (baseline, before) in other.additions.iter_mut().zip(measured) {
-                self.renames.iter().for_each(|rename| follow(&mut baseline.addition, rename, &catalog));
-                let after = measure_present(session, &catalog, before.as_ref().map(|_| &baseline.addition)).await?;
+                self.renames
+                    .iter()
+                    .for_each(|rename| follow(&mut baseline.addition, rename, &catalog));
+                let after = measure_present(
+                    session,
+                    &catalog,
+                    before.as_ref().map(|_| &baseline.addition),
+                )
+                .await?;
                 if let Some((before, after)) = before.zip(after) {
-                    *baseline = MeasuredAddition { addition: after.addition.clone(), ..baseline.shifted(&before, &after) };
+                    *baseline = MeasuredAddition {
+                        addition: after.addition.clone(),
+                        ..baseline.shifted(&before, &after)
+                    };
                 }
             }
             if other.additions != old {
@@ -99,12 +146,31 @@ impl Baselines {
 
 /// Measures an addition over those of its columns that are there; `None` when it is gone itself. A query for something
 /// that is gone would end the transaction.
-pub(super) async fn measure_present(session: &mut dyn Session, catalog: &Catalog, addition: Option<&Addition>) -> Result<Option<MeasuredAddition>, TargetError> {
+pub(super) async fn measure_present(
+    session: &mut dyn Session,
+    catalog: &Catalog,
+    addition: Option<&Addition>,
+) -> Result<Option<MeasuredAddition>, TargetError> {
     let present = addition.and_then(|addition| {
-        let (_, columns) = catalog.tables().into_iter().find(|(table, _)| *table == addition.place.table)?;
-        let column_is_there = addition.place.column.iter().all(|column| columns.contains(column));
-        let kept = addition.columns.iter().filter(|column| columns.contains(column)).cloned().collect();
-        column_is_there.then(|| Addition { columns: kept, ..addition.clone() })
+        let (_, columns) = catalog
+            .tables()
+            .into_iter()
+            .find(|(table, _)| *table == addition.place.table)?;
+        let column_is_there = addition
+            .place
+            .column
+            .iter()
+            .all(|column| columns.contains(column));
+        let kept = addition
+            .columns
+            .iter()
+            .filter(|column| columns.contains(column))
+            .cloned()
+            .collect();
+        column_is_there.then(|| Addition {
+            columns: kept,
+            ..addition.clone()
+        })
     });
     match present {
         Some(addition) => Ok(measure(session, std::iter::once(&addition)).await?.pop()),
@@ -119,12 +185,26 @@ fn follow(addition: &mut Addition, rename: &Rename, catalog: &Catalog) {
         return;
     }
     let Some(from) = &rename.column else {
-        let renamed = catalog.tables().into_iter().map(|(table, _)| table).find(|table| last_part(table) == rename.to);
+        let renamed = catalog
+            .tables()
+            .into_iter()
+            .map(|(table, _)| table)
+            .find(|table| last_part(table) == rename.to);
         addition.place.table = renamed.unwrap_or_else(|| addition.place.table.clone());
         return;
     };
-    let Some(to) = catalog.columns(&addition.place.table).into_iter().find(|column| bare_name(column) == rename.to) else { return };
-    for column in addition.columns.iter_mut().chain(&mut addition.place.column) {
+    let Some(to) = catalog
+        .columns(&addition.place.table)
+        .into_iter()
+        .find(|column| bare_name(column) == rename.to)
+    else {
+        return;
+    };
+    for column in addition
+        .columns
+        .iter_mut()
+        .chain(&mut addition.place.column)
+    {
         if bare_name(column) == *from {
             column.clone_from(&to);
         }

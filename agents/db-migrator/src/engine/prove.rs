@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use shared::{SkillError, ToolCall};
 
-use super::{Job, ledger};
+use super::{
+    Job, ledger,
+    shadow::{again, refusal, run, run_texts, snapshot, unproven},
+};
 use crate::{
-    clients::{Session, Shadow, TargetError, Transaction},
+    clients::{Session, Shadow, TargetError},
     domain::{
-        Catalog, Direction, Migration, MigrationRecord, MigrationState, Plan, PlannedMigration, PlannedStep, Verdict,
+        Catalog, Direction, Migration, MigrationRecord, MigrationState, Plan, PlannedMigration,
+        Verdict,
         pending::pending,
         plan::PlannedScript,
         proof::{Observed, Snapshot, judge},
-        source::Script,
     },
 };
 
@@ -30,23 +33,56 @@ pub async fn plan(job: Job<'_>, source: &[Migration]) -> Result<Plan, SkillError
 
 impl Job<'_> {
     /// [`plan`] in a session that is already there, under its lock.
-    pub(super) async fn plan_with(&self, session: &mut dyn Session, source: &[Migration]) -> Result<Plan, SkillError> {
+    pub(super) async fn plan_with(
+        &self,
+        session: &mut dyn Session,
+        source: &[Migration],
+    ) -> Result<Plan, SkillError> {
         let (ledger, catalog) = self.reading(read_state(session)).await?;
-        let plan = Plan { database: self.database.name.clone(), dialect: session.dialect(), fingerprint: catalog.fingerprint(), migrations: Vec::new() };
-        let missing = pending(source, &ledger).map_err(|error| SkillError::rejected("source", "a continuation of what was applied", error.to_string()))?;
+        let plan = Plan {
+            database: self.database.name.clone(),
+            dialect: session.dialect(),
+            fingerprint: catalog.fingerprint(),
+            migrations: Vec::new(),
+        };
+        let missing = pending(source, &ledger).map_err(|error| {
+            SkillError::rejected(
+                "source",
+                "a continuation of what was applied",
+                error.to_string(),
+            )
+        })?;
         if missing.is_empty() {
             return Ok(plan);
         }
         let call = ToolCall::read(session.dialect().prove_action(), [self.resource()]);
-        let in_force = ledger.into_iter().filter(|migration| migration.state == MigrationState::Applied).collect::<Vec<_>>();
-        let mut prover = Prover { job: self, live: session, in_force, catalog, source: &missing };
-        let proven = self.context.tool(call, prover.prove_all()).await?;
-        Ok(Plan { migrations: proven, ..plan })
+        let in_force = ledger
+            .into_iter()
+            .filter(|migration| migration.state == MigrationState::Applied)
+            .collect::<Vec<_>>();
+        let mut shadow_run = Prover {
+            job: self,
+            live: session,
+            in_force,
+            catalog,
+            source: &missing,
+        };
+        let proven = self.context.tool(call, shadow_run.prove_all()).await?;
+        Ok(Plan {
+            migrations: proven,
+            ..plan
+        })
     }
 }
 
-async fn read_state(session: &mut dyn Session) -> Result<(Vec<MigrationRecord>, Catalog), TargetError> {
-    let ledger = if ledger::exists(session).await? { ledger::migrations(session).await? } else { Vec::new() };
+async fn read_state(
+    session: &mut dyn Session,
+) -> Result<(Vec<MigrationRecord>, Catalog), TargetError> {
+    let ledger = if ledger::exists(session).await? {
+        ledger::migrations(session).await?
+    } else {
+        Vec::new()
+    };
     Ok((ledger, session.catalog().await?))
 }
 
@@ -68,16 +104,27 @@ impl Prover<'_> {
     async fn prove_all(&mut self) -> Result<Vec<PlannedMigration>, SkillError> {
         let mut shadow = self.open().await?;
         let proven = self.prove_on(&mut shadow).await;
-        shadow.session.close().await.map_err(|error| self.job.skill(error))?;
+        shadow
+            .session
+            .close()
+            .await
+            .map_err(|error| self.job.skill(error))?;
         proven
     }
 
-    async fn prove_on(&mut self, shadow: &mut Shadowed) -> Result<Vec<PlannedMigration>, SkillError> {
+    async fn prove_on(
+        &mut self,
+        shadow: &mut Shadowed,
+    ) -> Result<Vec<PlannedMigration>, SkillError> {
         let mut proven: Vec<PlannedMigration> = Vec::new();
         let total = self.source.len();
         for (at, migration) in self.source.iter().enumerate() {
             self.job.context.check_canceled()?;
-            self.job.context.progress(&format!("proving {} {}", migration.version, migration.name), at as u64, total as u64);
+            self.job.context.progress(
+                &format!("proving {} {}", migration.version, migration.name),
+                at as u64,
+                total as u64,
+            );
             let planned = self.prove_one(shadow, migration).await?;
             let spoiled = planned.down.is_some() && !planned.proof.verdict.is_proven();
             proven.push(planned);
@@ -85,7 +132,11 @@ impl Prover<'_> {
                 self.renew(shadow, at + 1).await?;
             }
         }
-        if proven.len() > 1 && proven.last().is_some_and(|last| last.proof.verdict.is_proven()) {
+        if proven.len() > 1
+            && proven
+                .last()
+                .is_some_and(|last| last.proof.verdict.is_proven())
+        {
             self.prove_chain(shadow, &mut proven).await?;
         }
         Ok(proven)
@@ -108,9 +159,17 @@ impl Prover<'_> {
 
     /// `None` when the ledger alone does not lead to the catalog of the database.
     async fn open_as(&mut self, kind: Shadow) -> Result<Option<Shadowed>, TargetError> {
-        let mut session = self.job.database.target.shadow(kind, self.job.run(), self.live).await?;
+        let mut session = self
+            .job
+            .database
+            .target
+            .shadow(kind, self.job.run(), self.live)
+            .await?;
         if kind == Shadow::Copy {
-            return Ok(Some(Shadowed { session, unseen_rows: BTreeMap::new() }));
+            return Ok(Some(Shadowed {
+                session,
+                unseen_rows: BTreeMap::new(),
+            }));
         }
         let replayed = self.replay(session.as_mut()).await;
         if !matches!(replayed, Ok(true)) {
@@ -118,16 +177,35 @@ impl Prover<'_> {
             return replayed.map(|_| None);
         }
         let tables = self.catalog.tables();
-        let unseen_rows = if session.fill(&tables).await? { BTreeMap::new() } else { self.unseen(&tables).await? };
-        Ok(Some(Shadowed { session, unseen_rows }))
+        let unseen_rows = if session.fill(&tables).await? {
+            BTreeMap::new()
+        } else {
+            self.unseen(&tables).await?
+        };
+        Ok(Some(Shadowed {
+            session,
+            unseen_rows,
+        }))
     }
 
     /// Rows of the database's tables when they were too many to copy: at least one where there is any.
-    async fn unseen(&mut self, tables: &[(String, Vec<String>)]) -> Result<BTreeMap<String, u64>, TargetError> {
+    async fn unseen(
+        &mut self,
+        tables: &[(String, Vec<String>)],
+    ) -> Result<BTreeMap<String, u64>, TargetError> {
         let mut found = BTreeMap::new();
         for (table, _) in tables {
-            let rows = self.live.query(&format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 100000) AS sample"), &[]).await?;
-            let rows = rows.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)?;
+            let rows = self
+                .live
+                .query(
+                    &format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 100000) AS sample"),
+                    &[],
+                )
+                .await?;
+            let rows = rows
+                .first()
+                .ok_or(TargetError::Unreadable("a row"))?
+                .integer(0)?;
             if let Some(rows) = u64::try_from(rows).ok().filter(|rows| *rows > 0) {
                 found.insert(table.clone(), rows);
             }
@@ -138,7 +216,10 @@ impl Prover<'_> {
     async fn replay(&mut self, session: &mut dyn Session) -> Result<bool, TargetError> {
         for migration in &self.in_force {
             let steps = ledger::steps(self.live, migration.sequence, Direction::Up).await?;
-            let all = steps.iter().map(|step| step.text.as_str()).collect::<Vec<_>>();
+            let all = steps
+                .iter()
+                .map(|step| step.text.as_str())
+                .collect::<Vec<_>>();
             run_texts(session, &all, migration.atomic.0).await?;
         }
         Ok(session.catalog().await?.fingerprint() == self.catalog.fingerprint())
@@ -148,21 +229,37 @@ impl Prover<'_> {
     async fn renew(&mut self, shadow: &mut Shadowed, count: usize) -> Result<(), SkillError> {
         let fresh = self.open().await?;
         let old = std::mem::replace(shadow, fresh);
-        old.session.close().await.map_err(|error| self.job.skill(error))?;
+        old.session
+            .close()
+            .await
+            .map_err(|error| self.job.skill(error))?;
         for migration in self.source.iter().take(count) {
             self.up(shadow, migration).await?;
         }
         Ok(())
     }
 
-    async fn up(&mut self, shadow: &mut Shadowed, migration: &Migration) -> Result<PlannedScript, SkillError> {
-        run(shadow.session.as_mut(), &migration.up).await.map_err(|error| match error {
-            TargetError::Sql { code, message } => SkillError::failed(format!("{} {} fails on the shadow: {message} ({code})", migration.version, migration.name)),
-            other => self.job.skill(other),
-        })
+    async fn up(
+        &mut self,
+        shadow: &mut Shadowed,
+        migration: &Migration,
+    ) -> Result<PlannedScript, SkillError> {
+        run(shadow.session.as_mut(), &migration.up)
+            .await
+            .map_err(|error| match error {
+                TargetError::Sql { code, message } => SkillError::failed(format!(
+                    "{} {} fails on the shadow: {message} ({code})",
+                    migration.version, migration.name
+                )),
+                other => self.job.skill(other),
+            })
     }
 
-    async fn prove_one(&mut self, shadow: &mut Shadowed, migration: &Migration) -> Result<PlannedMigration, SkillError> {
+    async fn prove_one(
+        &mut self,
+        shadow: &mut Shadowed,
+        migration: &Migration,
+    ) -> Result<PlannedMigration, SkillError> {
         let job = *self.job;
         let lost = |error| job.skill(error);
         let before = snapshot(shadow.session.as_mut()).await.map_err(lost)?;
@@ -183,9 +280,24 @@ impl Prover<'_> {
                 }
             }
         }
-        let fingerprint_reverted = restored.as_ref().and_then(|restored| restored.as_ref().ok()).map(|restored: &Snapshot| restored.catalog.fingerprint());
-        let renames = migration.up.statements.iter().filter_map(|statement| statement.rename.clone()).collect();
-        let observed = Observed { before, after, down: restored, second_up, unseen_rows: shadow.unseen_rows.clone(), renames };
+        let fingerprint_reverted = restored
+            .as_ref()
+            .and_then(|restored| restored.as_ref().ok())
+            .map(|restored: &Snapshot| restored.catalog.fingerprint());
+        let renames = migration
+            .up
+            .statements
+            .iter()
+            .filter_map(|statement| statement.rename.clone())
+            .collect();
+        let observed = Observed {
+            before,
+            after,
+            down: restored,
+            second_up,
+            unseen_rows: shadow.unseen_rows.clone(),
+            renames,
+        };
         Ok(PlannedMigration {
             version: migration.version.clone(),
             name: migration.name.clone(),
@@ -200,7 +312,11 @@ impl Prover<'_> {
     }
 
     /// A down that works alone can fail in a chain: all proven downs in reverse, to the first that is not.
-    async fn prove_chain(&mut self, shadow: &mut Shadowed, proven: &mut [PlannedMigration]) -> Result<(), SkillError> {
+    async fn prove_chain(
+        &mut self,
+        shadow: &mut Shadowed,
+        proven: &mut [PlannedMigration],
+    ) -> Result<(), SkillError> {
         for (planned, migration) in proven.iter_mut().zip(self.source).rev() {
             if !planned.proof.verdict.is_proven() {
                 return Ok(());
@@ -212,91 +328,25 @@ impl Prover<'_> {
             };
             let broken = match reverted {
                 Ok(()) => {
-                    let fingerprint = shadow.session.catalog().await.map_err(|error| self.job.skill(error))?.fingerprint();
-                    (fingerprint != planned.fingerprint_before).then(|| "it leaves another catalog".to_owned())
+                    let fingerprint = shadow
+                        .session
+                        .catalog()
+                        .await
+                        .map_err(|error| self.job.skill(error))?
+                        .fingerprint();
+                    (fingerprint != planned.fingerprint_before)
+                        .then(|| "it leaves another catalog".to_owned())
                 }
                 Err(error) => Some(refusal(error).map_err(|error| self.job.skill(error))?),
             };
             if let Some(reason) = broken {
                 planned.proof.verdict = Verdict::Wrong;
-                planned.proof.evidence = vec![format!("its down script works alone but not after the newer ones were reverted: {reason}")];
+                planned.proof.evidence = vec![format!(
+                    "its down script works alone but not after the newer ones were reverted: {reason}"
+                )];
                 return Ok(());
             }
         }
         Ok(())
     }
-}
-
-/// The database's own refusal as a sentence; any other error is not about the script.
-fn refusal(error: TargetError) -> Result<String, TargetError> {
-    match error {
-        TargetError::Sql { code, message } => Ok(format!("{message} ({code})")),
-        other => Err(other),
-    }
-}
-
-async fn again(session: &mut dyn Session, script: &Script) -> Result<Result<Catalog, String>, TargetError> {
-    match run(session, script).await {
-        Ok(_) => Ok(Ok(session.catalog().await?)),
-        Err(error) => refusal(error).map(Err),
-    }
-}
-
-async fn snapshot(session: &mut dyn Session) -> Result<Snapshot, TargetError> {
-    let catalog = session.catalog().await?;
-    let tables = catalog.tables();
-    let rows = session.rows(&tables).await?;
-    Ok(Snapshot { catalog, rows: tables.into_iter().map(|(table, _)| table).zip(rows).collect() })
-}
-
-/// What a down that failed would have been: shown, never run without an approval.
-fn unproven(script: &Script) -> PlannedScript {
-    let steps = script.statements.iter().map(|statement| PlannedStep { statement: statement.clone(), around: None });
-    PlannedScript { steps: steps.collect(), atomic: script.is_atomic(), foreign_keys_off: script.foreign_keys_off() }
-}
-
-/// Runs a script on a shadow as it would run on the database, noting fingerprints around what cannot be undone.
-async fn run(session: &mut dyn Session, script: &Script) -> Result<PlannedScript, TargetError> {
-    let mut planned = unproven(script);
-    if planned.atomic {
-        let texts = script.statements.iter().filter(|statement| !statement.foreign_key_switch).map(|statement| statement.text.as_str()).collect::<Vec<_>>();
-        in_one_transaction(session, &texts, planned.foreign_keys_off).await?;
-        return Ok(planned);
-    }
-    for step in &mut planned.steps {
-        if step.statement.transactional {
-            in_one_transaction(session, &[&step.statement.text], planned.foreign_keys_off).await?;
-        } else {
-            let before = session.catalog().await?.fingerprint();
-            session.execute(&step.statement.text).await?;
-            step.around = Some((before, session.catalog().await?.fingerprint()));
-        }
-    }
-    Ok(planned)
-}
-
-async fn in_one_transaction(session: &mut dyn Session, texts: &[&str], foreign_keys_off: bool) -> Result<(), TargetError> {
-    session.begin(Transaction { lock_timeout_ms: 0, foreign_keys_off }).await?;
-    for text in texts {
-        if let Err(error) = session.execute(text).await {
-            session.rollback().await?;
-            return Err(error);
-        }
-    }
-    let committed = session.commit().await;
-    if committed.is_err() {
-        session.rollback().await?;
-    }
-    committed
-}
-
-/// Statements of the ledger, replayed.
-async fn run_texts(session: &mut dyn Session, texts: &[&str], atomic: bool) -> Result<(), TargetError> {
-    if atomic {
-        return in_one_transaction(session, texts, false).await;
-    }
-    for text in texts {
-        session.execute(text).await?;
-    }
-    Ok(())
 }

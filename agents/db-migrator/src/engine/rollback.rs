@@ -45,7 +45,10 @@ pub struct RolledBack {
 pub async fn rollback(job: Job<'_>, request: RollbackRequest) -> Result<RolledBack, SkillError> {
     let mut session = job.connect().await?;
     job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session.lock(job.run(), job.until()).await.map_err(|error| job.skill(error));
+    let locked = session
+        .lock(job.run(), job.until())
+        .await
+        .map_err(|error| job.skill(error));
     let rolled_back = match locked {
         Ok(()) => job.rollback_locked(session.as_mut(), request).await,
         Err(error) => {
@@ -61,9 +64,16 @@ pub async fn rollback(job: Job<'_>, request: RollbackRequest) -> Result<RolledBa
 }
 
 impl Job<'_> {
-    async fn rollback_locked(&self, session: &mut dyn Session, request: RollbackRequest) -> Result<RolledBack, SkillError> {
+    async fn rollback_locked(
+        &self,
+        session: &mut dyn Session,
+        request: RollbackRequest,
+    ) -> Result<RolledBack, SkillError> {
         let own = self.own_run(session).await?;
-        if own.as_ref().is_some_and(|own| own.outcome.as_deref() == Some("completed")) {
+        if own
+            .as_ref()
+            .is_some_and(|own| own.outcome.as_deref() == Some("completed"))
+        {
             return self.rolled_back(session, None).await;
         }
         if self.has_ledger(session).await? {
@@ -75,52 +85,117 @@ impl Job<'_> {
                 return self.rolled_back(session, Some(assessment)).await;
             }
             self.permit(&assessment)?;
-            let new = NewRun { id: self.run(), kind: "rollback", plan_digest: &assessment.plan_digest, release: None, caller: &self.context.caller().name };
-            ledger::begin_run(session, new).await.map_err(|error| self.skill(error))?;
+            let new = NewRun {
+                id: self.run(),
+                kind: "rollback",
+                plan_digest: &assessment.plan_digest,
+                release: None,
+                caller: &self.context.caller().name,
+            };
+            ledger::begin_run(session, new)
+                .await
+                .map_err(|error| self.skill(error))?;
             self.metrics.rollback();
         }
-        self.revert_above(session, &Version::recorded(assessment.to_version.clone())).await?;
+        self.revert_above(session, &Version::recorded(assessment.to_version.clone()))
+            .await?;
         self.finish_run(session, "completed").await?;
         self.rolled_back(session, Some(assessment)).await
     }
 
     /// Who may do this without a person, and what nobody can do.
     fn permit(&self, assessment: &Assessment) -> Result<(), SkillError> {
-        if let Some(impossible) = assessment.reverts.iter().find(|revert| revert.verdict == Verdict::Irreversible) {
-            return Err(SkillError::failed(format!("{} {} has no down script: restore a backup or migrate forward", impossible.version, impossible.name)));
+        if let Some(impossible) = assessment
+            .reverts
+            .iter()
+            .find(|revert| revert.verdict == Verdict::Irreversible)
+        {
+            return Err(SkillError::failed(format!(
+                "{} {} has no down script: restore a backup or migrate forward",
+                impossible.version, impossible.name
+            )));
         }
         let caller = self.context.caller();
         let coordinator = caller.kind == PrincipalKind::Agent && caller.name == COORDINATOR;
         if assessment.answer == Answer::Reversible && (coordinator || self.database.dev) {
             return Ok(());
         }
-        let versions = assessment.reverts.iter().map(|revert| revert.version.as_str()).collect::<Vec<_>>().join(", ");
-        let warning = if assessment.answer == Answer::Reversible { String::from("proven, no row is lost") } else { assessment.evidence.join("; ") };
-        let summary = format!("reverting {versions} of database {} ({warning})", self.database.name);
-        self.context.require_approval(&assessment.plan_digest, summary)
+        let versions = assessment
+            .reverts
+            .iter()
+            .map(|revert| revert.version.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let warning = if assessment.answer == Answer::Reversible {
+            String::from("proven, no row is lost")
+        } else {
+            assessment.evidence.join("; ")
+        };
+        let summary = format!(
+            "reverting {versions} of database {} ({warning})",
+            self.database.name
+        );
+        self.context
+            .require_approval(&assessment.plan_digest, summary)
     }
 
-    async fn revert_above(&self, session: &mut dyn Session, target: &Version) -> Result<(), SkillError> {
+    async fn revert_above(
+        &self,
+        session: &mut dyn Session,
+        target: &Version,
+    ) -> Result<(), SkillError> {
         let migrations = self.migrations(session).await?;
-        let above = migrations.into_iter().filter(|migration| migration.state == MigrationState::Applied && migration.version > *target).collect::<Vec<_>>();
+        let above = migrations
+            .into_iter()
+            .filter(|migration| {
+                migration.state == MigrationState::Applied && migration.version > *target
+            })
+            .collect::<Vec<_>>();
         for (done, migration) in above.iter().rev().enumerate() {
             self.context.check_canceled()?;
-            self.context.progress(&format!("reverting {} {}", migration.version, migration.name), done as u64, above.len() as u64);
-            self.run_recorded(session, migration, Direction::Down).await?;
+            self.context.progress(
+                &format!("reverting {} {}", migration.version, migration.name),
+                done as u64,
+                above.len() as u64,
+            );
+            self.run_recorded(session, migration, Direction::Down)
+                .await?;
         }
         Ok(())
     }
 
-    async fn rolled_back(&self, session: &mut dyn Session, assessment: Option<Assessment>) -> Result<RolledBack, SkillError> {
+    async fn rolled_back(
+        &self,
+        session: &mut dyn Session,
+        assessment: Option<Assessment>,
+    ) -> Result<RolledBack, SkillError> {
         if !self.has_ledger(session).await? {
-            let fingerprint = session.catalog().await.map_err(|error| self.skill(error))?.fingerprint();
-            return Ok(RolledBack { assessment, reverted: Vec::new(), head: None, fingerprint });
+            let fingerprint = session
+                .catalog()
+                .await
+                .map_err(|error| self.skill(error))?
+                .fingerprint();
+            return Ok(RolledBack {
+                assessment,
+                reverted: Vec::new(),
+                head: None,
+                fingerprint,
+            });
         }
         let read = async {
             let reverted = ledger::reverted_by(session, self.run()).await?;
-            Ok((reverted, current(session).await?, session.catalog().await?.fingerprint()))
+            Ok((
+                reverted,
+                current(session).await?,
+                session.catalog().await?.fingerprint(),
+            ))
         };
         let (reverted, head, fingerprint) = self.reading(read).await?;
-        Ok(RolledBack { assessment, reverted, head, fingerprint })
+        Ok(RolledBack {
+            assessment,
+            reverted,
+            head,
+            fingerprint,
+        })
     }
 }

@@ -40,11 +40,17 @@ pub async fn status(job: Job<'_>, source: &[Migration]) -> Result<Status, SkillE
         Ok(missing) => (missing, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    let pending = missing.into_iter().map(|migration| (migration.version.to_string(), migration.name.clone())).collect();
+    let pending = missing
+        .into_iter()
+        .map(|migration| (migration.version.to_string(), migration.name.clone()))
+        .collect();
     let head = head(&all);
     let gone = [MigrationState::Reverted, MigrationState::Abandoned];
     Ok(Status {
-        migrations: all.into_iter().filter(|migration| !gone.contains(&migration.state)).collect(),
+        migrations: all
+            .into_iter()
+            .filter(|migration| !gone.contains(&migration.state))
+            .collect(),
         head,
         expected_fingerprint: runs.iter().rev().find_map(|run| run.fingerprint.clone()),
         last_run: runs.into_iter().next_back(),
@@ -54,10 +60,16 @@ pub async fn status(job: Job<'_>, source: &[Migration]) -> Result<Status, SkillE
     })
 }
 
-async fn read(session: &mut dyn Session) -> Result<(Vec<MigrationRecord>, Vec<RunRecord>, String), TargetError> {
+async fn read(
+    session: &mut dyn Session,
+) -> Result<(Vec<MigrationRecord>, Vec<RunRecord>, String), TargetError> {
     let fingerprint = session.catalog().await?.fingerprint();
     if !ledger::exists(session).await? {
         return Ok((Vec::new(), Vec::new(), fingerprint));
     }
-    Ok((ledger::migrations(session).await?, ledger::runs(session).await?, fingerprint))
+    Ok((
+        ledger::migrations(session).await?,
+        ledger::runs(session).await?,
+        fingerprint,
+    ))
 }

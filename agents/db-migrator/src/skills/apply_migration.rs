@@ -72,16 +72,33 @@ impl Skill for ApplyMigration {
         if input.dry_run {
             let plan = PlanReport::new(&engine::plan(job, &source).await?, database.dev);
             let (plan_digest, fingerprint) = (plan.plan_digest.clone(), plan.fingerprint.clone());
-            return Ok(ApplyMigrationOutput { dry_run: true, plan: Some(plan), plan_digest, applied: Vec::new(), finished: Vec::new(), head: None, fingerprint });
+            return Ok(ApplyMigrationOutput {
+                dry_run: true,
+                plan: Some(plan),
+                plan_digest,
+                applied: Vec::new(),
+                finished: Vec::new(),
+                head: None,
+                fingerprint,
+            });
         }
-        let request = ApplyRequest { source: &source, plan_digest: input.plan_digest.as_deref(), release: release.as_deref() };
+        let request = ApplyRequest {
+            source: &source,
+            plan_digest: input.plan_digest.as_deref(),
+            release: release.as_deref(),
+        };
         let applied = engine::apply(job, request).await?;
         Ok(output(applied, database.dev))
     }
 }
 
 fn output(applied: Applied, dev: bool) -> ApplyMigrationOutput {
-    let versions = |migrations: Vec<crate::domain::MigrationRecord>| migrations.into_iter().map(|migration| migration.version.to_string()).collect();
+    let versions = |migrations: Vec<crate::domain::MigrationRecord>| {
+        migrations
+            .into_iter()
+            .map(|migration| migration.version.to_string())
+            .collect()
+    };
     ApplyMigrationOutput {
         dry_run: false,
         plan: applied.plan.map(|plan| PlanReport::new(&plan, dev)),

@@ -47,6 +47,9 @@ impl Skill for AssessRollback {
         let database = self.0.database(&input.database)?;
         let goal = goal(input.to_version.as_deref(), input.release.as_deref())?;
         let assessment = engine::assess_rollback(self.0.job(context, database), &goal).await?;
-        Ok(AssessRollbackOutput { database: database.name.clone(), assessment })
+        Ok(AssessRollbackOutput {
+            database: database.name.clone(),
+            assessment,
+        })
     }
 }

@@ -109,20 +109,37 @@ impl Skill for MigrationStatus {
             None => Vec::new(),
         };
         let status = engine::status(self.0.job(context, database), &source).await?;
-        Ok(MigrationStatusOutput { database: database.name.clone(), dialect, dev: database.dev, ..output(status) })
+        Ok(MigrationStatusOutput {
+            database: database.name.clone(),
+            dialect,
+            dev: database.dev,
+            ..output(status)
+        })
     }
 }
 
 fn output(status: Status) -> MigrationStatusOutput {
-    let catalog_changed = status.expected_fingerprint.as_ref().is_some_and(|expected| *expected != status.fingerprint);
+    let catalog_changed = status
+        .expected_fingerprint
+        .as_ref()
+        .is_some_and(|expected| *expected != status.fingerprint);
     MigrationStatusOutput {
         database: String::new(),
         dialect: Dialect::Sqlite,
         dev: false,
         head: status.head,
         applied: status.migrations.into_iter().map(applied).collect(),
-        pending: status.pending.into_iter().map(|(version, _)| version).collect(),
-        drift: Drift { catalog_changed, fingerprint: status.fingerprint, expected_fingerprint: status.expected_fingerprint, source_conflict: status.conflict },
+        pending: status
+            .pending
+            .into_iter()
+            .map(|(version, _)| version)
+            .collect(),
+        drift: Drift {
+            catalog_changed,
+            fingerprint: status.fingerprint,
+            expected_fingerprint: status.expected_fingerprint,
+            source_conflict: status.conflict,
+        },
         last_run: status.last_run.map(last_run),
     }
 }
@@ -139,5 +156,12 @@ fn applied(record: MigrationRecord) -> AppliedMigration {
 }
 
 fn last_run(run: RunRecord) -> LastRun {
-    LastRun { task_id: run.id, kind: run.kind, outcome: run.outcome, release: run.release, started_at: run.started_at, finished_at: run.finished_at }
+    LastRun {
+        task_id: run.id,
+        kind: run.kind,
+        outcome: run.outcome,
+        release: run.release,
+        started_at: run.started_at,
+        finished_at: run.finished_at,
+    }
 }

@@ -40,21 +40,38 @@ pub struct Workbench {
 
 impl Workbench {
     pub(super) fn database(&self, name: &str) -> Result<&Database, SkillError> {
-        self.databases.find(name).ok_or_else(|| SkillError::rejected("database", format!("one of: {}", self.databases.names()), bounded(name)))
+        self.databases.find(name).ok_or_else(|| {
+            SkillError::rejected(
+                "database",
+                format!("one of: {}", self.databases.names()),
+                bounded(name),
+            )
+        })
     }
 
     pub(super) fn job<'a>(&'a self, context: &'a Context, database: &'a Database) -> Job<'a> {
-        Job { context, database, metrics: &self.metrics }
+        Job {
+            context,
+            database,
+            metrics: &self.metrics,
+        }
     }
 
     /// Reads the source off the async threads.
-    pub(super) async fn read(&self, source: MigrationSource, dialect: Dialect) -> Result<Vec<Migration>, SkillError> {
+    pub(super) async fn read(
+        &self,
+        source: MigrationSource,
+        dialect: Dialect,
+    ) -> Result<Vec<Migration>, SkillError> {
         let workspace = self.workspace.clone();
         let read = tokio::task::spawn_blocking(move || {
             let files = source.files(&workspace)?;
-            source::read(&files, dialect).map_err(|error| SkillError::rejected("source", "SQL migrations", error.to_string()))
+            source::read(&files, dialect).map_err(|error| {
+                SkillError::rejected("source", "SQL migrations", error.to_string())
+            })
         });
-        read.await.map_err(|error| SkillError::failed_with("cannot read the source", error))?
+        read.await
+            .map_err(|error| SkillError::failed_with("cannot read the source", error))?
     }
 }
 
@@ -85,9 +102,15 @@ pub struct InlineFile {
 impl MigrationSource {
     fn files(self, workspace: &Workspace) -> Result<Vec<SourceFile>, SkillError> {
         match (self.path, self.files) {
-            (Some(path), None) => workspace.read(&path).map_err(|error| rejected_path(&path, &error)),
+            (Some(path), None) => workspace
+                .read(&path)
+                .map_err(|error| rejected_path(&path, &error)),
             (None, Some(files)) => inline(files),
-            _ => Err(SkillError::rejected("source", "either path or files", "both or neither")),
+            _ => Err(SkillError::rejected(
+                "source",
+                "either path or files",
+                "both or neither",
+            )),
         }
     }
 }
@@ -95,39 +118,84 @@ impl MigrationSource {
 fn rejected_path(path: &str, error: &WorkspaceError) -> SkillError {
     match error {
         WorkspaceError::Unreadable(_) => SkillError::failed(error.to_string()),
-        _ => SkillError::rejected("source.path", "a folder of SQL files below the workspace", format!("{}: {error}", bounded(path))),
+        _ => SkillError::rejected(
+            "source.path",
+            "a folder of SQL files below the workspace",
+            format!("{}: {error}", bounded(path)),
+        ),
     }
 }
 
 fn inline(files: Vec<InlineFile>) -> Result<Vec<SourceFile>, SkillError> {
     let total: usize = files.iter().map(|file| file.content.len()).sum();
     if files.len() > MAX_INLINE_FILES || total > MAX_INLINE_BYTES {
-        return Err(SkillError::rejected("source.files", "at most 200 files and 1 MiB", format!("{} files and {total} bytes", files.len())));
+        return Err(SkillError::rejected(
+            "source.files",
+            "at most 200 files and 1 MiB",
+            format!("{} files and {total} bytes", files.len()),
+        ));
     }
-    let escapes = |name: &str| name.is_empty() || name.len() > MAX_NAME || name.starts_with('/') || name.contains(['\\', '\0']) || name.split('/').any(|part| part == "..");
-    if let Some((at, file)) = files.iter().enumerate().find(|(_, file)| escapes(&file.name)) {
-        return Err(SkillError::rejected(format!("source.files[{at}].name"), "a relative name without ..", bounded(&file.name)));
+    let escapes = |name: &str| {
+        name.is_empty()
+            || name.len() > MAX_NAME
+            || name.starts_with('/')
+            || name.contains(['\\', '\0'])
+            || name.split('/').any(|part| part == "..")
+    };
+    if let Some((at, file)) = files
+        .iter()
+        .enumerate()
+        .find(|(_, file)| escapes(&file.name))
+    {
+        return Err(SkillError::rejected(
+            format!("source.files[{at}].name"),
+            "a relative name without ..",
+            bounded(&file.name),
+        ));
     }
-    Ok(files.into_iter().map(|file| SourceFile { name: file.name, content: file.content }).collect())
+    Ok(files
+        .into_iter()
+        .map(|file| SourceFile {
+            name: file.name,
+            content: file.content,
+        })
+        .collect())
 }
 
 /// Where a rollback leads, from its two optional fields.
 pub(super) fn goal(to_version: Option<&str>, release: Option<&str>) -> Result<Goal, SkillError> {
     match (to_version, release) {
         (Some(version), None) => {
-            let parsed = Version::parse(version).ok_or_else(|| SkillError::rejected("to_version", "a version such as 0003, or 0", bounded(version)))?;
+            let parsed = Version::parse(version).ok_or_else(|| {
+                SkillError::rejected(
+                    "to_version",
+                    "a version such as 0003, or 0",
+                    bounded(version),
+                )
+            })?;
             Ok(Goal::Version(parsed))
         }
-        (None, Some(release)) => Ok(Goal::Release(checked_release(Some(release.to_owned()))?.unwrap_or_default())),
-        _ => Err(SkillError::rejected("to_version", "either to_version or release", "both or neither")),
+        (None, Some(release)) => Ok(Goal::Release(
+            checked_release(Some(release.to_owned()))?.unwrap_or_default(),
+        )),
+        _ => Err(SkillError::rejected(
+            "to_version",
+            "either to_version or release",
+            "both or neither",
+        )),
     }
 }
 
 /// A release name of 1 to 200 characters without control characters.
 pub(super) fn checked_release(release: Option<String>) -> Result<Option<String>, SkillError> {
-    let bad = |name: &str| name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control);
+    let bad =
+        |name: &str| name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control);
     match release {
-        Some(name) if bad(&name) => Err(SkillError::rejected("release", "1 to 200 printable characters", bounded(&name).escape_debug().to_string())),
+        Some(name) if bad(&name) => Err(SkillError::rejected(
+            "release",
+            "1 to 200 printable characters",
+            bounded(&name).escape_debug().to_string(),
+        )),
         release => Ok(release),
     }
 }
@@ -219,12 +287,17 @@ impl PlanReport {
             database: plan.database.clone(),
             dialect: plan.dialect,
             decision,
-            approval_needed: decision == Decision::Refused || (decision == Decision::Accepted && !dev),
+            approval_needed: decision == Decision::Refused
+                || (decision == Decision::Accepted && !dev),
             refusals,
             plan_digest: plan.digest(),
             fingerprint: plan.fingerprint.clone(),
             risk: plan.risk(),
-            migrations: plan.migrations.iter().map(|migration| migration_report(migration, plan.dialect)).collect(),
+            migrations: plan
+                .migrations
+                .iter()
+                .map(|migration| migration_report(migration, plan.dialect))
+                .collect(),
         }
     }
 }
@@ -240,12 +313,19 @@ fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> Migration
         lock: strongest_lock(migration.up.steps.iter().map(|step| &step.statement)),
         statement_count: migration.up.steps.len() as u64,
         statements: statements(&migration.up, dialect),
-        down: migration.down.as_ref().map(|down| statements(down, dialect)),
+        down: migration
+            .down
+            .as_ref()
+            .map(|down| statements(down, dialect)),
     }
 }
 
 fn statements(script: &PlannedScript, dialect: Dialect) -> Vec<StatementReport> {
-    let listed = script.steps.iter().take(MAX_LISTED_STATEMENTS).map(|step| &step.statement);
+    let listed = script
+        .steps
+        .iter()
+        .take(MAX_LISTED_STATEMENTS)
+        .map(|step| &step.statement);
     let report = |statement: &crate::domain::Statement| StatementReport {
         kind: statement.kind.clone(),
         object: statement.object.clone(),
@@ -261,16 +341,29 @@ mod tests {
     use super::*;
 
     fn inline_names(names: &[&str]) -> Result<Vec<SourceFile>, SkillError> {
-        inline(names.iter().map(|name| InlineFile { name: (*name).into(), content: String::new() }).collect())
+        inline(
+            names
+                .iter()
+                .map(|name| InlineFile {
+                    name: (*name).into(),
+                    content: String::new(),
+                })
+                .collect(),
+        )
     }
 
     #[test]
     fn refuses_inline_files_that_escape_or_are_too_many() {
         for bad in ["../a.sql", "/a.sql", "a/../../b.sql", "", "a\\b.sql"] {
-            assert!(matches!(inline_names(&[bad]), Err(SkillError::Rejected { field, .. }) if field == "source.files[0].name"), "{bad}");
+            assert!(
+                matches!(inline_names(&[bad]), Err(SkillError::Rejected { field, .. }) if field == "source.files[0].name"),
+                "{bad}"
+            );
         }
         assert!(inline_names(&["0001_a/up.sql"]).is_ok());
-        assert!(matches!(inline_names(&["a.sql"; 201]), Err(SkillError::Rejected { field, .. }) if field == "source.files"));
+        assert!(
+            matches!(inline_names(&["a.sql"; 201]), Err(SkillError::Rejected { field, .. }) if field == "source.files")
+        );
     }
 
     #[test]

@@ -70,10 +70,28 @@ impl Skill for RollbackMigration {
         let name = database.name.clone();
         if input.dry_run {
             let assessment = Some(engine::assess_rollback(job, &goal).await?);
-            return Ok(RollbackMigrationOutput { database: name, dry_run: true, assessment, reverted: Vec::new(), head: None, fingerprint: None });
+            return Ok(RollbackMigrationOutput {
+                database: name,
+                dry_run: true,
+                assessment,
+                reverted: Vec::new(),
+                head: None,
+                fingerprint: None,
+            });
         }
         let done = engine::rollback(job, RollbackRequest { goal }).await?;
-        let reverted = done.reverted.iter().map(|migration| migration.version.to_string()).collect();
-        Ok(RollbackMigrationOutput { database: name, dry_run: false, assessment: done.assessment, reverted, head: done.head, fingerprint: Some(done.fingerprint) })
+        let reverted = done
+            .reverted
+            .iter()
+            .map(|migration| migration.version.to_string())
+            .collect();
+        Ok(RollbackMigrationOutput {
+            database: name,
+            dry_run: false,
+            assessment: done.assessment,
+            reverted,
+            head: done.head,
+            fingerprint: Some(done.fingerprint),
+        })
     }
 }

@@ -3,11 +3,12 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use super::support::*;
 use crate::{
+    clients::Session,
     domain::{Dialect, Migration, Version},
     engine::Goal,
 };
@@ -18,11 +19,23 @@ const WORK: &str = "DB_MIGRATOR_TEST_WORK";
 
 fn source(dialect: Dialect) -> Vec<Migration> {
     let transactional = [
-        ("a", "CREATE TABLE a (x INTEGER PRIMARY KEY); CREATE TABLE log (line TEXT NOT NULL); INSERT INTO log VALUES ('a')", "DROP TABLE log; DROP TABLE a"),
-        ("b", "INSERT INTO log VALUES ('b'); ALTER TABLE a ADD COLUMN y INTEGER", "ALTER TABLE a DROP COLUMN y; DELETE FROM log WHERE line = 'b'"),
+        (
+            "a",
+            "CREATE TABLE a (x INTEGER PRIMARY KEY); CREATE TABLE log (line TEXT NOT NULL); INSERT INTO log VALUES ('a')",
+            "DROP TABLE log; DROP TABLE a",
+        ),
+        (
+            "b",
+            "INSERT INTO log VALUES ('b'); ALTER TABLE a ADD COLUMN y INTEGER",
+            "ALTER TABLE a DROP COLUMN y; DELETE FROM log WHERE line = 'b'",
+        ),
     ];
     let other = match dialect {
-        Dialect::Sqlite => ("c", "INSERT INTO log VALUES ('c'); VACUUM; CREATE INDEX a_y ON a (y)", "DROP INDEX a_y; DELETE FROM log WHERE line = 'c'"),
+        Dialect::Sqlite => (
+            "c",
+            "INSERT INTO log VALUES ('c'); VACUUM; CREATE INDEX a_y ON a (y)",
+            "DROP INDEX a_y; DELETE FROM log WHERE line = 'c'",
+        ),
         Dialect::Postgres => (
             "c",
             "INSERT INTO log VALUES ('c'); CREATE INDEX CONCURRENTLY a_y ON a (y); INSERT INTO log VALUES ('d')",
@@ -36,7 +49,13 @@ fn source(dialect: Dialect) -> Vec<Migration> {
 #[tokio::test]
 #[ignore = "the process that other tests kill"]
 async fn child() {
-    let (Ok(url), Ok(point), Ok(work)) = (std::env::var(URL), std::env::var(POINT), std::env::var(WORK)) else { return };
+    let (Ok(url), Ok(point), Ok(work)) = (
+        std::env::var(URL),
+        std::env::var(POINT),
+        std::env::var(WORK),
+    ) else {
+        return;
+    };
     let point: usize = point.parse().unwrap();
     let seen = AtomicUsize::new(0);
     let caller = Caller::operator("task").hook(move |line| {
@@ -52,32 +71,53 @@ async fn child() {
     let database = database(&url, true);
     let dialect = database.target.dialect();
     match work.as_str() {
-        "rollback" => drop(rollback(&database, &caller, Goal::Version(Version::zero())).await.unwrap()),
-        _ => drop(apply(&database, &caller, &source(dialect), Some("1")).await.unwrap()),
+        "rollback" => drop(
+            rollback(&database, &caller, Goal::Version(Version::zero()))
+                .await
+                .unwrap(),
+        ),
+        _ => drop(
+            apply(&database, &caller, &source(dialect), Some("1"))
+                .await
+                .unwrap(),
+        ),
     }
     println!("\ncompleted");
 }
 
 /// Starts the child, waits until it stopped or completed, and kills it. Says where it stopped.
-fn run_and_kill(url: &str, point: usize, work: &str) -> Option<String> {
+fn run_and_kill(url: &str, point: usize, work: &str) -> String {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::crash::child", "--ignored", "--nocapture"])
         .envs([(URL, url), (POINT, &point.to_string()), (WORK, work)])
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let last = lines.into_iter().find(|line| line.starts_with("stopped at ") || line == "completed").expect("the child says where it is");
+    let lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let last = lines
+        .into_iter()
+        .find(|line| line.starts_with("stopped at ") || line == "completed")
+        .expect("the child says where it is");
     child.kill().unwrap();
     child.wait().unwrap();
-    last.strip_prefix("stopped at ").map(str::to_owned)
+    last
 }
 
 async fn check_complete(fixture: &Fixture, dialect: Dialect, expected: &str, stopped: &str) {
     let database = &fixture.database;
-    let lines = query(database, "SELECT line FROM log ORDER BY line").await.iter().map(|row| row.text(0).unwrap()).collect::<Vec<_>>();
-    let wanted: &[&str] = if dialect == Dialect::Sqlite { &["a", "b", "c"] } else { &["a", "b", "c", "d"] };
+    let lines = query(database, "SELECT line FROM log ORDER BY line")
+        .await
+        .iter()
+        .map(|row| row.text(0).unwrap())
+        .collect::<Vec<_>>();
+    let wanted: &[&str] = if dialect == Dialect::Sqlite {
+        &["a", "b", "c"]
+    } else {
+        &["a", "b", "c", "d"]
+    };
     assert_eq!(lines, wanted, "after {stopped}");
     assert_eq!(fingerprint(database).await, expected, "after {stopped}");
     let open = count(database, &format!("SELECT count(*) FROM {0}step s JOIN {0}migration m ON m.sequence = s.migration WHERE m.state = 'applied' AND s.direction = 'up' AND s.state <> 'applied'", ledger(dialect))).await;
@@ -86,15 +126,32 @@ async fn check_complete(fixture: &Fixture, dialect: Dialect, expected: &str, sto
 
 async fn survives_every_point_of_apply(dialect: Dialect) {
     let whole = fixture(dialect, true);
-    apply(&whole.database, &Caller::operator("whole"), &source(dialect), None).await.unwrap();
+    apply(
+        &whole.database,
+        &Caller::operator("whole"),
+        &source(dialect),
+        None,
+    )
+    .await
+    .unwrap();
     let expected = fingerprint(&whole.database).await;
     let mut point = 0;
     loop {
         let fixture = fixture(dialect, true);
-        let Some(stopped) = run_and_kill(&fixture.url, point, "apply") else { break };
+        let stopped = run_and_kill(&fixture.url, point, "apply");
+        if stopped == "completed" {
+            break;
+        }
         // Even points: the runtime runs the same task again. Odd points: another starter comes along first.
         let task = if point % 2 == 0 { "task" } else { "another" };
-        apply(&fixture.database, &Caller::operator(task), &source(dialect), Some("1")).await.unwrap_or_else(|error| panic!("after {stopped}: {error}"));
+        apply(
+            &fixture.database,
+            &Caller::operator(task),
+            &source(dialect),
+            Some("1"),
+        )
+        .await
+        .unwrap_or_else(|error| panic!("after {stopped}: {error}"));
         check_complete(&fixture, dialect, &expected, &stopped).await;
         point += 1;
     }
@@ -118,10 +175,30 @@ async fn survives_a_kill_around_every_statement_of_a_rollback() {
         loop {
             let fixture = fixture(dialect, true);
             let empty = fingerprint(&fixture.database).await;
-            apply(&fixture.database, &Caller::operator("up"), &source(dialect), None).await.unwrap();
-            let Some(stopped) = run_and_kill(&fixture.url, point, "rollback") else { break };
-            let done = rollback(&fixture.database, &Caller::operator("task"), Goal::Version(Version::zero())).await.unwrap_or_else(|error| panic!("after {stopped}: {error}"));
-            assert_eq!((done.reverted.len(), done.head, done.fingerprint), (3, None, empty), "after {stopped}");
+            apply(
+                &fixture.database,
+                &Caller::operator("up"),
+                &source(dialect),
+                None,
+            )
+            .await
+            .unwrap();
+            let stopped = run_and_kill(&fixture.url, point, "rollback");
+            if stopped == "completed" {
+                break;
+            }
+            let done = rollback(
+                &fixture.database,
+                &Caller::operator("task"),
+                Goal::Version(Version::zero()),
+            )
+            .await
+            .unwrap_or_else(|error| panic!("after {stopped}: {error}"));
+            assert_eq!(
+                (done.reverted.len(), done.head, done.fingerprint),
+                (3, None, empty),
+                "after {stopped}"
+            );
             // Every third point is enough here: the code between them is the same as above.
             point += 3;
         }
@@ -129,41 +206,87 @@ async fn survives_a_kill_around_every_statement_of_a_rollback() {
     }
 }
 
+const OWNERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'db-migrator/task'";
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE '%index concurrently%' AND wait_event_type = 'Lock'";
+const BUILDING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'create index concurrently%' AND wait_event_type = 'Lock'";
+
+async fn number(session: &mut dyn Session, sql: &str) -> i64 {
+    session.query(sql, &[]).await.unwrap()[0]
+        .integer(0)
+        .unwrap()
+}
+
 /// The client dies while the server still builds its index behind an old transaction.
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn takes_over_from_an_orphan_that_still_builds_its_index() {
     let fixture = fixture(Dialect::Postgres, true);
     let database = &fixture.database;
-    apply(database, &Caller::operator("up"), &source(Dialect::Postgres)[..2], None).await.unwrap();
+    apply(
+        database,
+        &Caller::operator("up"),
+        &source(Dialect::Postgres)[..2],
+        None,
+    )
+    .await
+    .unwrap();
     let mut old = session(database).await;
-    old.execute("BEGIN; INSERT INTO a (x) VALUES (7)").await.unwrap();
+    old.execute("BEGIN; INSERT INTO a (x) VALUES (7)")
+        .await
+        .unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::crash::child", "--ignored", "--nocapture"])
-        .envs([(URL, fixture.url.as_str()), (POINT, "9999"), (WORK, "apply")])
+        .envs([
+            (URL, fixture.url.as_str()),
+            (POINT, "9999"),
+            (WORK, "apply"),
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE '%index concurrently%' AND wait_event_type = 'Lock'";
-    const BUILDING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'create index concurrently%' AND wait_event_type = 'Lock'";
-    while count(database, BUILDING).await == 0 {
-        assert!(child.try_wait().unwrap().is_none(), "the child ended before it built the index");
+    let mut watch = session(database).await;
+    while number(watch.as_mut(), BUILDING).await == 0 {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the child ended before it built the index"
+        );
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(count(database, BUILDING).await, 1, "the orphan goes on without its client");
+    assert_eq!(
+        number(watch.as_mut(), BUILDING).await,
+        1,
+        "the orphan goes on without its client"
+    );
     let heir = Caller::operator("task");
     let all = source(Dialect::Postgres);
+    let ended = AtomicBool::new(false);
+    let inherit = async {
+        let applied = apply(database, &heir, &all, Some("1")).await;
+        ended.store(true, Ordering::SeqCst);
+        applied
+    };
     let release = async {
         // The heir first ends the orphan, then waits for the old transaction with a statement of its own: it drops the
         // invalid index.
-        while count(database, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'db-migrator/task'").await != 1
-            || count(database, WAITING).await != 1
-        {}
+        while !ended.load(Ordering::SeqCst)
+            && (number(watch.as_mut(), OWNERS).await != 1
+                || number(watch.as_mut(), WAITING).await != 1)
+        {
+            std::hint::spin_loop();
+        }
         old.execute("COMMIT").await.unwrap();
     };
-    let (applied, ()) = tokio::join!(apply(database, &heir, &all, Some("1")), release);
+    let (applied, ()) = tokio::join!(inherit, release);
     assert_eq!(applied.unwrap().head.as_deref(), Some("0003"));
     assert_eq!(count(database, "SELECT count(*) FROM pg_index WHERE indexrelid = 'a_y'::regclass AND indisvalid AND indisready").await, 1);
-    assert_eq!(count(database, "SELECT count(*) FROM log WHERE line IN ('c', 'd')").await, 2);
+    assert_eq!(
+        count(
+            database,
+            "SELECT count(*) FROM log WHERE line IN ('c', 'd')"
+        )
+        .await,
+        2
+    );
 }

@@ -15,44 +15,112 @@ const CHAINS: u64 = 6;
 const LENGTH: usize = 20;
 
 fn migrations_of(dialect: Dialect, all: &[Generated]) -> Vec<Migration> {
-    let texts = all.iter().map(|migration| (migration.up.join(";\n"), migration.down.join(";\n"))).collect::<Vec<_>>();
-    migrations(dialect, &texts.iter().map(|(up, down)| ("generated", up.as_str(), down.as_str())).collect::<Vec<_>>())
+    let texts = all
+        .iter()
+        .map(|migration| (migration.up.join(";\n"), migration.down.join(";\n")))
+        .collect::<Vec<_>>();
+    migrations(
+        dialect,
+        &texts
+            .iter()
+            .map(|(up, down)| ("generated", up.as_str(), down.as_str()))
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// The schema by PostgreSQL's own means; the random token of newer versions is left out.
 fn dump(url: &str) -> String {
-    let bin = std::fs::read_dir("/usr/lib/postgresql").unwrap().map(|version| version.unwrap().path().join("bin/pg_dump")).max().unwrap();
-    let output = Command::new(bin).args(["--schema-only", "--exclude-schema=db_migrator", "--dbname", url]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bin = std::fs::read_dir("/usr/lib/postgresql")
+        .unwrap()
+        .map(|version| version.unwrap().path().join("bin/pg_dump"))
+        .max()
+        .unwrap();
+    let output = Command::new(bin)
+        .args([
+            "--schema-only",
+            "--exclude-schema=db_migrator",
+            "--dbname",
+            url,
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Applies a chain, goes back half way and to zero, and up again.
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn goes_up_and_down_and_up(dialect: Dialect, seed: u64) {
     let generated = generate(dialect, seed, LENGTH);
     let source = migrations_of(dialect, &generated);
     let fixture = fixture(dialect, true);
     let database = &fixture.database;
-    let shows = |when: &str| (dialect == Dialect::Postgres).then(|| (when.to_owned(), dump(&fixture.url)).1);
+    let shows = |when: &str| {
+        (dialect == Dialect::Postgres).then(|| (when.to_owned(), dump(&fixture.url)).1)
+    };
     let (empty, empty_dump) = (fingerprint(database).await, shows("empty"));
-    let plan = plan(database, &source).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-    assert!(plan.refusals().is_empty(), "seed {seed}: {:#?}", plan.refusals());
-    apply(database, &Caller::operator("up"), &source[..LENGTH / 2], None).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let plan = plan(database, &source)
+        .await
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    assert!(
+        plan.refusals().is_empty(),
+        "seed {seed}: {:#?}",
+        plan.refusals()
+    );
+    apply(
+        database,
+        &Caller::operator("up"),
+        &source[..LENGTH / 2],
+        None,
+    )
+    .await
+    .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     let (half, half_dump) = (fingerprint(database).await, shows("half"));
-    apply(database, &Caller::operator("rest"), &source, None).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    apply(database, &Caller::operator("rest"), &source, None)
+        .await
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     let full = fingerprint(database).await;
     let middle = Goal::Version(source[LENGTH / 2 - 1].version.clone());
-    rollback(database, &Caller::operator("half"), middle).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    rollback(database, &Caller::operator("half"), middle)
+        .await
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     assert_eq!(fingerprint(database).await, half, "seed {seed}");
-    if plan.migrations.iter().all(|m| m.proof.verdict == crate::domain::Verdict::Reversible) {
-        assert_eq!(shows("half again"), half_dump, "seed {seed}: pg_dump agrees");
+    if plan
+        .migrations
+        .iter()
+        .all(|m| m.proof.verdict == crate::domain::Verdict::Reversible)
+    {
+        assert_eq!(
+            shows("half again"),
+            half_dump,
+            "seed {seed}: pg_dump agrees"
+        );
     }
-    apply(database, &Caller::operator("again"), &source, None).await.unwrap();
+    apply(database, &Caller::operator("again"), &source, None)
+        .await
+        .unwrap();
     assert_eq!(fingerprint(database).await, full, "seed {seed}");
-    rollback(database, &Caller::operator("down"), Goal::Version(Version::zero())).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    rollback(
+        database,
+        &Caller::operator("down"),
+        Goal::Version(Version::zero()),
+    )
+    .await
+    .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     assert_eq!(fingerprint(database).await, empty, "seed {seed}");
-    assert_eq!(shows("empty again"), empty_dump, "seed {seed}: pg_dump agrees");
+    assert_eq!(
+        shows("empty again"),
+        empty_dump,
+        "seed {seed}: pg_dump agrees"
+    );
 }
 
 /// The same chain with one statement of one down left out: exactly that migration is found.
@@ -63,9 +131,22 @@ async fn finds_the_spoiled_down(dialect: Dialect, seed: u64) {
     let missing = random.below(generated[spoiled].down.len());
     let left_out = generated[spoiled].down.remove(missing);
     let fixture = fixture(dialect, true);
-    let plan = plan(&fixture.database, &migrations_of(dialect, &generated)).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-    let unproven = plan.migrations.iter().enumerate().filter(|(_, m)| !m.proof.verdict.is_proven()).map(|(at, _)| at).collect::<Vec<_>>();
-    assert_eq!(unproven, [spoiled], "seed {seed}, without {left_out}: {:?}", plan.refusals());
+    let plan = plan(&fixture.database, &migrations_of(dialect, &generated))
+        .await
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let unproven = plan
+        .migrations
+        .iter()
+        .enumerate()
+        .filter(|(_, m)| !m.proof.verdict.is_proven())
+        .map(|(at, _)| at)
+        .collect::<Vec<_>>();
+    assert_eq!(
+        unproven,
+        [spoiled],
+        "seed {seed}, without {left_out}: {:?}",
+        plan.refusals()
+    );
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ impl Random {
     }
 
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % bound
     }
 }
@@ -45,10 +48,18 @@ struct Model {
 
 /// `count` migrations of one to three changes each.
 pub(super) fn generate(dialect: Dialect, seed: u64, count: usize) -> Vec<Generated> {
-    let mut model = Model { random: Random::new(seed), next: 0, tables: Vec::new(), functions: Vec::new() };
+    let mut model = Model {
+        random: Random::new(seed),
+        next: 0,
+        tables: Vec::new(),
+        functions: Vec::new(),
+    };
     let mut all = Vec::new();
     for _ in 0..count {
-        let mut migration = Generated { up: Vec::new(), down: Vec::new() };
+        let mut migration = Generated {
+            up: Vec::new(),
+            down: Vec::new(),
+        };
         for _ in 0..=model.random.below(3) {
             let change = match dialect {
                 Dialect::Sqlite => model.sqlite(),
@@ -63,7 +74,10 @@ pub(super) fn generate(dialect: Dialect, seed: u64, count: usize) -> Vec<Generat
 }
 
 fn change(up: &[String], down: &[String]) -> Generated {
-    Generated { up: up.to_vec(), down: down.to_vec() }
+    Generated {
+        up: up.to_vec(),
+        down: down.to_vec(),
+    }
 }
 
 impl Model {
@@ -75,9 +89,17 @@ impl Model {
     fn create_table(&mut self, options: &str) -> Generated {
         let n = self.number();
         let name = format!("t{n}");
-        self.tables.push(Table { name: name.clone(), label: "name".into(), wide: false, default: "'x'".into(), spare: Vec::new() });
+        self.tables.push(Table {
+            name: name.clone(),
+            label: "name".into(),
+            wide: false,
+            default: "'x'".into(),
+            spare: Vec::new(),
+        });
         change(
-            &[format!("CREATE TABLE {name} (id INTEGER PRIMARY KEY, name TEXT DEFAULT 'x', qty INTEGER CHECK (qty >= 0)){options}")],
+            &[format!(
+                "CREATE TABLE {name} (id INTEGER PRIMARY KEY, name TEXT DEFAULT 'x', qty INTEGER CHECK (qty >= 0)){options}"
+            )],
             &[format!("DROP TABLE {name}")],
         )
     }
@@ -91,25 +113,52 @@ impl Model {
         let label = format!("name{}", self.number());
         let table = &mut self.tables[at];
         let old = std::mem::replace(&mut table.label, label.clone());
-        change(&[format!("ALTER TABLE {} RENAME COLUMN {old} TO {label}", table.name)], &[format!("ALTER TABLE {} RENAME COLUMN {label} TO {old}", table.name)])
+        change(
+            &[format!(
+                "ALTER TABLE {} RENAME COLUMN {old} TO {label}",
+                table.name
+            )],
+            &[format!(
+                "ALTER TABLE {} RENAME COLUMN {label} TO {old}",
+                table.name
+            )],
+        )
     }
 
     fn add_column(&mut self, at: usize, definition: &str) -> Generated {
         let column = format!("c{}", self.number());
         let table = &mut self.tables[at];
         table.spare.push((column.clone(), definition.to_owned()));
-        change(&[format!("ALTER TABLE {} ADD COLUMN {column} {definition}", table.name)], &[format!("ALTER TABLE {} DROP COLUMN {column}", table.name)])
+        change(
+            &[format!(
+                "ALTER TABLE {} ADD COLUMN {column} {definition}",
+                table.name
+            )],
+            &[format!("ALTER TABLE {} DROP COLUMN {column}", table.name)],
+        )
     }
 
     fn drop_column(&mut self, at: usize) -> Option<Generated> {
         let table = &mut self.tables[at];
         let (column, definition) = table.spare.pop()?;
-        Some(change(&[format!("ALTER TABLE {} DROP COLUMN {column}", table.name)], &[format!("ALTER TABLE {} ADD COLUMN {column} {definition}", table.name)]))
+        Some(change(
+            &[format!("ALTER TABLE {} DROP COLUMN {column}", table.name)],
+            &[format!(
+                "ALTER TABLE {} ADD COLUMN {column} {definition}",
+                table.name
+            )],
+        ))
     }
 
     fn insert(&mut self, table: &Table) -> Generated {
         let n = self.number();
-        change(&[format!("INSERT INTO {} (id, qty) VALUES ({n}, 3)", table.name)], &[format!("DELETE FROM {} WHERE id = {n}", table.name)])
+        change(
+            &[format!(
+                "INSERT INTO {} (id, qty) VALUES ({n}, 3)",
+                table.name
+            )],
+            &[format!("DELETE FROM {} WHERE id = {n}", table.name)],
+        )
     }
 
     fn sqlite(&mut self) -> Generated {
@@ -122,19 +171,52 @@ impl Model {
         match self.random.below(12) {
             0 => self.create_table(""),
             1 => self.create_table(" STRICT"),
-            2 => self.add_column(at, ["TEXT", "INTEGER NOT NULL DEFAULT 7", "REAL DEFAULT 1.5", "TEXT COLLATE NOCASE DEFAULT 'it''s; fine'"][n % 4]),
+            2 => self.add_column(
+                at,
+                [
+                    "TEXT",
+                    "INTEGER NOT NULL DEFAULT 7",
+                    "REAL DEFAULT 1.5",
+                    "TEXT COLLATE NOCASE DEFAULT 'it''s; fine'",
+                ][n % 4],
+            ),
             3 => self.drop_column(at).unwrap_or_else(|| self.insert(&table)),
-            4 => change(&[format!("CREATE INDEX i{n} ON {name} ({label}, qty)")], &[format!("DROP INDEX i{n}")]),
-            5 => change(&[format!("CREATE UNIQUE INDEX i{n} ON {name} (id) WHERE qty > {n}")], &[format!("DROP INDEX i{n}")]),
-            6 => change(&[format!("CREATE VIEW v{n} AS SELECT id, {label} AS label FROM {name} WHERE id > {n} -- a view\n")], &[format!("DROP VIEW v{n}")]),
+            4 => change(
+                &[format!("CREATE INDEX i{n} ON {name} ({label}, qty)")],
+                &[format!("DROP INDEX i{n}")],
+            ),
+            5 => change(
+                &[format!(
+                    "CREATE UNIQUE INDEX i{n} ON {name} (id) WHERE qty > {n}"
+                )],
+                &[format!("DROP INDEX i{n}")],
+            ),
+            6 => change(
+                &[format!(
+                    "CREATE VIEW v{n} AS SELECT id, {label} AS label FROM {name} WHERE id > {n} -- a view\n"
+                )],
+                &[format!("DROP VIEW v{n}")],
+            ),
             7 => change(
-                &[format!("CREATE TRIGGER g{n} AFTER UPDATE OF qty ON {name} BEGIN UPDATE {name} SET {label} = CASE WHEN new.qty > 1 THEN 'a;b' ELSE 'c' END WHERE id = new.id; END")],
+                &[format!(
+                    "CREATE TRIGGER g{n} AFTER UPDATE OF qty ON {name} BEGIN UPDATE {name} SET {label} = CASE WHEN new.qty > 1 THEN 'a;b' ELSE 'c' END WHERE id = new.id; END"
+                )],
                 &[format!("DROP TRIGGER g{n}")],
             ),
             8 => self.rename(at),
             9 => self.insert(&table),
-            10 => change(&[format!("ALTER TABLE {name} ADD COLUMN g{n} INTEGER GENERATED ALWAYS AS (qty * 2) VIRTUAL")], &[format!("ALTER TABLE {name} DROP COLUMN g{n}")]),
-            _ => change(&[format!("CREATE TABLE w{n} (a TEXT, b TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID")], &[format!("DROP TABLE w{n}")]),
+            10 => change(
+                &[format!(
+                    "ALTER TABLE {name} ADD COLUMN g{n} INTEGER GENERATED ALWAYS AS (qty * 2) VIRTUAL"
+                )],
+                &[format!("ALTER TABLE {name} DROP COLUMN g{n}")],
+            ),
+            _ => change(
+                &[format!(
+                    "CREATE TABLE w{n} (a TEXT, b TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID"
+                )],
+                &[format!("DROP TABLE w{n}")],
+            ),
         }
     }
 
@@ -146,7 +228,14 @@ impl Model {
         match self.random.below(26) {
             0 | 1 => self.create_table(" WITH (fillfactor = 80)"),
             2 | 3 => {
-                let definition = ["text", "int NOT NULL DEFAULT 7", "jsonb DEFAULT '{\"a\": 1}'", "timestamptz DEFAULT '2026-01-01'", "numeric(10, 2)", "text[] COLLATE \"C\""][self.next % 6];
+                let definition = [
+                    "text",
+                    "int NOT NULL DEFAULT 7",
+                    "jsonb DEFAULT '{\"a\": 1}'",
+                    "timestamptz DEFAULT '2026-01-01'",
+                    "numeric(10, 2)",
+                    "text[] COLLATE \"C\"",
+                ][self.next % 6];
                 self.add_column(at, definition)
             }
             4 => self.drop_column(at).unwrap_or_else(|| self.insert(&table)),
@@ -161,23 +250,45 @@ impl Model {
 
     fn widen(&mut self, at: usize) -> Generated {
         let table = &mut self.tables[at];
-        let (from, to) = if table.wide { ("bigint", "integer") } else { ("integer", "bigint") };
+        let (from, to) = if table.wide {
+            ("bigint", "integer")
+        } else {
+            ("integer", "bigint")
+        };
         table.wide = !table.wide;
-        change(&[format!("ALTER TABLE {} ALTER COLUMN qty TYPE {to}", table.name)], &[format!("ALTER TABLE {} ALTER COLUMN qty TYPE {from}", table.name)])
+        change(
+            &[format!(
+                "ALTER TABLE {} ALTER COLUMN qty TYPE {to}",
+                table.name
+            )],
+            &[format!(
+                "ALTER TABLE {} ALTER COLUMN qty TYPE {from}",
+                table.name
+            )],
+        )
     }
 
     fn set_default(&mut self, at: usize) -> Generated {
         let default = format!("'d{}'", self.number());
         let table = &mut self.tables[at];
         let old = std::mem::replace(&mut table.default, default.clone());
-        let set = |value: &str| format!("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {value}", table.name, table.label);
+        let set = |value: &str| {
+            format!(
+                "ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {value}",
+                table.name, table.label
+            )
+        };
         change(&[set(&default)], &[set(&old)])
     }
 
     fn replace_function(&mut self) -> Generated {
-        let body = |name: &str, version: usize| format!("CREATE OR REPLACE FUNCTION {name}(a int) RETURNS int LANGUAGE plpgsql AS $f$ BEGIN RETURN a + {version}; END; $f$");
+        let body = |name: &str, version: usize| {
+            format!(
+                "CREATE OR REPLACE FUNCTION {name}(a int) RETURNS int LANGUAGE plpgsql AS $f$ BEGIN RETURN a + {version}; END; $f$"
+            )
+        };
         let version = self.number();
-        if version % 2 == 0 && !self.functions.is_empty() {
+        if version.is_multiple_of(2) && !self.functions.is_empty() {
             let at = self.random.below(self.functions.len());
             let (name, old) = &mut self.functions[at];
             let down = body(name, *old);
@@ -186,60 +297,134 @@ impl Model {
         }
         let name = format!("f{version}");
         self.functions.push((name.clone(), version));
-        change(&[body(&name, version)], &[format!("DROP FUNCTION {name}(int)")])
+        change(
+            &[body(&name, version)],
+            &[format!("DROP FUNCTION {name}(int)")],
+        )
     }
 
+    #[expect(clippy::too_many_lines, reason = "one story, told in order")]
     fn postgres_object(&mut self, kind: usize, table: &Table) -> Generated {
         let (t, label, n) = (&table.name, &table.label, self.number());
         let one = |up: String, down: String| change(&[up], &[down]);
         match kind {
-            10 => one(format!("CREATE INDEX i{n} ON {t} USING btree (lower({label}), qty DESC) INCLUDE (id)"), format!("DROP INDEX i{n}")),
-            11 => one(format!("CREATE UNIQUE INDEX i{n} ON {t} (id) WHERE qty > {n}"), format!("DROP INDEX i{n}")),
-            12 => one(format!("CREATE INDEX CONCURRENTLY i{n} ON {t} ({label})"), format!("DROP INDEX CONCURRENTLY i{n}")),
-            13 => one(format!("CREATE VIEW v{n} AS SELECT id, {label} AS label FROM {t} WHERE id > {n}"), format!("DROP VIEW v{n}")),
+            10 => one(
+                format!(
+                    "CREATE INDEX i{n} ON {t} USING btree (lower({label}), qty DESC) INCLUDE (id)"
+                ),
+                format!("DROP INDEX i{n}"),
+            ),
+            11 => one(
+                format!("CREATE UNIQUE INDEX i{n} ON {t} (id) WHERE qty > {n}"),
+                format!("DROP INDEX i{n}"),
+            ),
+            12 => one(
+                format!("CREATE INDEX CONCURRENTLY i{n} ON {t} ({label})"),
+                format!("DROP INDEX CONCURRENTLY i{n}"),
+            ),
+            13 => one(
+                format!("CREATE VIEW v{n} AS SELECT id, {label} AS label FROM {t} WHERE id > {n}"),
+                format!("DROP VIEW v{n}"),
+            ),
             14 => change(
                 &[
-                    format!("CREATE FUNCTION g{n}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := NEW.id; RETURN NEW; END $$"),
-                    format!("CREATE TRIGGER g{n} BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION g{n}()"),
+                    format!(
+                        "CREATE FUNCTION g{n}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := NEW.id; RETURN NEW; END $$"
+                    ),
+                    format!(
+                        "CREATE TRIGGER g{n} BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION g{n}()"
+                    ),
                 ],
-                &[format!("DROP TRIGGER g{n} ON {t}"), format!("DROP FUNCTION g{n}()")],
+                &[
+                    format!("DROP TRIGGER g{n} ON {t}"),
+                    format!("DROP FUNCTION g{n}()"),
+                ],
             ),
             15 => change(
-                &[format!("CREATE TYPE e{n} AS ENUM ('a', 'b''s', 'c')"), format!("ALTER TABLE {t} ADD COLUMN e{n} e{n} DEFAULT 'a'")],
-                &[format!("ALTER TABLE {t} DROP COLUMN e{n}"), format!("DROP TYPE e{n}")],
+                &[
+                    format!("CREATE TYPE e{n} AS ENUM ('a', 'b''s', 'c')"),
+                    format!("ALTER TABLE {t} ADD COLUMN e{n} e{n} DEFAULT 'a'"),
+                ],
+                &[
+                    format!("ALTER TABLE {t} DROP COLUMN e{n}"),
+                    format!("DROP TYPE e{n}"),
+                ],
             ),
-            16 => one(format!("ALTER TABLE {t} ADD CONSTRAINT k{n} CHECK (id > -{n}) NOT VALID"), format!("ALTER TABLE {t} DROP CONSTRAINT k{n}")),
+            16 => one(
+                format!("ALTER TABLE {t} ADD CONSTRAINT k{n} CHECK (id > -{n}) NOT VALID"),
+                format!("ALTER TABLE {t} DROP CONSTRAINT k{n}"),
+            ),
             17 => change(
-                &[format!("ALTER TABLE {t} ADD COLUMN r{n} int"), format!("ALTER TABLE {t} ADD CONSTRAINT r{n} FOREIGN KEY (r{n}) REFERENCES {t} (id) ON DELETE SET NULL")],
+                &[
+                    format!("ALTER TABLE {t} ADD COLUMN r{n} int"),
+                    format!(
+                        "ALTER TABLE {t} ADD CONSTRAINT r{n} FOREIGN KEY (r{n}) REFERENCES {t} (id) ON DELETE SET NULL"
+                    ),
+                ],
                 &[format!("ALTER TABLE {t} DROP COLUMN r{n}")],
             ),
             18 => change(
-                &[format!("CREATE SEQUENCE s{n} INCREMENT 5 MAXVALUE 900 CYCLE"), format!("GRANT USAGE ON SEQUENCE s{n} TO PUBLIC"), format!("COMMENT ON SEQUENCE s{n} IS 'five; by five'")],
+                &[
+                    format!("CREATE SEQUENCE s{n} INCREMENT 5 MAXVALUE 900 CYCLE"),
+                    format!("GRANT USAGE ON SEQUENCE s{n} TO PUBLIC"),
+                    format!("COMMENT ON SEQUENCE s{n} IS 'five; by five'"),
+                ],
                 &[format!("DROP SEQUENCE s{n}")],
             ),
             19 => change(
-                &[format!("CREATE TABLE p{n} (id int NOT NULL, at date) PARTITION BY RANGE (id)"), format!("CREATE TABLE p{n}_a PARTITION OF p{n} FOR VALUES FROM (0) TO (100)")],
+                &[
+                    format!("CREATE TABLE p{n} (id int NOT NULL, at date) PARTITION BY RANGE (id)"),
+                    format!("CREATE TABLE p{n}_a PARTITION OF p{n} FOR VALUES FROM (0) TO (100)"),
+                ],
                 &[format!("DROP TABLE p{n}")],
             ),
             20 => change(
                 &[
-                    format!("CREATE TABLE r{n} (id int GENERATED ALWAYS AS IDENTITY, owner text, twice int GENERATED ALWAYS AS (length(owner) * 2) STORED)"),
+                    format!(
+                        "CREATE TABLE r{n} (id int GENERATED ALWAYS AS IDENTITY, owner text, twice int GENERATED ALWAYS AS (length(owner) * 2) STORED)"
+                    ),
                     format!("ALTER TABLE r{n} ENABLE ROW LEVEL SECURITY"),
-                    format!("CREATE POLICY own ON r{n} FOR SELECT TO PUBLIC USING (owner = current_user)"),
+                    format!(
+                        "CREATE POLICY own ON r{n} FOR SELECT TO PUBLIC USING (owner = current_user)"
+                    ),
                     format!("GRANT SELECT, INSERT ON r{n} TO PUBLIC"),
                 ],
                 &[format!("DROP TABLE r{n}")],
             ),
-            21 => one(format!("CREATE MATERIALIZED VIEW m{n} AS SELECT count(*) AS n FROM {t}"), format!("DROP MATERIALIZED VIEW m{n}")),
-            22 => change(
-                &[format!("CREATE DOMAIN d{n} AS text CHECK (VALUE <> 'no;')"), format!("ALTER TABLE {t} ADD COLUMN d{n} d{n}"), format!("COMMENT ON COLUMN {t}.d{n} IS 'a domain'")],
-                &[format!("ALTER TABLE {t} DROP COLUMN d{n}"), format!("DROP DOMAIN d{n}")],
+            21 => one(
+                format!("CREATE MATERIALIZED VIEW m{n} AS SELECT count(*) AS n FROM {t}"),
+                format!("DROP MATERIALIZED VIEW m{n}"),
             ),
-            23 => one(format!("CREATE STATISTICS st{n} (dependencies) ON id, qty FROM {t}"), format!("DROP STATISTICS st{n}")),
-            24 => one(format!("ALTER TABLE {t} ADD CONSTRAINT u{n} UNIQUE (id, {label}) DEFERRABLE INITIALLY DEFERRED"), format!("ALTER TABLE {t} DROP CONSTRAINT u{n}")),
+            22 => change(
+                &[
+                    format!("CREATE DOMAIN d{n} AS text CHECK (VALUE <> 'no;')"),
+                    format!("ALTER TABLE {t} ADD COLUMN d{n} d{n}"),
+                    format!("COMMENT ON COLUMN {t}.d{n} IS 'a domain'"),
+                ],
+                &[
+                    format!("ALTER TABLE {t} DROP COLUMN d{n}"),
+                    format!("DROP DOMAIN d{n}"),
+                ],
+            ),
+            23 => one(
+                format!("CREATE STATISTICS st{n} (dependencies) ON id, qty FROM {t}"),
+                format!("DROP STATISTICS st{n}"),
+            ),
+            24 => one(
+                format!(
+                    "ALTER TABLE {t} ADD CONSTRAINT u{n} UNIQUE (id, {label}) DEFERRABLE INITIALLY DEFERRED"
+                ),
+                format!("ALTER TABLE {t} DROP CONSTRAINT u{n}"),
+            ),
             _ => change(
-                &[format!("CREATE SCHEMA n{n}"), format!("CREATE TABLE n{n}.\"Odd name\" (\"Odd; column\" int)")],
-                &[format!("DROP TABLE n{n}.\"Odd name\""), format!("DROP SCHEMA n{n}")],
+                &[
+                    format!("CREATE SCHEMA n{n}"),
+                    format!("CREATE TABLE n{n}.\"Odd name\" (\"Odd; column\" int)"),
+                ],
+                &[
+                    format!("DROP TABLE n{n}.\"Odd name\""),
+                    format!("DROP SCHEMA n{n}"),
+                ],
             ),
         }
     }

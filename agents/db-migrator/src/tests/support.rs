@@ -11,7 +11,10 @@ use std::{
 };
 
 use identity::Principal;
-use shared::{Context, SkillError, ToolCall, context::{Approval, Backplane, Work}};
+use shared::{
+    Context, SkillError, ToolCall,
+    context::{Approval, Backplane, Work},
+};
 use store::{Store, testing::TemporaryPostgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +29,10 @@ use crate::{
 /// The server of this test process; it stops with the process.
 pub(super) fn server() -> &'static TemporaryPostgres {
     static SERVER: OnceLock<TemporaryPostgres> = OnceLock::new();
-    SERVER.get_or_init(|| TemporaryPostgres::start_with(&["fsync=off", "max_connections=200"]).expect("PostgreSQL is installed"))
+    SERVER.get_or_init(|| {
+        TemporaryPostgres::start_with(&["fsync=off", "max_connections=200"])
+            .expect("PostgreSQL is installed")
+    })
 }
 
 /// A database of a test and, for SQLite, its folder.
@@ -43,14 +49,23 @@ pub(super) fn fixture(dialect: Dialect, dev: bool) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let url = match dialect {
         Dialect::Sqlite => format!("sqlite:{}", folder.path().join("shop.db").display()),
-        Dialect::Postgres => server().create_database(&format!("shop_{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap(),
+        Dialect::Postgres => server()
+            .create_database(&format!("shop_{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+            .unwrap(),
     };
-    Fixture { database: database(&url, dev), url, _folder: folder }
+    Fixture {
+        database: database(&url, dev),
+        url,
+        _folder: folder,
+    }
 }
 
 pub(super) fn database(url: &str, dev: bool) -> Database {
     let spec = format!("shop={url}{}", if dev { ",dev" } else { "" });
-    Databases::new([spec.parse().unwrap()]).find("shop").unwrap().clone()
+    Databases::new([spec.parse().unwrap()])
+        .find("shop")
+        .unwrap()
+        .clone()
 }
 
 /// Called around every tool call: lets a test stop or watch a run at an exact point.
@@ -66,16 +81,38 @@ impl fmt::Debug for Hooked {
 
 #[async_trait::async_trait]
 impl Backplane for Hooked {
-    async fn call(&self, _: &Work, agent: &'static str, skill: &str, _: serde_json::Value) -> Result<serde_json::Value, SkillError> {
+    async fn call(
+        &self,
+        _: &Work,
+        agent: &'static str,
+        skill: &str,
+        _: serde_json::Value,
+    ) -> Result<serde_json::Value, SkillError> {
         Err(SkillError::Denied(format!("no edge to {agent}/{skill}")))
     }
 
     async fn begin(&self, _: &Work, call: &ToolCall) -> Result<String, SkillError> {
-        self.0(&format!("begin {} {}", call.action, call.resources.join(" "))).map_or(Ok(String::from("call")), Err)
+        self.0(&format!(
+            "begin {} {}",
+            call.action,
+            call.resources.join(" ")
+        ))
+        .map_or(Ok(String::from("call")), Err)
     }
 
-    async fn end(&self, _: &Work, call: &ToolCall, _: String, outcome: &'static str) -> Result<(), SkillError> {
-        self.0(&format!("end {} {} {outcome}", call.action, call.resources.join(" "))).map_or(Ok(()), Err)
+    async fn end(
+        &self,
+        _: &Work,
+        call: &ToolCall,
+        _: String,
+        outcome: &'static str,
+    ) -> Result<(), SkillError> {
+        self.0(&format!(
+            "end {} {} {outcome}",
+            call.action,
+            call.resources.join(" ")
+        ))
+        .map_or(Ok(()), Err)
     }
 
     fn progress(&self, _: &Work, _: &str, _: u64, _: u64) {}
@@ -101,19 +138,38 @@ pub(super) struct Caller {
 
 impl Caller {
     pub(super) fn operator(task: &str) -> Self {
-        Self { task: task.into(), principal: Principal::external("operator", "mesh.local"), approved: None, cancel: CancellationToken::new(), patience: Duration::from_secs(120), hook: Arc::new(|_| None) }
+        Self {
+            task: task.into(),
+            principal: Principal::external("operator", "mesh.local"),
+            approved: None,
+            cancel: CancellationToken::new(),
+            patience: Duration::from_mins(2),
+            hook: Arc::new(|_| None),
+        }
     }
 
     pub(super) fn coordinator(task: &str) -> Self {
-        Self { principal: Principal::agent("deployment-system", "rollback-coordinator", "mesh.local"), ..Self::operator(task) }
+        Self {
+            principal: Principal::agent("deployment-system", "rollback-coordinator", "mesh.local"),
+            ..Self::operator(task)
+        }
     }
 
     pub(super) fn approved(self, digest: &str) -> Self {
-        Self { approved: Some(digest.into()), ..self }
+        Self {
+            approved: Some(digest.into()),
+            ..self
+        }
     }
 
-    pub(super) fn hook(self, hook: impl Fn(&str) -> Option<SkillError> + Send + Sync + 'static) -> Self {
-        Self { hook: Arc::new(hook), ..self }
+    pub(super) fn hook(
+        self,
+        hook: impl Fn(&str) -> Option<SkillError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            hook: Arc::new(hook),
+            ..self
+        }
     }
 
     pub(super) fn context(&self) -> Context {
@@ -126,36 +182,104 @@ impl Caller {
             tool_calls: Arc::default(),
             input_digest: String::new(),
         };
-        let approval = self.approved.clone().map(|plan_digest| Approval { plan_digest, approver: "alice".into() });
-        Context::new(work, approval, self.cancel.clone(), Arc::new(Hooked(self.hook.clone())))
+        let approval = self.approved.clone().map(|plan_digest| Approval {
+            plan_digest,
+            approver: "alice".into(),
+        });
+        Context::new(
+            work,
+            approval,
+            self.cancel.clone(),
+            Arc::new(Hooked(self.hook.clone())),
+        )
     }
 }
 
 /// Applies a source.
-pub(super) async fn apply(database: &Database, caller: &Caller, source: &[Migration], release: Option<&str>) -> Result<Applied, SkillError> {
+pub(super) async fn apply(
+    database: &Database,
+    caller: &Caller,
+    source: &[Migration],
+    release: Option<&str>,
+) -> Result<Applied, SkillError> {
     let (context, metrics) = (caller.context(), Metrics::default());
-    let job = Job { context: &context, database, metrics: &metrics };
-    engine::apply(job, ApplyRequest { source, plan_digest: None, release }).await
+    let job = Job {
+        context: &context,
+        database,
+        metrics: &metrics,
+    };
+    engine::apply(
+        job,
+        ApplyRequest {
+            source,
+            plan_digest: None,
+            release,
+        },
+    )
+    .await
 }
 
-pub(super) async fn plan(database: &Database, source: &[Migration]) -> Result<crate::domain::Plan, SkillError> {
+pub(super) async fn plan(
+    database: &Database,
+    source: &[Migration],
+) -> Result<crate::domain::Plan, SkillError> {
     let (context, metrics) = (Caller::operator("plan").context(), Metrics::default());
-    engine::plan(Job { context: &context, database, metrics: &metrics }, source).await
+    engine::plan(
+        Job {
+            context: &context,
+            database,
+            metrics: &metrics,
+        },
+        source,
+    )
+    .await
 }
 
-pub(super) async fn assess(database: &Database, goal: &engine::Goal) -> Result<crate::domain::Assessment, SkillError> {
+pub(super) async fn assess(
+    database: &Database,
+    goal: &engine::Goal,
+) -> Result<crate::domain::Assessment, SkillError> {
     let (context, metrics) = (Caller::operator("assess").context(), Metrics::default());
-    engine::assess_rollback(Job { context: &context, database, metrics: &metrics }, goal).await
+    engine::assess_rollback(
+        Job {
+            context: &context,
+            database,
+            metrics: &metrics,
+        },
+        goal,
+    )
+    .await
 }
 
 pub(super) async fn status(database: &Database, source: &[Migration]) -> engine::Status {
     let (context, metrics) = (Caller::operator("status").context(), Metrics::default());
-    engine::status(Job { context: &context, database, metrics: &metrics }, source).await.unwrap()
+    engine::status(
+        Job {
+            context: &context,
+            database,
+            metrics: &metrics,
+        },
+        source,
+    )
+    .await
+    .unwrap()
 }
 
-pub(super) async fn rollback(database: &Database, caller: &Caller, goal: engine::Goal) -> Result<engine::RolledBack, SkillError> {
+pub(super) async fn rollback(
+    database: &Database,
+    caller: &Caller,
+    goal: engine::Goal,
+) -> Result<engine::RolledBack, SkillError> {
     let (context, metrics) = (caller.context(), Metrics::default());
-    engine::rollback(Job { context: &context, database, metrics: &metrics }, engine::RollbackRequest { goal }).await
+    engine::rollback(
+        Job {
+            context: &context,
+            database,
+            metrics: &metrics,
+        },
+        engine::RollbackRequest { goal },
+    )
+    .await
 }
 
 /// Migrations from (name, up, down) in order, versions from 1.
@@ -163,9 +287,15 @@ pub(super) fn migrations(dialect: Dialect, all: &[(&str, &str, &str)]) -> Vec<Mi
     let mut files = Vec::new();
     for (at, (name, up, down)) in all.iter().enumerate() {
         let stem = format!("{:04}_{name}", at + 1);
-        files.push(SourceFile { name: format!("{stem}.up.sql"), content: (*up).into() });
+        files.push(SourceFile {
+            name: format!("{stem}.up.sql"),
+            content: (*up).into(),
+        });
         if !down.is_empty() {
-            files.push(SourceFile { name: format!("{stem}.down.sql"), content: (*down).into() });
+            files.push(SourceFile {
+                name: format!("{stem}.down.sql"),
+                content: (*down).into(),
+            });
         }
     }
     source::read(&files, dialect).unwrap()
@@ -174,7 +304,9 @@ pub(super) fn migrations(dialect: Dialect, all: &[(&str, &str, &str)]) -> Vec<Mi
 /// The migrations of a release of the example.
 pub(super) fn shop(release: &str, dialect: Dialect) -> Vec<Migration> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop/releases");
-    let files = crate::clients::Workspace::new(root).read(&format!("{release}/migrations")).unwrap();
+    let files = crate::clients::Workspace::new(root)
+        .read(&format!("{release}/migrations"))
+        .unwrap();
     source::read(&files, dialect).unwrap()
 }
 
@@ -208,7 +340,11 @@ pub(super) async fn fingerprint(database: &Database) -> String {
 
 /// Prefix of the ledger's tables.
 pub(super) fn ledger(dialect: Dialect) -> &'static str {
-    if dialect == Dialect::Sqlite { "db_migrator_" } else { "db_migrator." }
+    if dialect == Dialect::Sqlite {
+        "db_migrator_"
+    } else {
+        "db_migrator."
+    }
 }
 
 pub(super) fn digest_of(error: SkillError) -> String {

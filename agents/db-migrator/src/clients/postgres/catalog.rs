@@ -25,12 +25,21 @@ pub(super) fn query() -> &'static str {
 }
 
 /// Reads the answer to [`query`].
-pub(super) fn read<'a>(rows: impl Iterator<Item = &'a SimpleQueryRow>) -> Result<Catalog, TargetError> {
-    rows.filter(|row| row.len() == WIDTH).map(entry).collect::<Result<Vec<_>, _>>().map(Catalog::new)
+pub(super) fn read<'a>(
+    rows: impl Iterator<Item = &'a SimpleQueryRow>,
+) -> Result<Catalog, TargetError> {
+    rows.filter(|row| row.len() == WIDTH)
+        .map(entry)
+        .collect::<Result<Vec<_>, _>>()
+        .map(Catalog::new)
 }
 
 fn entry(row: &SimpleQueryRow) -> Result<Entry, TargetError> {
-    let text = |column: usize| row.try_get(column).map_err(TargetError::from).map(|text| text.map(str::to_owned));
+    let text = |column: usize| {
+        row.try_get(column)
+            .map_err(TargetError::from)
+            .map(|text| text.map(str::to_owned))
+    };
     let required = |column: usize| text(column)?.ok_or(TargetError::Unreadable("a catalog text"));
     let (column, default) = (text(5)?, text(6)?);
     Ok(Entry {
@@ -38,7 +47,11 @@ fn entry(row: &SimpleQueryRow) -> Result<Entry, TargetError> {
         name: required(1)?,
         definition: text(2)?.unwrap_or_default(),
         position: text(3)?.and_then(|position| position.parse().ok()),
-        place: text(4)?.map(|table| Place { table, column, default }),
+        place: text(4)?.map(|table| Place {
+            table,
+            column,
+            default,
+        }),
     })
 }
 
@@ -70,10 +83,22 @@ fn acl(list: &str, kind: char, owner: &str) -> String {
 }
 
 fn objects() -> Vec<String> {
-    let plain = |kind: &str, name: &str, definition: &str, from: &str| format!("SELECT '{kind}', {name}, {definition}, NULL, NULL, NULL, NULL FROM {from}");
+    let plain = |kind: &str, name: &str, definition: &str, from: &str| {
+        format!("SELECT '{kind}', {name}, {definition}, NULL, NULL, NULL, NULL FROM {from}")
+    };
     let mut all = vec![
-        plain("schema", "n.nspname::text", &acl("n.nspacl", 'n', "n.nspowner"), "ns n"),
-        plain("extension", "e.extname::text", "e.extversion", "pg_extension e"),
+        plain(
+            "schema",
+            "n.nspname::text",
+            &acl("n.nspacl", 'n', "n.nspowner"),
+            "ns n",
+        ),
+        plain(
+            "extension",
+            "e.extname::text",
+            "e.extversion",
+            "pg_extension e",
+        ),
         relations(),
         columns(),
         plain(
@@ -98,12 +123,20 @@ fn objects() -> Vec<String> {
             "fun f",
         ),
     ];
-    all.extend(DEPENDENTS.iter().map(|(kind, name, definition, from)| plain(kind, name, definition, from)));
+    all.extend(
+        DEPENDENTS
+            .iter()
+            .map(|(kind, name, definition, from)| plain(kind, name, definition, from)),
+    );
     all
 }
 
 fn relations() -> String {
-    let grants = format!("CASE r.relkind WHEN 'S' THEN {} ELSE {} END", acl("r.relacl", 's', "r.relowner"), acl("r.relacl", 'r', "r.relowner"));
+    let grants = format!(
+        "CASE r.relkind WHEN 'S' THEN {} ELSE {} END",
+        acl("r.relacl", 's', "r.relowner"),
+        acl("r.relacl", 'r', "r.relowner")
+    );
     format!(
         r"SELECT CASE r.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
     WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' ELSE 'composite type' END, r.name,
@@ -147,8 +180,18 @@ const DEPENDENTS: [(&str, &str, &str, &str); 13] = [
         "concat_ws('; ', pg_get_indexdef(r.oid), i.indisvalid, i.indisready, i.indisclustered, i.indisreplident)",
         "rel r JOIN pg_index i ON i.indexrelid = r.oid",
     ),
-    ("trigger", "format('%s.%I', r.name, t.tgname)", "concat_ws('; ', pg_get_triggerdef(t.oid), t.tgenabled)", "pg_trigger t JOIN rel r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal"),
-    ("rule", "format('%s.%I', r.name, w.rulename)", "concat_ws('; ', pg_get_ruledef(w.oid), w.ev_enabled)", "pg_rewrite w JOIN rel r ON r.oid = w.ev_class WHERE w.rulename <> '_RETURN'"),
+    (
+        "trigger",
+        "format('%s.%I', r.name, t.tgname)",
+        "concat_ws('; ', pg_get_triggerdef(t.oid), t.tgenabled)",
+        "pg_trigger t JOIN rel r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal",
+    ),
+    (
+        "rule",
+        "format('%s.%I', r.name, w.rulename)",
+        "concat_ws('; ', pg_get_ruledef(w.oid), w.ev_enabled)",
+        "pg_rewrite w JOIN rel r ON r.oid = w.ev_class WHERE w.rulename <> '_RETURN'",
+    ),
     (
         "policy",
         "format('%s.%I', r.name, p.polname)",
@@ -163,7 +206,12 @@ const DEPENDENTS: [(&str, &str, &str, &str); 13] = [
         "pg_description d WHERE d.objoid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.classoid AND m.objid = d.objoid) \
          AND d.classoid <> 'pg_extension'::regclass",
     ),
-    ("statistics", "format('%I.%I', n.nspname, s.stxname)", "pg_get_statisticsobjdef(s.oid)", "pg_statistic_ext s JOIN ns n ON n.oid = s.stxnamespace"),
+    (
+        "statistics",
+        "format('%I.%I', n.nspname, s.stxname)",
+        "pg_get_statisticsobjdef(s.oid)",
+        "pg_statistic_ext s JOIN ns n ON n.oid = s.stxnamespace",
+    ),
     (
         "publication",
         "p.pubname::text",
@@ -171,14 +219,34 @@ const DEPENDENTS: [(&str, &str, &str, &str); 13] = [
          (SELECT string_agg(concat_ws('.', schemaname, tablename), ',' ORDER BY 1) FROM pg_publication_tables t WHERE t.pubname = p.pubname))",
         "pg_publication p",
     ),
-    ("event trigger", "e.evtname::text", "concat_ws('; ', e.evtevent, e.evtenabled, e.evttags::text, e.evtfoid::regprocedure)", "pg_event_trigger e"),
+    (
+        "event trigger",
+        "e.evtname::text",
+        "concat_ws('; ', e.evtevent, e.evtenabled, e.evttags::text, e.evtfoid::regprocedure)",
+        "pg_event_trigger e",
+    ),
     (
         "default privileges",
         "concat_ws(' ', d.defaclrole::regrole, d.defaclobjtype, (SELECT nspname FROM pg_namespace WHERE oid = d.defaclnamespace))",
         "(SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(d.defaclacl) a)",
         "pg_default_acl d",
     ),
-    ("cast", "pg_describe_object('pg_cast'::regclass, c.oid, 0)", "concat_ws('; ', c.castcontext, c.castmethod)", "pg_cast c WHERE c.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = c.oid)"),
-    ("operator", "pg_describe_object('pg_operator'::regclass, o.oid, 0)", "o.oprcode::text", "pg_operator o WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = o.oid)"),
-    ("foreign server", "s.srvname::text", "concat_ws('; ', s.srvtype, s.srvversion, (SELECT fdwname FROM pg_foreign_data_wrapper WHERE oid = s.srvfdw))", "pg_foreign_server s"),
+    (
+        "cast",
+        "pg_describe_object('pg_cast'::regclass, c.oid, 0)",
+        "concat_ws('; ', c.castcontext, c.castmethod)",
+        "pg_cast c WHERE c.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = c.oid)",
+    ),
+    (
+        "operator",
+        "pg_describe_object('pg_operator'::regclass, o.oid, 0)",
+        "o.oprcode::text",
+        "pg_operator o WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = o.oid)",
+    ),
+    (
+        "foreign server",
+        "s.srvname::text",
+        "concat_ws('; ', s.srvtype, s.srvversion, (SELECT fdwname FROM pg_foreign_data_wrapper WHERE oid = s.srvfdw))",
+        "pg_foreign_server s",
+    ),
 ];

@@ -22,20 +22,41 @@ const SEQUENCES: &str = "SELECT format('SELECT setval(%L, %s)', format('%I.%I', 
     WHERE last_value IS NOT NULL AND schemaname <> 'db_migrator'";
 
 /// Copies all rows in one snapshot, parents before children. `false` when there are too many bytes.
-pub(super) async fn fill(live: &Client, scratch: &Client, tables: &[(String, Vec<String>)]) -> Result<bool, TargetError> {
-    let names = tables.iter().map(|(table, _)| table.clone()).collect::<Vec<_>>();
+pub(super) async fn fill(
+    live: &Client,
+    scratch: &Client,
+    tables: &[(String, Vec<String>)],
+) -> Result<bool, TargetError> {
+    let names = tables
+        .iter()
+        .map(|(table, _)| table.clone())
+        .collect::<Vec<_>>();
     if names.is_empty() {
         return Ok(true);
     }
     if integer(live, SIZE, &[names.join("\n").into()]).await? > MAX_BYTES {
         return Ok(false);
     }
-    let ordered = parents_first(names, query(scratch, REFERENCES, &[]).await?.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_, TargetError>>()?);
+    let ordered = parents_first(
+        &names,
+        query(scratch, REFERENCES, &[])
+            .await?
+            .iter()
+            .map(|row| Ok((row.text(0)?, row.text(1)?)))
+            .collect::<Result<_, TargetError>>()?,
+    );
     let disable = texts(scratch, TRIGGERS, &["DISABLE".into(), "O".into()]).await?;
     let enable = texts(scratch, TRIGGERS, &["ENABLE".into(), "O".into()]).await?;
-    let begin = format!("{}; TRUNCATE {} CASCADE", disable.join("; "), ordered.join(", "));
-    scratch.batch_execute(begin.trim_start_matches("; ")).await?;
-    live.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let begin = format!(
+        "{}; TRUNCATE {} CASCADE",
+        disable.join("; "),
+        ordered.join(", ")
+    );
+    scratch
+        .batch_execute(begin.trim_start_matches("; "))
+        .await?;
+    live.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
     let copied = copy_all(live, scratch, &ordered).await;
     live.batch_execute("ROLLBACK").await?;
     copied?;
@@ -54,12 +75,23 @@ async fn copy_all(live: &Client, scratch: &Client, tables: &[String]) -> Result<
 }
 
 async fn copy(live: &Client, scratch: &Client, table: &str) -> Result<(), TargetError> {
-    let columns = texts(live, COLUMNS, &[table.into()]).await?.pop().unwrap_or_default();
+    let columns = texts(live, COLUMNS, &[table.into()])
+        .await?
+        .pop()
+        .unwrap_or_default();
     if columns.is_empty() {
         return Ok(());
     }
-    let source = live.copy_out(&format!("COPY {table} ({columns}) TO STDOUT (FORMAT binary)")).await?;
-    let sink = scratch.copy_in(&format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)")).await?;
+    let source = live
+        .copy_out(&format!(
+            "COPY {table} ({columns}) TO STDOUT (FORMAT binary)"
+        ))
+        .await?;
+    let sink = scratch
+        .copy_in(&format!(
+            "COPY {table} ({columns}) FROM STDIN (FORMAT binary)"
+        ))
+        .await?;
     pin_mut!(source);
     pin_mut!(sink);
     while let Some(chunk) = source.next().await {
@@ -69,21 +101,39 @@ async fn copy(live: &Client, scratch: &Client, table: &str) -> Result<(), Target
     Ok(())
 }
 
-async fn texts(client: &Client, sql: &str, parameters: &[super::Value]) -> Result<Vec<String>, TargetError> {
-    query(client, sql, parameters).await?.iter().map(|row| row.text(0)).collect()
+async fn texts(
+    client: &Client,
+    sql: &str,
+    parameters: &[super::Value],
+) -> Result<Vec<String>, TargetError> {
+    query(client, sql, parameters)
+        .await?
+        .iter()
+        .map(|row| row.text(0))
+        .collect()
 }
 
 /// Orders tables so that a row's references exist before it; a cycle ends in the order of names.
-fn parents_first(tables: Vec<String>, references: Vec<(String, String)>) -> Vec<String> {
-    let mut parents: BTreeMap<String, BTreeSet<String>> = tables.iter().map(|table| (table.clone(), BTreeSet::new())).collect();
-    for (child, parent) in references.into_iter().filter(|(child, parent)| child != parent) {
+fn parents_first(tables: &[String], references: Vec<(String, String)>) -> Vec<String> {
+    let mut parents: BTreeMap<String, BTreeSet<String>> = tables
+        .iter()
+        .map(|table| (table.clone(), BTreeSet::new()))
+        .collect();
+    for (child, parent) in references
+        .into_iter()
+        .filter(|(child, parent)| child != parent)
+    {
         if let Some(known) = parents.get_mut(&child).filter(|_| tables.contains(&parent)) {
             known.insert(parent);
         }
     }
     let mut ordered = Vec::new();
     while !parents.is_empty() {
-        let free = parents.iter().find(|(_, waits)| waits.is_empty()).or_else(|| parents.iter().next()).map(|(table, _)| table.clone());
+        let free = parents
+            .iter()
+            .find(|(_, waits)| waits.is_empty())
+            .or_else(|| parents.iter().next())
+            .map(|(table, _)| table.clone());
         let Some(table) = free else { break };
         parents.remove(&table);
         for waits in parents.values_mut() {
@@ -100,10 +150,26 @@ mod tests {
 
     #[test]
     fn puts_parents_before_children() {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let owned = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
         let pair = |child: &str, parent: &str| (child.to_owned(), parent.to_owned());
-        let ordered = parents_first(owned(&["a", "b", "c"]), vec![pair("a", "b"), pair("b", "c"), pair("c", "c"), pair("a", "other")]);
+        let ordered = parents_first(
+            &owned(&["a", "b", "c"]),
+            vec![
+                pair("a", "b"),
+                pair("b", "c"),
+                pair("c", "c"),
+                pair("a", "other"),
+            ],
+        );
         assert_eq!(ordered, ["c", "b", "a"]);
-        assert_eq!(parents_first(owned(&["a", "b"]), vec![pair("a", "b"), pair("b", "a")]).len(), 2);
+        assert_eq!(
+            parents_first(&owned(&["a", "b"]), vec![pair("a", "b"), pair("b", "a")]).len(),
+            2
+        );
     }
 }

@@ -17,14 +17,31 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Makes one, and sweeps what crashed runs on the same database left. `live` makes it, because a copy is possible
     /// only while nobody else is connected.
-    pub(super) async fn create(config: &Config, kind: Shadow, run: &str, live: &mut dyn Session) -> Result<(Self, Config), TargetError> {
-        let oid = live.query("SELECT oid::bigint FROM pg_database WHERE datname = current_database()", &[]).await?;
-        let prefix = format!("db_migrator_shadow_{}_", oid.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)?);
+    pub(super) async fn create(
+        config: &Config,
+        kind: Shadow,
+        run: &str,
+        live: &mut dyn Session,
+    ) -> Result<(Self, Config), TargetError> {
+        let oid = live
+            .query(
+                "SELECT oid::bigint FROM pg_database WHERE datname = current_database()",
+                &[],
+            )
+            .await?;
+        let prefix = format!(
+            "db_migrator_shadow_{}_",
+            oid.first()
+                .ok_or(TargetError::Unreadable("a row"))?
+                .integer(0)?
+        );
         sweep(live, &prefix).await?;
         let name = format!("{prefix}{}", Uuid::new_v4().simple());
         try_lock(live, &name).await?;
         let template = template(live, kind).await?;
-        live.execute(&format!("CREATE DATABASE {name} {template}")).await.map_err(explain)?;
+        live.execute(&format!("CREATE DATABASE {name} {template}"))
+            .await
+            .map_err(explain)?;
         let maintenance = connect(config, &format!("shadow/{run}")).await?;
         let mut own = config.clone();
         own.dbname(&name);
@@ -38,28 +55,56 @@ impl Scratch {
 
     /// Drops the database, whoever is connected.
     pub(super) async fn drop_database(self) -> Result<(), TargetError> {
-        let dropped = self.maintenance.client.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
+        let dropped = self
+            .maintenance
+            .client
+            .batch_execute(&format!(
+                "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+                self.name
+            ))
+            .await;
         self.maintenance.close().await;
         Ok(dropped?)
     }
 }
 
 fn key(name: &str) -> i64 {
-    Sha256::digest(name.as_bytes()).first_chunk::<8>().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+    Sha256::digest(name.as_bytes())
+        .first_chunk::<8>()
+        .map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
 async fn try_lock(live: &mut dyn Session, name: &str) -> Result<bool, TargetError> {
-    let answer = live.query("SELECT pg_try_advisory_lock($1)::int::bigint", &[key(name).into()]).await?;
-    Ok(answer.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)? == 1)
+    let answer = live
+        .query(
+            "SELECT pg_try_advisory_lock($1)::int::bigint",
+            &[key(name).into()],
+        )
+        .await?;
+    Ok(answer
+        .first()
+        .ok_or(TargetError::Unreadable("a row"))?
+        .integer(0)?
+        == 1)
 }
 
 async fn sweep(live: &mut dyn Session, prefix: &str) -> Result<(), TargetError> {
-    let all = live.query("SELECT datname::text FROM pg_database WHERE starts_with(datname::text, $1)", &[prefix.into()]).await?;
+    let all = live
+        .query(
+            "SELECT datname::text FROM pg_database WHERE starts_with(datname::text, $1)",
+            &[prefix.into()],
+        )
+        .await?;
     for row in all {
         let name = row.text(0)?;
         if try_lock(live, &name).await? {
-            live.execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
-            live.query("SELECT pg_advisory_unlock($1)::int::bigint", &[key(&name).into()]).await?;
+            live.execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+                .await?;
+            live.query(
+                "SELECT pg_advisory_unlock($1)::int::bigint",
+                &[key(&name).into()],
+            )
+            .await?;
         }
     }
     Ok(())
@@ -70,8 +115,16 @@ async fn template(live: &mut dyn Session, kind: Shadow) -> Result<String, Target
     const SAME_LOCALE: &str = "SELECT format('TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L', pg_encoding_to_char(encoding), datcollate, datctype) \
         FROM pg_database WHERE datname = current_database()";
     const COPY: &str = "SELECT format('TEMPLATE %I', current_database())";
-    let sql = if kind == Shadow::Copy { COPY } else { SAME_LOCALE };
-    live.query(sql, &[]).await?.first().ok_or(TargetError::Unreadable("a row"))?.text(0)
+    let sql = if kind == Shadow::Copy {
+        COPY
+    } else {
+        SAME_LOCALE
+    };
+    live.query(sql, &[])
+        .await?
+        .first()
+        .ok_or(TargetError::Unreadable("a row"))?
+        .text(0)
 }
 
 fn explain(error: TargetError) -> TargetError {

@@ -15,29 +15,51 @@ use crate::domain::{
 /// Everything but SQLite's own tables and the ledger.
 const OBJECTS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
     WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name NOT LIKE 'db\\_migrator\\_%' ESCAPE '\\' AND sql IS NOT NULL";
-const COLUMNS: &str = "SELECT name, dflt_value, cid, hidden FROM pragma_table_xinfo($1) ORDER BY cid";
+const COLUMNS: &str =
+    "SELECT name, dflt_value, cid, hidden FROM pragma_table_xinfo($1) ORDER BY cid";
 const SETTINGS: &str = "SELECT 'user_version', user_version FROM pragma_user_version UNION ALL SELECT 'application_id', application_id FROM pragma_application_id";
 
 /// Reads the catalog.
 pub(super) fn read(connection: &Connection) -> Result<Catalog, TargetError> {
     let mut entries = Vec::new();
     let mut statement = connection.prepare_cached(OBJECTS)?;
-    let objects = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, String>(3)?)))?;
+    let objects = statement.query_map([], |row| {
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, String>(1)?,
+            row.get::<_, String>(2)?,
+            row.get::<_, String>(3)?,
+        ))
+    })?;
     for object in objects {
         let (kind, name, table, sql) = object?;
         if kind == "table" {
             table_entries(connection, &name, &sql, &mut entries)?;
         } else {
             let definition = lex::normalized(&sql, Dialect::Sqlite).unwrap_or(sql);
-            entries.push(Entry { kind, name: fold(&name), definition: format!("on {}: {definition}", fold(&table)), position: None, place: None });
+            entries.push(Entry {
+                kind,
+                name: fold(&name),
+                definition: format!("on {}: {definition}", fold(&table)),
+                position: None,
+                place: None,
+            });
         }
     }
     let mut statement = connection.prepare_cached(SETTINGS)?;
-    let settings = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    let settings = statement.query_map([], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+    })?;
     for setting in settings {
         let (name, value) = setting?;
         if value != 0 {
-            entries.push(Entry { kind: "setting".into(), name, definition: value.to_string(), position: None, place: None });
+            entries.push(Entry {
+                kind: "setting".into(),
+                name,
+                definition: value.to_string(),
+                position: None,
+                place: None,
+            });
         }
     }
     Ok(Catalog::new(entries))
@@ -51,21 +73,62 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", fold(name).replace('"', "\"\""))
 }
 
-fn table_entries(connection: &Connection, name: &str, sql: &str, entries: &mut Vec<Entry>) -> Result<(), TargetError> {
+fn table_entries(
+    connection: &Connection,
+    name: &str,
+    sql: &str,
+    entries: &mut Vec<Entry>,
+) -> Result<(), TargetError> {
     let mut statement = connection.prepare_cached(COLUMNS)?;
-    let columns = statement.query_map([name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)? >= 2)))?;
+    let columns = statement.query_map([name], |row| {
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, Option<String>>(1)?,
+            row.get::<_, i64>(2)?,
+            row.get::<_, i64>(3)? >= 2,
+        ))
+    })?;
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let Parts { items, options } = parts(sql);
-    let place = Place { table: quoted(name), column: None, default: None };
-    entries.push(Entry { kind: "table".into(), name: fold(name), definition: options, position: None, place: Some(place) });
+    let place = Place {
+        table: quoted(name),
+        column: None,
+        default: None,
+    };
+    entries.push(Entry {
+        kind: "table".into(),
+        name: fold(name),
+        definition: options,
+        position: None,
+        place: Some(place),
+    });
     let (definitions, constraints) = items.split_at(columns.len().min(items.len()));
-    for ((column, default, position, generated), definition) in columns.into_iter().zip(definitions.iter().map(Some).chain(std::iter::repeat(None))) {
-        let place = (!generated).then(|| Place { table: quoted(name), column: Some(quoted(&column)), default });
+    for ((column, default, position, generated), definition) in columns
+        .into_iter()
+        .zip(definitions.iter().map(Some).chain(std::iter::repeat(None)))
+    {
+        let place = (!generated).then(|| Place {
+            table: quoted(name),
+            column: Some(quoted(&column)),
+            default,
+        });
         let definition = definition.cloned().unwrap_or_default();
-        entries.push(Entry { kind: "column".into(), name: format!("{}.{}", fold(name), fold(&column)), definition, position: Some(position), place });
+        entries.push(Entry {
+            kind: "column".into(),
+            name: format!("{}.{}", fold(name), fold(&column)),
+            definition,
+            position: Some(position),
+            place,
+        });
     }
     for (at, constraint) in sorted(constraints).into_iter().enumerate() {
-        entries.push(Entry { kind: "constraint".into(), name: format!("{}.{at}", fold(name)), definition: constraint, position: None, place: None });
+        entries.push(Entry {
+            kind: "constraint".into(),
+            name: format!("{}.{at}", fold(name)),
+            definition: constraint,
+            position: None,
+            place: None,
+        });
     }
     Ok(())
 }
@@ -86,11 +149,25 @@ struct Parts {
 
 fn parts(sql: &str) -> Parts {
     let tokens = lex::tokens(sql, Dialect::Sqlite).unwrap_or_default();
-    let join = |tokens: &[Token<'_>]| tokens.iter().map(|token| lex::normalized_token(*token)).collect::<Vec<_>>().join(" ");
+    let join = |tokens: &[Token<'_>]| {
+        tokens
+            .iter()
+            .map(|token| lex::normalized_token(*token))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     if tokens.iter().take(2).any(|token| token.is("virtual")) {
-        return Parts { items: Vec::new(), options: join(&tokens) };
+        return Parts {
+            items: Vec::new(),
+            options: join(&tokens),
+        };
     }
-    let Some(open) = tokens.iter().position(|token| token.is_symbol('(')) else { return Parts { items: Vec::new(), options: String::new() } };
+    let Some(open) = tokens.iter().position(|token| token.is_symbol('(')) else {
+        return Parts {
+            items: Vec::new(),
+            options: String::new(),
+        };
+    };
     let mut items = Vec::new();
     let (mut depth, mut start) = (0_usize, open + 1);
     for (at, token) in tokens.iter().enumerate().skip(open) {
@@ -108,7 +185,10 @@ fn parts(sql: &str) -> Parts {
             break;
         }
     }
-    Parts { items, options: join(tokens.get(start..).unwrap_or_default()) }
+    Parts {
+        items,
+        options: join(tokens.get(start..).unwrap_or_default()),
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +203,9 @@ mod tests {
 
     #[test]
     fn sees_a_rebuilt_table_as_equal() {
-        let plain = catalog("create table orders (id integer primary key, note text default 'A b', check (id > 0), unique (note)); create index i on orders (note);");
+        let plain = catalog(
+            "create table orders (id integer primary key, note text default 'A b', check (id > 0), unique (note)); create index i on orders (note);",
+        );
         let rebuilt = catalog(
             "CREATE TABLE tmp ( \"id\" INTEGER PRIMARY KEY, -- key\n [note] TEXT DEFAULT 'A b', UNIQUE(note), CHECK(id>0) );\n\
              ALTER TABLE tmp RENAME TO orders; CREATE INDEX i ON \"orders\"(note);",
@@ -134,7 +216,9 @@ mod tests {
     #[test]
     fn sees_an_added_and_dropped_column_as_nothing() {
         let plain = catalog("create table t (a int, b text not null default 'x')");
-        let undone = catalog("create table t (a int, b text not null default 'x'); alter table t add column c int default 1; alter table t drop column c;");
+        let undone = catalog(
+            "create table t (a int, b text not null default 'x'); alter table t add column c int default 1; alter table t drop column c;",
+        );
         assert_eq!(plain.ordered_fingerprint(), undone.ordered_fingerprint());
     }
 
@@ -143,13 +227,25 @@ mod tests {
         let base = "create table t (a int, b text);";
         let plain = catalog(base);
         for change in [
-            "alter table t add column c int", "create index i on t (a)", "create view v as select a from t", "pragma user_version = 3",
-            "create trigger g after insert on t begin select 1; end", "create table u (x) strict", "create virtual table f using fts5(x)",
+            "alter table t add column c int",
+            "create index i on t (a)",
+            "create view v as select a from t",
+            "pragma user_version = 3",
+            "create trigger g after insert on t begin select 1; end",
+            "create table u (x) strict",
+            "create virtual table f using fts5(x)",
         ] {
-            let sql = if change.contains("strict") { format!("{base} create table u (x int) strict") } else { format!("{base} {change}") };
+            let sql = if change.contains("strict") {
+                format!("{base} create table u (x int) strict")
+            } else {
+                format!("{base} {change}")
+            };
             assert_ne!(plain.fingerprint(), catalog(&sql).fingerprint(), "{change}");
         }
-        assert_ne!(catalog("create table t (a int default 'X')").fingerprint(), catalog("create table t (a int default 'x')").fingerprint());
+        assert_ne!(
+            catalog("create table t (a int default 'X')").fingerprint(),
+            catalog("create table t (a int default 'x')").fingerprint()
+        );
     }
 
     #[test]

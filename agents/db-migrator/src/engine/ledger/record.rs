@@ -1,0 +1,119 @@
+//! Writes plans into the ledger.
+
+use super::{Names, json, names};
+use crate::{
+    clients::{Session, TargetError, Value},
+    domain::{
+        Direction, Plan, PlannedMigration, ledger::MeasuredAddition, plan::PlannedScript,
+        sha256_hex,
+    },
+};
+
+/// Eight parameters each stay far below the limits of both databases.
+const STEPS_A_MESSAGE: usize = 1_000;
+
+/// Writes every migration of a plan with all its statements, up and down: from here on nothing else is needed.
+pub(in crate::engine) async fn record_plan(
+    session: &mut dyn Session,
+    run: &str,
+    plan: &Plan,
+    release: Option<&str>,
+) -> Result<(), TargetError> {
+    for migration in &plan.migrations {
+        let sequence = record_migration(session, run, migration, release).await?;
+        record_steps(session, sequence, Direction::Up, &migration.up).await?;
+        if let Some(down) = &migration.down {
+            record_steps(session, sequence, Direction::Down, down).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn record_migration(
+    session: &mut dyn Session,
+    run: &str,
+    migration: &PlannedMigration,
+    release: Option<&str>,
+) -> Result<i64, TargetError> {
+    let Names { prefix, now, .. } = names(session.dialect());
+    let sql = format!(
+        "INSERT INTO {prefix}migration (version, name, release, checksum, verdict, evidence, state, run_id, fingerprint_before, fingerprint_after, \
+         fingerprint_reverted, up_atomic, down_atomic, up_keys_off, down_keys_off, additions, touches, changed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, 'planned', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, {now}) RETURNING sequence"
+    );
+    let none: Vec<MeasuredAddition> = migration
+        .proof
+        .adds
+        .iter()
+        .map(|addition| MeasuredAddition {
+            addition: addition.clone(),
+            rows: 0,
+            digest: String::new(),
+        })
+        .collect();
+    let down =
+        |choose: fn(&PlannedScript) -> bool| i64::from(migration.down.as_ref().is_some_and(choose));
+    let parameters: [Value; 16] = [
+        migration.version.as_str().into(),
+        migration.name.as_str().into(),
+        release.map(str::to_owned).into(),
+        migration.checksum.as_str().into(),
+        migration.proof.verdict.name().into(),
+        json(&migration.proof.evidence).into(),
+        run.into(),
+        migration.fingerprint_before.as_str().into(),
+        migration.fingerprint_after.as_str().into(),
+        migration.fingerprint_reverted.clone().into(),
+        i64::from(migration.up.atomic).into(),
+        down(|down| down.atomic).into(),
+        i64::from(migration.up.foreign_keys_off).into(),
+        down(|down| down.foreign_keys_off).into(),
+        json(&none).into(),
+        json(&migration.proof.touches).into(),
+    ];
+    let rows = session.query(&sql, &parameters).await?;
+    rows.first()
+        .ok_or(TargetError::Unreadable("a row"))?
+        .integer(0)
+}
+
+/// A script's statements, many in one message.
+async fn record_steps(
+    session: &mut dyn Session,
+    sequence: i64,
+    direction: Direction,
+    script: &PlannedScript,
+) -> Result<(), TargetError> {
+    let prefix = names(session.dialect()).prefix;
+    let numbered = (1_i64..).zip(&script.steps).collect::<Vec<_>>();
+    for chunk in numbered.chunks(STEPS_A_MESSAGE) {
+        let mut parameters: Vec<Value> = Vec::new();
+        let mut tuples = Vec::new();
+        for (ordinal, step) in chunk {
+            let first = parameters.len();
+            let (before, after) = step.around.clone().unzip();
+            parameters.extend([
+                sequence.into(),
+                direction.name().into(),
+                (*ordinal).into(),
+                sha256_hex(&step.statement.text).into(),
+            ]);
+            parameters.extend([
+                step.statement.text.as_str().into(),
+                i64::from(step.statement.transactional).into(),
+                before.into(),
+                after.into(),
+            ]);
+            let places = (first + 1..=parameters.len())
+                .map(|at| format!("${at}"))
+                .collect::<Vec<_>>();
+            tuples.push(format!("({}, 'pending')", places.join(", ")));
+        }
+        let sql = format!(
+            "INSERT INTO {prefix}step (migration, direction, ordinal, hash, statement, transactional, fingerprint_before, fingerprint_after, state) VALUES {}",
+            tuples.join(", ")
+        );
+        session.query(&sql, &parameters).await?;
+    }
+    Ok(())
+}
