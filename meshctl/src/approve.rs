@@ -16,11 +16,11 @@ use crate::{
     call::connect,
     client::{Caller, Target},
     ground::APPROVER,
-    table::table,
+    program, state_flag,
 };
 
 /// How long a decision may be used.
-const VALIDITY: Duration = Duration::from_secs(900);
+const VALIDITY: Duration = Duration::from_mins(15);
 
 /// Flags of `approve`.
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (caller, target) = connect(&args.state, &args.caller, &args.agent)?;
     let waiting = waiting(&caller, &target).await?;
     let Some(task) = &args.task else {
-        show(&waiting, args.json);
+        show(&args, &waiting);
         return Ok(ExitCode::SUCCESS);
     };
     let entry = waiting
@@ -78,16 +78,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     )
     .await?;
     if args.json {
-        println!("{answer}");
+        crate::say(format_args!("{answer}"));
     } else {
-        println!(
+        crate::say(format_args!(
             "{}: {}",
             text(&answer, "id"),
             answer
                 .pointer("/status/state")
                 .and_then(Value::as_str)
                 .unwrap_or_default()
-        );
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -145,19 +145,32 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn show(waiting: &[Value], json: bool) {
-    if json {
-        println!("{}", json!({"approvals": waiting}));
-    } else if waiting.is_empty() {
-        println!("nothing waits for an approval");
-    } else {
-        let rows = waiting.iter().map(|entry| {
-            ["task_id", "skill", "caller", "summary", "since"]
-                .map(|key| text(entry, key).to_owned())
-        });
-        println!(
-            "{}",
-            table(["task", "skill", "caller", "summary", "since"], rows)
-        );
+fn show(args: &Args, waiting: &[Value]) {
+    if args.json {
+        crate::say(format_args!("{}", json!({"approvals": waiting})));
+        return;
+    }
+    if waiting.is_empty() {
+        crate::say(format_args!(
+            "nothing waits for an approval at {}",
+            args.agent
+        ));
+    }
+    for entry in waiting {
+        let task = text(entry, "task_id");
+        crate::say(format_args!("task    {task}"));
+        crate::say(format_args!(
+            "skill   {}, asked for by {} at {}",
+            text(entry, "skill"),
+            text(entry, "caller"),
+            text(entry, "since")
+        ));
+        crate::say(format_args!("would   {}", text(entry, "summary")));
+        crate::say(format_args!(
+            "sign    {} approve{} {} --task {task}\n",
+            program(),
+            state_flag(&args.state),
+            args.agent
+        ));
     }
 }

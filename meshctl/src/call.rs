@@ -2,7 +2,7 @@
 
 use std::{io::Read, path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::{
@@ -45,14 +45,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(value) => (value, ExitCode::SUCCESS),
         Err(error) => (error, ExitCode::FAILURE),
     };
-    println!(
+    crate::say(format_args!(
         "{}",
         if args.json {
             value.to_string()
         } else {
             serde_json::to_string_pretty(value)?
         }
-    );
+    ));
     Ok(code)
 }
 
@@ -86,10 +86,51 @@ fn input(text: &str) -> anyhow::Result<Value> {
             std::io::stdin().read_to_string(&mut all)?;
             all
         }
-        inline if inline.trim_start().starts_with('{') => inline.to_owned(),
-        file => {
-            std::fs::read_to_string(file).with_context(|| format!("--input: cannot read {file}"))?
-        }
+        inline if serde_json::from_str::<Value>(inline).is_ok() => inline.to_owned(),
+        inline if inline.trim_start().starts_with(['{', '[', '"']) => inline.to_owned(),
+        file => std::fs::read_to_string(file)
+            .with_context(|| format!("--input: cannot read {file}, and it is not JSON"))?,
     };
-    serde_json::from_str(&json).context("--input: expected a JSON object")
+    let value = serde_json::from_str(&json).context("--input: not JSON")?;
+    match value {
+        Value::Object(_) => Ok(value),
+        other => bail!("--input: expected a JSON object, got {}", kind(&other)),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::input;
+
+    #[test]
+    fn input_is_a_json_object_given_inline_or_as_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), r#"{"paths": ["."]}"#).unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(input(path).unwrap(), input(r#" {"paths": ["."]}"#).unwrap());
+    }
+
+    #[test]
+    fn other_input_is_refused_with_what_was_expected() {
+        let check = |text: &str, part: &str| {
+            let error = format!("{:#}", input(text).unwrap_err());
+            assert!(error.contains(part), "{text}: {error}");
+        };
+        check("[1]", "expected a JSON object, got an array");
+        check("7", "expected a JSON object, got a number");
+        check("null", "expected a JSON object, got null");
+        check("{\"a\": }", "not JSON: expected value at line 1 column 7");
+        check("no-such-file.json", "cannot read no-such-file.json");
+    }
 }

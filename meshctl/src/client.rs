@@ -144,18 +144,50 @@ impl Caller {
         })
     }
 
-    /// The same call for `curl`.
+    /// The same call for `curl`, as a line for a shell.
     pub fn curl(&self, target: &Target, method: &str, params: &Value) -> String {
-        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-            .to_string()
-            .replace('\'', r"'\''");
-        let file = |name: &str| self.folder.join(name).display().to_string();
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let file = |name: &str| quoted(&self.folder.join(name).display().to_string());
         format!(
-            "curl --cacert {} --cert {} --key {} -H 'content-type: application/json' -H 'A2A-Version: 1.0' -d '{request}' {}/a2a",
+            "curl --cacert {} --cert {} --key {} -H 'content-type: application/json' -H 'A2A-Version: 1.0' -d {} {}/a2a",
             file("ca.pem"),
             file("cert.pem"),
             file("key.pem"),
+            quoted(&request.to_string()),
             target.url
         )
+    }
+}
+
+/// A word, quoted for a shell where it has to be.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        for word in [
+            "/tmp/mesh/ca.pem",
+            "a b",
+            "it's",
+            "$HOME `id` \"x\"",
+            r#"{"a": "it's"}"#,
+        ] {
+            let script = format!("printf %s {}", quoted(word));
+            let output = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+        }
     }
 }

@@ -17,7 +17,9 @@ use serde_json::Value;
 use crate::{
     agents::Resources,
     ground::{Ground, free_ports},
-    up::{Mesh, start},
+    interrupt::Interrupt,
+    program, state_flag,
+    up::{Mesh, start_unless},
 };
 use screen::Screen;
 use stage::Stage;
@@ -62,20 +64,26 @@ struct Report {
     steps: Vec<Step>,
     summary: Value,
     audit: Value,
+    links: Vec<Link>,
+}
+
+/// What to look at next: a place, or a command.
+#[derive(Debug, Serialize)]
+struct Link {
+    name: &'static str,
+    target: String,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut interrupt = Interrupt::listen()?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("no workspace")?;
-    let example = args
-        .example
-        .clone()
-        .unwrap_or_else(|| source.join("examples/shop"));
-    let manifests = args
-        .manifests
-        .clone()
-        .unwrap_or_else(|| source.join("manifests"));
+    let or_source = |given: &Option<PathBuf>, own: &str| {
+        std::path::absolute(given.clone().unwrap_or_else(|| source.join(own)))
+    };
+    let example = or_source(&args.example, "examples/shop")?;
+    let manifests = or_source(&args.manifests, "manifests")?;
     ensure!(
         example.join("releases").exists(),
         "{} is not the example (--example)",
@@ -90,28 +98,80 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let fleet = manifest::load_dir(&manifests)?;
     let ground = Ground::prepare(folder.path(), &manifests, free_ports(&fleet)?)?;
     let database = folder.path().join("shop.db");
-    let mesh = start(
-        &ground,
-        resources(&example, &database, args.otlp_endpoint.clone()),
-        args.keep,
-    )
-    .await?;
-    screen.note(&format!("eight agents and an embedded cluster are ready after {} ms (the cluster is a model for the first five minutes)", mesh.started_in.as_millis()));
-    let result = tokio::select! {
-        result = play(&ground, &mesh, screen, (&example, &database)) => result,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    let resources = resources(&example, &database, args.otlp_endpoint.clone());
+    let mesh = start_unless(&mut interrupt, &ground, resources, args.keep).await?;
+    screen.note(&format!(
+        "eight agents and an embedded cluster, ready after {} ms",
+        mesh.started_in.as_millis()
+    ));
+    screen.note("(the cluster is a model, for the first five minutes)");
+    let played = tokio::select! {
+        played = play(&ground, &mesh, screen, (&example, &database)) => played,
+        () = interrupt.received() => Err(anyhow::anyhow!("stopped")),
     };
-    finish(args.keep, mesh, folder).await;
-    let report = result?;
-    let code = if report.ok {
+    finish(args.keep && played.is_ok(), mesh, folder).await;
+    let mut report = played?;
+    report.links = links(args.keep, &ground, &report.trace_id, source);
+    screen.end(&report);
+    if args.json {
+        crate::say(format_args!("{}", serde_json::to_string(&report)?));
+    }
+    Ok(if report.ok {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+/// Where to look, and what to try on a mesh that keeps running.
+fn links(keep: bool, ground: &Ground, trace_id: &str, source: &Path) -> Vec<Link> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let place = |path: &str| {
+        let path = source.join(path);
+        path.strip_prefix(&here)
+            .unwrap_or(&path)
+            .display()
+            .to_string()
     };
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+    let link = |name, target| Link { name, target };
+    let meshctl = program();
+    let mut links = vec![
+        link("example", place("examples/shop/README.md")),
+        link("dashboards", place("deploy/grafana/")),
+    ];
+    if !keep {
+        links.push(link(
+            "again",
+            format!("{meshctl} demo --keep  (leaves the mesh running, to look into it)"),
+        ));
+        return links;
     }
-    Ok(code)
+    let state = state_flag(&ground.root);
+    let trail =
+        format!("compliance-auditor query_audit_trail --input '{{\"trace_id\": \"{trace_id}\"}}'");
+    let metrics = ground
+        .ports
+        .get("monitoring-agent")
+        .map_or(0, |ports| ports.metrics);
+    links.extend([
+        link("logs", ground.root.join("logs").display().to_string()),
+        link(
+            "metrics",
+            format!("http://127.0.0.1:{metrics}/metrics  (monitoring-agent)"),
+        ),
+        link("agents", format!("{meshctl} status{state}")),
+        link(
+            "incident",
+            format!("{meshctl} call{state} monitoring-agent list_incidents"),
+        ),
+        link(
+            "rollback",
+            format!("{meshctl} call{state} rollback-coordinator rollback_status"),
+        ),
+        link("audit", format!("{meshctl} call{state} {trail}")),
+        link("stop", format!("{meshctl} down{state}")),
+    ]);
+    links
 }
 
 fn resources(example: &Path, database: &Path, otlp: Option<String>) -> Resources {
@@ -146,23 +206,19 @@ async fn play(
             )
         }
     };
-    stage.screen.end(ok, &stage.trace_id, &summary);
     Ok(Report {
         ok,
         trace_id: stage.trace_id,
         steps: stage.steps,
         summary,
         audit,
+        links: Vec::new(),
     })
 }
 
 async fn finish(keep: bool, mesh: Mesh, folder: tempfile::TempDir) {
     if keep {
-        let root = folder.keep();
-        eprintln!(
-            "the mesh keeps running; stop it with: meshctl down --state {}",
-            root.display()
-        );
+        let _stays = folder.keep();
         mesh.detach();
     } else {
         mesh.stop().await;

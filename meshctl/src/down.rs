@@ -16,6 +16,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let running = Running::require(&args.state)?;
     stop(&running.processes).await;
     Running::forget(&args.state);
-    println!("stopped {} processes", running.processes.len());
+    crate::say(format_args!(
+        "stopped {} processes",
+        running.processes.len()
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 /// Certificates are made anew at every start.
-const VALIDITY: Duration = Duration::from_secs(24 * 3600);
+const VALIDITY: Duration = Duration::from_hours(24);
 /// How long a local signing key is listed.
 const KEY_VALIDITY: time::Duration = time::Duration::days(3650);
 /// The person whose key `meshctl approve` uses.

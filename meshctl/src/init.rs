@@ -63,11 +63,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let objects = json!({"apiVersion": "v1", "kind": "List", "items": objects(&ground)?});
         private(file, &serde_saphyr::to_string(&objects)?)?;
     }
-    println!(
+    crate::say(format_args!(
         "{} agents have an identity in {}",
         names.len(),
         args.state.display()
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![allow(
+#![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command line talks on stdout and stderr"
@@ -13,6 +13,7 @@ mod demo;
 mod down;
 pub mod ground;
 mod init;
+mod interrupt;
 mod manifest;
 pub mod processes;
 mod render;
@@ -80,6 +81,27 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Manifest(args) => manifest::run(args),
         Command::Render(args) => render::run(&args),
         Command::Init(args) => init::run(&args),
+    }
+}
+
+/// A line on stdout. A reader that has seen enough, such as `head`, is no reason to fail.
+fn say(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+
+    let _closed_is_fine = writeln!(std::io::stdout(), "{line}");
+}
+
+/// This program as the user called it, for commands to copy.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "meshctl".into())
+}
+
+/// ` --state DIR` where it is not the default.
+fn state_flag(state: &std::path::Path) -> String {
+    if state == std::path::Path::new(".mesh") {
+        String::new()
+    } else {
+        format!(" --state {}", client::quoted(&state.display().to_string()))
     }
 }
 

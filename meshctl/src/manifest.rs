@@ -129,12 +129,12 @@ fn validate(args: &Validate) -> anyhow::Result<bool> {
     let judgements: Vec<Judgement> = judged.collect::<anyhow::Result<_>>()?;
     let valid = judgements.iter().all(Judgement::is_valid);
     if args.json {
-        println!(
+        crate::say(format_args!(
             "{}",
             serde_json::to_string_pretty(
                 &serde_json::json!({"valid": valid, "files": judgements})
             )?
-        );
+        ));
     } else {
         print_judgements(&judgements);
     }
@@ -264,19 +264,19 @@ fn print_judgements(judgements: &[Judgement]) {
             word(semantics.as_ref()),
         ]
     });
-    println!(
+    crate::say(format_args!(
         "{}",
         table(["file", "held to", "schema", "semantics"], rows)
-    );
+    ));
     let findings: Vec<[String; 6]> = judgements.iter().flat_map(rows_of).collect();
     if !findings.is_empty() {
-        println!(
+        crate::say(format_args!(
             "{}",
             table(
                 ["place", "verdict", "code", "pointer", "expected", "got"],
                 findings
             )
-        );
+        ));
     }
 }
 
@@ -355,18 +355,18 @@ fn score(args: &ScoreArgs) -> anyhow::Result<bool> {
         .flat_map(|file| &file.scores)
         .all(|score| score.standing == Standing::Pass);
     if args.json {
-        println!(
+        crate::say(format_args!(
             "{}",
             serde_json::to_string_pretty(&serde_json::json!({"passed": passed, "files": files}))?
-        );
+        ));
     } else {
         let rows = files
             .iter()
             .flat_map(|file| file.scores.iter().map(|score| score_row(&file.file, score)));
-        println!(
+        crate::say(format_args!(
             "{}",
             table(["file", "profile", "points", "standing", "missing"], rows)
-        );
+        ));
     }
     Ok(passed)
 }

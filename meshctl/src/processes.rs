@@ -79,7 +79,10 @@ impl Running {
     /// # Errors
     /// When the folder cannot be written.
     pub fn save(&self, root: &Path) -> anyhow::Result<()> {
-        fs::write(root.join(Self::FILE), serde_json::to_vec_pretty(self)?)
+        // In one step: another meshctl may read it at any time.
+        let fresh = root.join("mesh.json.new");
+        fs::write(&fresh, serde_json::to_vec_pretty(self)?)
+            .and_then(|()| fs::rename(&fresh, root.join(Self::FILE)))
             .context("cannot write mesh.json")
     }
 
@@ -94,8 +97,8 @@ impl Running {
     /// Names those that there are.
     pub fn agent(&self, name: &str) -> anyhow::Result<&Process> {
         let known = || {
-            self.processes
-                .iter()
+            let agents = self.processes.iter().filter(|p| p.ports.is_some());
+            agents
                 .map(|p| p.name.as_str())
                 .collect::<Vec<_>>()
                 .join(", ")
@@ -108,9 +111,21 @@ impl Running {
 }
 
 impl Process {
-    /// Whether the process exists.
+    /// Whether it runs. A process that only waits to be collected, or another one with its number, does not count.
     pub fn is_alive(&self) -> bool {
-        Pid::from_raw(self.pid).is_some_and(|pid| test_kill_process(pid).is_ok())
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return false;
+        };
+        match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            Ok(stat) => runs(&stat, &self.name),
+            // Systems without /proc can only say that the number is in use.
+            Err(_) => !Path::new("/proc/self/stat").exists() && test_kill_process(pid).is_ok(),
+        }
+    }
+
+    /// `running` or `ended`.
+    pub(crate) fn standing(&self) -> &'static str {
+        if self.is_alive() { "running" } else { "ended" }
     }
 
     /// Asks it to stop.
@@ -124,10 +139,23 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(pid) = Pid::from_raw(self.pid) {
+        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
             let _gone_is_fine = kill_process(pid, signal);
         }
     }
+}
+
+/// Reads `/proc/PID/stat`: whether this is a live process of a program called `name`.
+fn runs(stat: &str, name: &str) -> bool {
+    // The kernel keeps the first 15 bytes of a program's name.
+    const KEPT: usize = 15;
+    let Some((head, tail)) = stat.rsplit_once(')') else {
+        return false;
+    };
+    let same = head
+        .split_once('(')
+        .is_some_and(|(_, comm)| comm == name.get(..KEPT).unwrap_or(name));
+    same && !tail.trim_start().starts_with(['Z', 'X'])
 }
 
 /// Stops processes: asks all, waits, kills the rest.
@@ -139,10 +167,7 @@ pub async fn stop(processes: &[Process]) {
         }
     };
     if timeout(STOP, all_gone).await.is_err() {
-        processes
-            .iter()
-            .filter(|process| process.is_alive())
-            .for_each(Process::kill);
+        processes.iter().for_each(Process::kill);
     }
 }
 
@@ -233,12 +258,8 @@ pub fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let start = lines.len().saturating_sub(8);
-    lines
-        .get(start..)
-        .unwrap_or_default()
-        .iter()
-        .map(|line| format!("  {line}\n"))
-        .collect()
+    let last = lines.get(start..).unwrap_or_default();
+    last.iter().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 /// Finds the programs beside this one and builds those that are missing from the source tree.
@@ -291,4 +312,32 @@ pub async fn programs(names: &[&str]) -> anyhow::Result<PathBuf> {
         bail!("cargo could not build {}", missing.join(", "));
     }
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Process, runs};
+
+    #[test]
+    fn a_process_is_known_by_state_and_name() {
+        assert!(runs("7 (db-migrator) S 1 7 7", "db-migrator"));
+        assert!(runs("7 (security-scanne) R 1 7 7", "security-scanner"));
+        assert!(!runs("7 (db-migrator) Z 1 7 7", "db-migrator"));
+        assert!(!runs("7 (bash) S 1 7 7", "db-migrator"));
+        assert!(!runs("", "db-migrator"));
+    }
+
+    #[test]
+    fn a_foreign_process_with_the_same_number_is_not_taken_for_an_agent() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let process = Process {
+            name: "db-migrator".into(),
+            pid,
+            url: String::new(),
+            ports: None,
+            log: "none".into(),
+        };
+        assert!(!process.is_alive());
+        process.kill();
+    }
 }

@@ -1,8 +1,12 @@
 //! `meshctl status`: what runs, and whether it is ready.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     processes::{Process, Running},
@@ -33,24 +37,41 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let ready = rows.iter().all(|(_, state)| state == "ready");
     if args.json {
-        let agents: Vec<_> = rows.iter().map(|(p, state)| json!({"name": p.name, "pid": p.pid, "url": p.url, "state": state, "log": p.log})).collect();
-        println!(
+        let rows = rows
+            .iter()
+            .map(|(process, state)| described(process, state));
+        let processes: Vec<_> = rows.collect();
+        crate::say(format_args!(
             "{}",
-            json!({"ready": ready, "processes": agents, "kubeconfig": running.kubeconfig})
-        );
+            json!({"ready": ready, "processes": processes, "kubeconfig": running.kubeconfig})
+        ));
     } else {
-        println!(
+        crate::say(format_args!(
             "{}",
             overview(
+                &args.state,
                 rows.iter()
                     .map(|(process, state)| (*process, state.as_str()))
             )
-        );
+        ));
     }
     Ok(if ready {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+fn described(process: &Process, state: &str) -> Value {
+    let url = |port: u16, path: &str| format!("http://127.0.0.1:{port}/{path}");
+    json!({
+        "name": process.name,
+        "pid": process.pid,
+        "state": state,
+        "url": process.url,
+        "health": process.ports.map(|ports| url(ports.health, "readyz")),
+        "metrics": process.ports.map(|ports| url(ports.metrics, "metrics")),
+        "log": process.log,
     })
 }
 
@@ -75,24 +96,21 @@ async fn state(client: &reqwest::Client, process: &Process) -> String {
     }
 }
 
-/// The table of processes.
+/// The table of processes. Logs in the state folder are shown as the user wrote that folder.
 pub(crate) fn overview<'a>(
+    state: &Path,
     rows: impl Iterator<Item = (&'a Process, &'a str)>,
 ) -> comfy_table::Table {
-    let url = |port: Option<u16>| {
-        port.map_or_else(String::new, |port| {
-            format!("http://127.0.0.1:{port}/metrics")
-        })
-    };
+    let root = std::path::absolute(state).unwrap_or_default();
     table(
-        ["agent", "state", "A2A", "metrics", "log"],
-        rows.map(|(process, state)| {
+        ["agent", "state", "A2A", "log"],
+        rows.map(|(process, standing)| {
+            let log = process.log.strip_prefix(&root).map(|rest| state.join(rest));
             [
                 process.name.clone(),
-                state.to_owned(),
+                standing.to_owned(),
                 process.url.clone(),
-                url(process.ports.map(|ports| ports.metrics)),
-                process.log.display().to_string(),
+                log.as_deref().unwrap_or(&process.log).display().to_string(),
             ]
         }),
     )

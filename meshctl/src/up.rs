@@ -7,20 +7,24 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use futures::future::select_all;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{
     process::Child,
-    signal::unix::{SignalKind, signal},
     time::{Instant, sleep},
 };
 
 use crate::{
     agents::{Resources, flags},
     ground::{Ground, fixed_ports},
+    interrupt::Interrupt,
     processes::{Process, Running, await_ready, programs, spawn, stop, tail},
+    program, state_flag,
     status::overview,
 };
 
+/// The embedded cluster's program.
+const CLUSTER: &str = "cluster-model";
 /// Longest start of the embedded cluster.
 const CLUSTER_START: Duration = Duration::from_secs(10);
 
@@ -64,40 +68,41 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(running) = Running::load(&args.state) {
-        println!("already running from {}:", args.state.display());
-        println!(
-            "{}",
-            overview(
-                running
-                    .processes
-                    .iter()
-                    .map(|p| (p, if p.is_alive() { "running" } else { "ended" }))
-            )
-        );
+        crate::say(format_args!(
+            "already running from {}:",
+            args.state.display()
+        ));
+        let states = running.processes.iter().map(|p| (p, p.standing()));
+        crate::say(format_args!("{}", overview(&args.state, states)));
         return Ok(ExitCode::SUCCESS);
     }
+    let mut interrupt = Interrupt::listen()?;
     let fleet =
         manifest::load_dir(&args.manifests).context("cannot load the manifests (--manifests)")?;
     let ground = Ground::prepare(&args.state, &args.manifests, fixed_ports(&fleet)?)?;
-    let mesh = start(&ground, resources(&args)?, args.detach).await?;
-    println!(
-        "{}",
-        overview(mesh.children.iter().map(|(process, _)| (process, "ready")))
+    let mut mesh = start_unless(&mut interrupt, &ground, resources(&args)?, args.detach).await?;
+    let running = mesh.running();
+    let states = running.processes.iter().map(|process| (process, "ready"));
+    crate::say(format_args!("{}", overview(&args.state, states)));
+    crate::say(
+        "health is at the port + 100, metrics at the port + 200: http://127.0.0.1:7301/metrics",
     );
-    println!(
-        "ready in {} ms; call one with: meshctl call security-scanner detect_secrets --input '{{\"paths\": [\".\"]}}'",
+    crate::say(format_args!(
+        "all ready after {} ms; try:",
         mesh.started_in.as_millis()
-    );
+    ));
+    let (meshctl, state) = (program(), state_flag(&args.state));
+    crate::say(format_args!(
+        "  {meshctl} call{state} security-scanner detect_secrets --input '{{\"paths\": [\".\"]}}'"
+    ));
     if args.detach {
-        println!(
-            "stop them with: meshctl down --state {}",
-            args.state.display()
-        );
+        crate::say(format_args!("stop them with:\n  {meshctl} down{state}"));
         mesh.detach();
         return Ok(ExitCode::SUCCESS);
     }
-    println!("Ctrl-C stops them");
-    let ended = mesh.attend().await;
+    crate::say(format_args!("Ctrl-C stops them"));
+    let ended = mesh.attend(&mut interrupt).await;
+    eprintln!("stopping");
     mesh.stop().await;
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -134,123 +139,146 @@ pub struct Mesh {
 }
 
 /// Starts the embedded cluster (unless there is another) and the eight agents, and waits until all are ready.
+/// What is already started when something fails is stopped again.
 ///
 /// # Errors
 /// What could not be started, with the end of its log.
-pub async fn start(
-    ground: &Ground,
-    mut resources: Resources,
-    detached: bool,
-) -> anyhow::Result<Mesh> {
+pub async fn start(ground: &Ground, resources: Resources, detached: bool) -> anyhow::Result<Mesh> {
     let mut names: Vec<&str> = ground.ports.keys().map(String::as_str).collect();
-    names.push("cluster-model");
+    names.push(CLUSTER);
     let folder = programs(&names).await?;
-    let began = Instant::now();
-    let mut cluster = None;
-    if resources.kubeconfig.is_none() {
-        let (process, child, kubeconfig) = start_cluster(&folder, &ground.root, detached).await?;
-        cluster = Some((process, child));
-        resources.kubeconfig = Some(kubeconfig);
-    }
-    let mut children = Vec::new();
-    for (agent, ports) in &ground.ports {
-        let log = ground.root.join("logs").join(format!("{agent}.log"));
-        let child = spawn(
-            &folder.join(agent),
-            &flags(ground, agent, &resources),
-            &log,
-            detached,
-        )?;
-        let pid = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .context("the process has no id")?;
-        children.push((
-            Process {
-                name: agent.clone(),
-                pid,
-                url: ground.url(agent),
-                ports: Some(*ports),
-                log,
-            },
-            child,
-        ));
-    }
     let mut mesh = Mesh {
         root: ground.root.clone(),
-        children,
-        cluster,
-        kubeconfig: resources.kubeconfig,
+        children: Vec::new(),
+        cluster: None,
+        kubeconfig: resources.kubeconfig.clone(),
         started_in: Duration::ZERO,
     };
-    mesh.running().save(&ground.root)?;
-    if let Err(error) = await_all(&mut mesh).await {
-        mesh.stop().await;
-        return Err(error);
-    }
-    mesh.started_in = began.elapsed();
-    Ok(mesh)
-}
-
-async fn await_all(mesh: &mut Mesh) -> anyhow::Result<()> {
-    let bar = ProgressBar::new(mesh.children.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} ready  {msg}") {
-        bar.set_style(style);
-    }
-    let result = await_ready(&mut mesh.children, |process| {
-        bar.set_message(process.name.clone());
-        bar.inc(1);
-    })
-    .await;
-    bar.finish_and_clear();
-    result
-}
-
-async fn start_cluster(
-    folder: &Path,
-    root: &Path,
-    detached: bool,
-) -> anyhow::Result<(Process, Child, PathBuf)> {
-    let kubeconfig = root.join("kubeconfig");
-    let _gone_is_fine = std::fs::remove_file(&kubeconfig);
-    let log = root.join("logs").join("cluster-model.log");
-    let arguments = [
-        "--listen",
-        "127.0.0.1:0",
-        "--kubeconfig-out",
-        &kubeconfig.display().to_string(),
-    ]
-    .map(str::to_owned);
-    let mut child = spawn(&folder.join("cluster-model"), &arguments, &log, detached)?;
-    let deadline = Instant::now() + CLUSTER_START;
-    while !kubeconfig.exists() {
-        if child.try_wait()?.is_some() || Instant::now() > deadline {
-            bail!("the embedded cluster did not start:\n{}", tail(&log));
+    match mesh.launch(ground, resources, (&folder, detached)).await {
+        Ok(()) => Ok(mesh),
+        Err(error) => {
+            mesh.stop().await;
+            Err(error)
         }
-        sleep(Duration::from_millis(5)).await;
     }
-    let pid = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .context("the process has no id")?;
-    let url = std::fs::read_to_string(&kubeconfig)?
-        .lines()
-        .find_map(|line| {
-            line.trim()
-                .strip_prefix("server:")
-                .map(|url| url.trim().to_owned())
-        });
-    let process = Process {
-        name: "cluster-model".into(),
-        pid,
-        url: url.unwrap_or_default(),
+}
+
+/// Starts the mesh unless the user stops it meanwhile.
+///
+/// # Errors
+/// Like [`start`], or that it was stopped. Nothing is left running then.
+pub(crate) async fn start_unless(
+    interrupt: &mut Interrupt,
+    ground: &Ground,
+    resources: Resources,
+    detached: bool,
+) -> anyhow::Result<Mesh> {
+    tokio::select! {
+        mesh = start(ground, resources, detached) => mesh,
+        () = interrupt.received() => {
+            if let Some(running) = Running::load(&ground.root) {
+                stop(&running.processes).await;
+            }
+            Running::forget(&ground.root);
+            bail!("stopped while starting")
+        }
+    }
+}
+
+fn started(name: &str, child: &Child, log: PathBuf) -> anyhow::Result<Process> {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    Ok(Process {
+        name: name.to_owned(),
+        pid: pid.context("the process has no id")?,
+        url: String::new(),
         ports: None,
         log,
-    };
-    Ok((process, child, kubeconfig))
+    })
 }
 
 impl Mesh {
+    /// The state file knows every process from its start, so that `down` finds it whatever happens to this one.
+    async fn launch(
+        &mut self,
+        ground: &Ground,
+        mut resources: Resources,
+        (folder, detached): (&Path, bool),
+    ) -> anyhow::Result<()> {
+        let began = Instant::now();
+        if self.kubeconfig.is_none() {
+            self.launch_cluster(folder, detached).await?;
+        }
+        resources.kubeconfig.clone_from(&self.kubeconfig);
+        for (agent, ports) in &ground.ports {
+            let log = self.log(agent);
+            let flags = flags(ground, agent, &resources);
+            let child = spawn(&folder.join(agent), &flags, &log, detached)?;
+            let process = Process {
+                url: ground.url(agent),
+                ports: Some(*ports),
+                ..started(agent, &child, log)?
+            };
+            self.children.push((process, child));
+            self.running().save(&self.root)?;
+        }
+        self.await_all().await?;
+        self.started_in = began.elapsed();
+        Ok(())
+    }
+
+    async fn launch_cluster(&mut self, folder: &Path, detached: bool) -> anyhow::Result<()> {
+        let (kubeconfig, log) = (self.root.join("kubeconfig"), self.log(CLUSTER));
+        let _gone_is_fine = std::fs::remove_file(&kubeconfig);
+        let place = kubeconfig.display().to_string();
+        let flags = ["--listen", "127.0.0.1:0", "--kubeconfig-out", &place].map(str::to_owned);
+        let child = spawn(&folder.join(CLUSTER), &flags, &log, detached)?;
+        let process = started(CLUSTER, &child, log)?;
+        let (process, child) = self.cluster.insert((process, child));
+        let state = Running {
+            processes: vec![process.clone()],
+            kubeconfig: None,
+        };
+        state.save(&self.root)?;
+        let deadline = Instant::now() + CLUSTER_START;
+        while !kubeconfig.exists() {
+            if child.try_wait()?.is_some() || Instant::now() > deadline {
+                let end = tail(&process.log);
+                bail!("the embedded cluster did not start:\n{end}");
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        let text = std::fs::read_to_string(&kubeconfig)?;
+        let url = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("server:"));
+        url.unwrap_or_default().trim().clone_into(&mut process.url);
+        self.kubeconfig = Some(kubeconfig);
+        Ok(())
+    }
+
+    async fn await_all(&mut self) -> anyhow::Result<()> {
+        let mut names: Vec<String> = self.children.iter().map(|(p, _)| p.name.clone()).collect();
+        let bar = ProgressBar::new(names.len() as u64).with_message(names.join(", "));
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {bar:16} {pos}/{len} ready  {wide_msg}")
+        {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(80));
+        let result = await_ready(&mut self.children, |process| {
+            names.retain(|name| *name != process.name);
+            bar.set_message(names.join(", "));
+            bar.inc(1);
+        })
+        .await;
+        bar.finish_and_clear();
+        result
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{name}.log"))
+    }
+
     fn processes(&self) -> Vec<Process> {
         self.cluster
             .iter()
@@ -272,31 +300,20 @@ impl Mesh {
         drop(self);
     }
 
-    /// Waits for Ctrl-C or SIGTERM.
+    /// Waits until the user stops the mesh.
     ///
     /// # Errors
-    /// When an agent ends by itself.
-    async fn attend(&self) -> anyhow::Result<()> {
-        let (mut interrupt, mut terminate) = (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        );
-        let ended = async {
-            loop {
-                if let Some((process, _)) = self
-                    .children
-                    .iter()
-                    .find(|(process, _)| !process.is_alive())
-                {
-                    return process;
-                }
-                sleep(Duration::from_millis(500)).await;
-            }
-        };
+    /// When a process ends by itself.
+    async fn attend(&mut self, interrupt: &mut Interrupt) -> anyhow::Result<()> {
+        let all = self.cluster.iter_mut().chain(&mut self.children);
+        let ends =
+            all.map(|(process, child)| Box::pin(async move { (&*process, child.wait().await) }));
         tokio::select! {
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
-            process = ended => bail!("{} ended:\n{}", process.name, tail(&process.log)),
+            () = interrupt.received() => Ok(()),
+            ((process, status), ..) = select_all(ends) => {
+                let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                bail!("{} ended ({how}); the others were stopped. The end of {}:\n{}", process.name, process.log.display(), tail(&process.log))
+            }
         }
     }
 

@@ -32,7 +32,7 @@ fn shared_samples() -> BTreeSet<String> {
     let metrics = Metrics::register(&mut registry.lock().unwrap());
     let took = std::time::Duration::from_millis(1);
     metrics.observe_run("skill", "ok", took, None);
-    metrics.observe_call("a", "b", "ok", took, None);
+    metrics.observe_call(("a", "b"), "ok", took, None);
     metrics.observe_dependency("kubernetes", "ok");
     let (_, served) = shared::telemetry::metrics::render(&registry, "");
     let types = served

@@ -1,43 +1,25 @@
 //! The life of an agent: bind, serve, drain.
 
-use std::{
-    collections::HashMap, future::Future, net::SocketAddr, process::ExitCode, sync::Arc,
-    time::Duration,
-};
+mod bind;
+mod serve;
 
-use anyhow::{Context as _, bail, ensure};
-use audit::record::timestamp;
+use std::{future::Future, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
 use axum::Router;
-use identity::{Directory, Limits, Mode, SigningKey, SpiffeId, TlsFiles, TlsIdentity};
-use manifest::{Fleet, Manifest, Tier};
-use prometheus_client::registry::Registry as MetricsRegistry;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::Instant};
-use tokio_util::sync::CancellationToken;
+use identity::Mode;
+use tokio::net::TcpListener;
+
+pub use bind::{bind, bind_on};
 
 use crate::{
-    Args, Effect,
-    a2a::{
-        card,
-        client::{Connector, MtlsConnector, Peer, Peers, ProxyConnector},
-        endpoint::{self, Endpoint},
-    },
-    access::{Access, RateLimits},
-    args::TransportKind,
-    backplane::Plane,
+    Args,
     builder::{AgentBuilder, Loop},
-    delivery,
     engine::Engine,
-    listeners, loops,
-    readiness::{Guard, Readiness},
-    registry::Registry,
+    readiness::Guard,
     shutdown,
-    tasks::Tasks,
-    telemetry::{self, Traces, metrics::Metrics},
-    trail::Trail,
+    telemetry::{self, Traces, metrics::SharedRegistry},
 };
-
-/// How often ended tasks past their retention are removed, and how many at a time.
-const EVICTION: (Duration, usize) = (Duration::from_secs(60), 1_000);
 
 /// An agent: its flags and what it registers.
 pub trait Daemon: clap::Parser + Send + 'static {
@@ -121,7 +103,7 @@ pub struct Bound {
     addresses: Addresses,
     sockets: [TcpListener; 3],
     mode: Mode,
-    metrics: crate::telemetry::metrics::SharedRegistry,
+    metrics: SharedRegistry,
     loops: Loops,
     webhooks: Option<(TcpListener, Router)>,
     starting: Guard,

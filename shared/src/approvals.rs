@@ -109,63 +109,58 @@ async fn decide(
         decision,
         expires_at,
     };
-    let record = engine
-        .tasks
-        .get(&statement.task_id)
-        .await
-        .map_err(store_fault)?;
-    let record = record.filter(|record| record.state() == TaskState::AuthRequired);
-    let mut record = record.ok_or_else(|| {
-        Fault::new(
-            Kind::TaskNotFound,
-            "no task of this id waits for an approval",
-        )
-        .with("field", "task_id")
-    })?;
+    let mut record = waiting(engine, &statement.task_id).await?;
     let approver = judge(engine, &record, &statement, &signature)
         .inspect_err(|_| engine.refuse(principal, "decide_approval"))?;
-    engine
-        .trail
-        .decided(principal, &record, &approver, decision == Decision::Approve);
-    match decision {
+    let yes = statement.decision == Decision::Approve;
+    engine.trail.decided(principal, &record, &approver, yes);
+    settle(&mut record, statement, &approver);
+    let replaced = engine.tasks.replace(&record).await;
+    replaced.map_err(|error| match error {
+        StoreError::Conflict { .. } => {
+            Fault::new(Kind::TaskNotFound, "somebody else decided first").with("field", "task_id")
+        }
+        other @ StoreError::Unavailable(_) => store_fault(other),
+    })?;
+    let task = record.task.clone();
+    if yes {
+        engine.resume(record);
+    }
+    Ok(json!(task))
+}
+
+async fn waiting(engine: &Engine, task_id: &str) -> Result<Record, Fault> {
+    let record = engine.tasks.get(task_id).await.map_err(store_fault)?;
+    record
+        .filter(|record| record.state() == TaskState::AuthRequired)
+        .ok_or_else(|| {
+            Fault::new(
+                Kind::TaskNotFound,
+                "no task of this id waits for an approval",
+            )
+            .with("field", "task_id")
+        })
+}
+
+/// The task after the decision.
+fn settle(record: &mut Record, statement: Statement, approver: &str) {
+    match statement.decision {
         Decision::Approve => {
             record.approval = Some(StoredApproval {
                 plan_digest: statement.plan_digest,
-                approver: approver.clone(),
+                approver: approver.to_owned(),
             });
             record.deadline = None;
             record.enter(TaskState::Working, Some(&format!("approved by {approver}")));
         }
         Decision::Reject => {
-            record.fault = Some(
-                Fault::new(
-                    Kind::PermissionDenied,
-                    format!("the plan was rejected by {approver}"),
-                )
-                .with("task_id", &record.task.id),
-            );
-            record.enter(
-                TaskState::Rejected,
-                Some(&format!("rejected by {approver}")),
-            );
+            let said = format!("the plan was rejected by {approver}");
+            let fault = Fault::new(Kind::PermissionDenied, said);
+            record.fault = Some(fault.with("task_id", &record.task.id));
+            let said = format!("rejected by {approver}");
+            record.enter(TaskState::Rejected, Some(&said));
         }
     }
-    engine
-        .tasks
-        .replace(&record)
-        .await
-        .map_err(|error| match error {
-            StoreError::Conflict { .. } => {
-                Fault::new(Kind::TaskNotFound, "somebody else decided first")
-                    .with("field", "task_id")
-            }
-            other => store_fault(other),
-        })?;
-    let task = record.task.clone();
-    if decision == Decision::Approve {
-        engine.resume(record);
-    }
-    Ok(json!(task))
 }
 
 /// The approver whose signature it is, when the decision stands.

@@ -30,7 +30,7 @@ pub struct Args {
     /// Folder with cert.pem, key.pem and ca.pem; watched for rotation.
     #[arg(long, env = "AGENT_TLS_DIR", default_value = "tls")]
     pub tls_dir: PathBuf,
-    /// SPIFFE Workload API socket (unix:///path or tcp://ip:port) instead of --tls-dir.
+    /// SPIFFE Workload API socket (<unix:///path> or tcp://ip:port) instead of --tls-dir.
     #[arg(long, env = "AGENT_WORKLOAD_API")]
     pub workload_api: Option<String>,
     /// Header family in which the trusted proxy names the peer (with --transport mesh).
@@ -55,7 +55,7 @@ pub struct Args {
     /// directory.json: agents, SPIFFE ids, DIDs and signing keys.
     #[arg(long, env = "AGENT_DIRECTORY", default_value = "directory.json")]
     pub directory: PathBuf,
-    /// Where the agent keeps its state: sqlite:PATH or postgres://USER@HOST/DATABASE.
+    /// Where the agent keeps its state: sqlite:PATH or <postgres://USER@HOST/DATABASE>.
     #[arg(long, env = "AGENT_STORE", default_value = "sqlite:agent.db")]
     pub store: String,
     /// Base URL of another agent, repeatable [default: https://<agent>.<namespace>.svc:8080].

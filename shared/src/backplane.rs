@@ -61,9 +61,9 @@ impl Backplane for Plane {
         };
         self.count(work)?;
         let result = self.peers.call(work, agent, skill, input).await;
-        let word = result.as_ref().map_or_else(SkillError::kind, |_| "ok");
+        let outcome = result.as_ref().map_or_else(SkillError::kind, |_| "ok");
         let _durable_before_the_outcome_of_the_run = self.trail.append(
-            Fact::of_tool(work, &call, "outcome", word, None),
+            Fact::of_tool(work, &call, "outcome", outcome, None),
             Vec::new(),
         )?;
         result
@@ -95,14 +95,12 @@ impl Backplane for Plane {
             Fact::of_tool(work, call, "outcome", outcome, Some(&call_id)),
             Vec::new(),
         );
-        match commit {
-            Ok(commit) if call.mutates => commit
-                .await
-                .map_err(|e| SkillError::unavailable("store", e)),
-            Ok(_) => Ok(()),
-            Err(error) if call.mutates => Err(error),
-            Err(_) => Ok(()),
+        if !call.mutates {
+            return Ok(());
         }
+        commit?
+            .await
+            .map_err(|e| SkillError::unavailable("store", e))
     }
 
     fn progress(&self, work: &Work, message: &str, done: u64, total: u64) {

@@ -1,35 +1,41 @@
 //! What a call goes through: access, limits, decoding, task, audit, run, outcome.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+mod call;
+mod record;
+mod run;
 
-use futures::{FutureExt, future::BoxFuture};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
 use identity::Principal;
 use serde_json::{Map, Value};
-use store::Store;
-use time::OffsetDateTime;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Instant, timeout_at},
+    sync::{Semaphore, watch},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, field};
+use tracing::Span;
+
+pub(crate) use call::{Call, Meta};
+pub(crate) use record::new_record;
 
 use crate::{
-    Context, Effect, SkillError,
-    a2a::{
-        fault::{Fault, Kind},
-        types::{Artifact, Message, Part, Task, TaskState},
-    },
+    Context, SkillError,
+    a2a::fault::{Fault, Kind},
     access::{Access, RateLimits},
     backplane::Plane,
     context::Work,
-    digest,
     readiness::Readiness,
     registry::{DELIVERY_SKILL, Registered, Registry},
-    tasks::{Caller, Created, IdempotencyKey, Record, Tasks, parse_time},
-    telemetry::{Chain, metrics::Metrics, traces},
-    trail::{Fact, Trail},
+    tasks::{Caller, Created, Record, Tasks},
+    telemetry::metrics::Metrics,
+    trail::Trail,
 };
+use call::mutates;
+use record::record_of;
+use run::{Run, supervise};
+
+/// Time between two looks at a task that another process runs.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Runs skills as tasks.
 #[derive(Debug)]
@@ -81,10 +87,16 @@ impl Engine {
                 "the agent is at its limit of concurrent runs",
             )
         })?;
-        let (record, key) = self.record_of(call, mutates);
+        let detached = call.meta.detached;
+        let (record, key) = record_of(call, mutates);
         let commit = match self.tasks.create(&record, key).await.map_err(unavailable)? {
             Created::New(commit) => commit,
-            Created::Same(task_id) => return self.attach(&task_id).await,
+            Created::Same(task_id) => {
+                // Nothing runs for this call, so it gives its place back while it waits.
+                drop(permit);
+                let wait = (!detached).then(|| self.allowance(&record, skill.id));
+                return self.attach(&task_id, wait).await;
+            }
             Created::Other => {
                 return Err(Fault::new(
                     Kind::IdempotencyConflict,
@@ -132,19 +144,35 @@ impl Engine {
         self.trail.refused(principal, clip(action));
     }
 
-    async fn attach(&self, task_id: &str) -> Result<watch::Receiver<Arc<Record>>, Fault> {
-        if let Some(receiver) = self.tasks.follow(task_id) {
-            return Ok(receiver);
+    /// Follows the task that has the idempotency key already. It may run here, be on its way from the store to its
+    /// run, or run in another process; whoever waits gets its end, never a state in between.
+    async fn attach(
+        &self,
+        task_id: &str,
+        wait: Option<Duration>,
+    ) -> Result<watch::Receiver<Arc<Record>>, Fault> {
+        let until = Instant::now() + wait.unwrap_or_default();
+        loop {
+            if let Some(receiver) = self.tasks.follow(task_id) {
+                return Ok(receiver);
+            }
+            let record = self.tasks.get(task_id).await.map_err(unavailable)?;
+            let record = record.ok_or_else(|| {
+                Fault::new(
+                    Kind::TaskNotFound,
+                    "the task of this idempotency_key was evicted",
+                )
+                .with("field", "idempotency_key")
+            })?;
+            if record.state().is_settled() || wait.is_none() {
+                return Ok(watch::channel(Arc::new(record)).1);
+            }
+            if Instant::now() >= until {
+                let fault = Fault::from(&SkillError::DeadlineExceeded);
+                return Err(fault.with("task_id", task_id));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let record = self.tasks.get(task_id).await.map_err(unavailable)?;
-        let record = record.ok_or_else(|| {
-            Fault::new(
-                Kind::TaskNotFound,
-                "the task of this idempotency_key was evicted",
-            )
-            .with("field", "idempotency_key")
-        })?;
-        Ok(watch::channel(Arc::new(record)).1)
     }
 
     /// Takes audit records: no task, no record of its own (a refusal makes one).
@@ -183,7 +211,6 @@ impl Engine {
                 Fault::from(&error)
             })
     }
-
 }
 
 fn unavailable(error: store::StoreError) -> Fault {

@@ -1,7 +1,4 @@
-//! What all eight agents have in common: skills, the A2A endpoint, the runtime, telemetry.
-//!
-//! An agent implements [`Daemon`], registers its [`Skill`]s on the [`AgentBuilder`] it is handed, and its
-//! `main` is [`main`]. Everything else (identity, tasks, audit, limits, readiness, drain) happens here.
+#![doc = include_str!("../README.md")]
 
 pub mod a2a;
 pub mod access;
@@ -26,7 +23,7 @@ pub mod telemetry;
 pub mod testing;
 mod trail;
 
-pub use agent::{Bound, Daemon, bind, main};
+pub use agent::{Bound, Daemon, bind, bind_on, main};
 pub use args::Args;
 pub use builder::AgentBuilder;
 pub use context::{Context, ToolCall};

@@ -13,7 +13,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A loop's calls have no caller who stops waiting.
-const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const NEVER: Duration = Duration::from_hours(8760);
 
 /// Keeps one loop running until shutdown.
 pub(crate) async fn supervise(
@@ -40,7 +40,7 @@ pub(crate) async fn supervise(
                 "a background loop failed and starts again"
             ),
             Err(error) => {
-                tracing::error!(name, %error, "a background loop stopped unexpectedly and starts again")
+                tracing::error!(name, %error, "a background loop stopped unexpectedly and starts again");
             }
         }
         pause = if started.elapsed() > LONGEST_PAUSE {

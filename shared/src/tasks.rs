@@ -1,23 +1,19 @@
 //! Tasks of one agent: persisted before they are shown, followed through a watch channel.
 
+mod record;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use audit::record::timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use store::{Commit, Entry, Scan, Store, StoreError, Write};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    a2a::fault::Fault,
-    a2a::types::{Message, Part, Role, Task, TaskState, TaskStatus},
-    context::Approval,
-};
+pub(crate) use record::parse_time;
+pub(crate) use record::{Caller, Record, StoredApproval};
 
 const TASKS: &str = "tasks";
 const ACTIVE: &str = "active_tasks";
@@ -207,7 +203,11 @@ impl Tasks {
         if let Some(live) = self.follow(id) {
             return Ok(Some(Record::clone(&live.borrow())));
         }
-        Ok(self.store.get(TASKS, id).await?.and_then(decode))
+        Ok(self
+            .store
+            .get(TASKS, id)
+            .await?
+            .and_then(|entry| decode(&entry)))
     }
 
     /// A task of `owner`; somebody else's does not exist.
@@ -251,7 +251,9 @@ impl Tasks {
                 .last()
                 .map(|entry| (entry.sort.clone(), entry.key.clone()));
             let full = page.len() == scan.limit;
-            page.into_iter().filter_map(decode).for_each(&mut visit);
+            page.into_iter()
+                .filter_map(|entry| decode(&entry))
+                .for_each(&mut visit);
             match last {
                 Some(last) if full => scan.after = Some(last),
                 _ => return Ok(()),
@@ -286,7 +288,12 @@ impl Tasks {
             .await?;
         let mut records = Vec::with_capacity(index.len());
         for entry in index {
-            records.extend(self.store.get(TASKS, &entry.key).await?.and_then(decode));
+            records.extend(
+                self.store
+                    .get(TASKS, &entry.key)
+                    .await?
+                    .and_then(|entry| decode(&entry)),
+            );
         }
         Ok(records)
     }
@@ -307,7 +314,7 @@ impl Tasks {
         let old: Vec<Write> = oldest
             .into_iter()
             .take_while(|entry| entry.sort.as_str() < before)
-            .filter_map(decode)
+            .filter_map(|entry| decode(&entry))
             .filter(|record| record.state().is_terminal())
             .map(|record| Write::Delete {
                 collection: TASKS,
@@ -322,7 +329,7 @@ impl Tasks {
     }
 }
 
-fn decode(entry: Entry) -> Option<Record> {
+fn decode(entry: &Entry) -> Option<Record> {
     let record = serde_json::from_slice::<Record>(&entry.body);
     if let Err(error) = &record {
         tracing::error!(key = entry.key, %error, "cannot read a stored task");

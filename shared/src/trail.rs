@@ -162,8 +162,8 @@ impl Trail {
     }
 
     /// A person decided on a plan.
-    pub fn decided(&self, principal: &Principal, record: &Record, approver: &str, approved: bool) {
-        let decision = if approved { "approved" } else { "rejected" };
+    pub fn decided(&self, principal: &Principal, record: &Record, approver: &str, yes: bool) {
+        let decision = if yes { "approved" } else { "rejected" };
         self.note(Event {
             caller: principal.id.to_string(),
             on_behalf_of: Some(approver.to_owned()),

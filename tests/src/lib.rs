@@ -1,5 +1,11 @@
 //! The harness: all eight agents in one process, or as processes, over real mTLS on loopback.
 
+#![allow(
+    clippy::panic,
+    clippy::large_futures,
+    reason = "a harness fails loudly, and starts eight agents in one future"
+)]
+
 pub mod mesh;
 pub mod otlp;
 pub mod processes;

@@ -91,6 +91,9 @@ impl Mesh {
     }
 
     /// Where an agent is and who it has to be.
+    ///
+    /// # Panics
+    /// When the mesh has no such agent.
     pub fn target(&self, agent: &str) -> Target {
         let id = self.ground.fleet.mesh.spiffe_id(agent).unwrap_or_default();
         Target {
@@ -100,6 +103,9 @@ impl Mesh {
     }
 
     /// An external caller of mesh.yaml.
+    ///
+    /// # Panics
+    /// When mesh.yaml has no such caller.
     pub fn caller(&self, name: &str) -> Caller {
         Caller::load(
             &self.ground.root,

@@ -1,4 +1,12 @@
 //! kill -9 in the middle of load: no acknowledged task or record is lost, none is stored twice.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::large_futures,
+    reason = "tests fail loudly, and tables of cases are long"
+)]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

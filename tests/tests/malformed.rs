@@ -1,4 +1,12 @@
 //! Bad input gets the documented error with the field named, and the agents stay up.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::large_futures,
+    reason = "tests fail loudly, and tables of cases are long"
+)]
 
 use serde_json::{Value, json};
 use tests::Mesh;

@@ -1,4 +1,12 @@
 //! Metrics that Prometheus's own linter accepts, and traces that a real OTLP receiver gets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::large_futures,
+    reason = "tests fail loudly, and tables of cases are long"
+)]
 
 use std::{io::Write as _, process::Stdio, time::Duration};
 

@@ -1,4 +1,12 @@
 //! The invariants of the source tree that no compiler checks.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::large_futures,
+    reason = "tests fail loudly, and tables of cases are long"
+)]
 
 use std::{collections::BTreeSet, fs, path::Path};
 

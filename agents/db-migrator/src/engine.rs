@@ -1,4 +1,4 @@
-//! Proves, applies and reverts migrations through a [`Session`](crate::clients::Session), with a ledger in the target.
+//! Proves, applies and reverts migrations through a [`Session`], with a ledger in the target.
 
 mod apply;
 mod assess;

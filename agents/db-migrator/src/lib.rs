@@ -52,6 +52,7 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// All databases of flags and file; a flag wins over a line of the file.
     fn databases(&self) -> anyhow::Result<Databases> {
         let mut specs = match &self.databases_file {
             None => Vec::new(),

@@ -1,9 +1,13 @@
 //! What is rolled back, in which order, and what must not be. No I/O.
 
+pub mod change;
 pub mod journal;
 pub mod plan;
 pub mod revision;
 
-pub use journal::{Journal, Outcome, StepState};
-pub use plan::{Assessment, DatabaseAnswer, DatabaseStep, Facts, Plan, Refusal, Step, Target, decide};
+pub use change::Change;
+pub use journal::{Journal, Origin, Outcome, StepState};
+pub use plan::{
+    Assessment, DatabaseAnswer, DatabaseStep, Facts, Plan, Refusal, Step, Target, decide,
+};
 pub use revision::{Deployment, Health, Revision};

@@ -21,7 +21,13 @@ fn unavailable(error: StoreError) -> SkillError {
 }
 
 fn entry(key: String, body: Vec<u8>) -> Entry {
-    Entry { key, scope: String::new(), sort: String::new(), version: 0, body }
+    Entry {
+        key,
+        scope: String::new(),
+        sort: String::new(),
+        version: 0,
+        body,
+    }
 }
 
 /// ReplicaSets keep their names over rollbacks, revision numbers do not.
@@ -35,25 +41,60 @@ impl History {
     /// # Errors
     /// When the store does not answer.
     pub async fn complete(&self, mut deployment: Deployment) -> Result<Deployment, SkillError> {
-        let keys: Vec<String> = deployment.revisions.iter().map(|revision| revision_key(&deployment, revision)).collect();
+        let keys: Vec<String> = deployment
+            .revisions
+            .iter()
+            .map(|revision| revision_key(&deployment, revision))
+            .collect();
         for (revision, key) in deployment.revisions.iter_mut().zip(keys) {
-            if self.0.get(QUARANTINE, &key).await.map_err(unavailable)?.is_some() {
+            if self
+                .0
+                .get(QUARANTINE, &key)
+                .await
+                .map_err(unavailable)?
+                .is_some()
+            {
                 revision.health = Health::Quarantined;
-            } else if self.0.get(HEALTHY, &key).await.map_err(unavailable)?.is_some() {
+            } else if self
+                .0
+                .get(HEALTHY, &key)
+                .await
+                .map_err(unavailable)?
+                .is_some()
+            {
                 revision.health = Health::Healthy;
             }
         }
         Ok(deployment)
     }
 
-    /// Remembers every revision that is healthy now.
+    /// Remembers every revision that is healthy now. The newest one counts only once it has all the Deployment's
+    /// pods: a bad release may well have one ready pod in the middle of its rollout.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn learn(&self, deployment: &Deployment) -> Result<(), SkillError> {
-        let healthy = deployment.revisions.iter().filter(|revision| revision.health == Health::Healthy);
-        let batch: Vec<Write> = healthy.map(|revision| Write::Put { collection: HEALTHY, entry: entry(revision_key(deployment, revision), Vec::new()) }).collect();
-        if batch.is_empty() { Ok(()) } else { self.0.submit(batch).await.map_err(unavailable) }
+        let current = deployment.current().map(|revision| revision.number);
+        let whole = |revision: &Revision| {
+            !deployment.paused && deployment.replicas > 0 && revision.ready >= deployment.replicas
+        };
+        let healthy = deployment
+            .revisions
+            .iter()
+            .filter(|revision| revision.health == Health::Healthy);
+        let healthy =
+            healthy.filter(|revision| Some(revision.number) != current || whole(revision));
+        let batch: Vec<Write> = healthy
+            .map(|revision| Write::Put {
+                collection: HEALTHY,
+                entry: entry(revision_key(deployment, revision), Vec::new()),
+            })
+            .collect();
+        if batch.is_empty() {
+            Ok(())
+        } else {
+            self.0.submit(batch).await.map_err(unavailable)
+        }
     }
 
     /// Takes the Deployment's lock for a rollback; taking it again is fine.
@@ -61,38 +102,68 @@ impl History {
     /// # Errors
     /// `Failed` when another rollback holds it.
     pub async fn lock(&self, deployment: &str, rollback_id: &str) -> Result<(), SkillError> {
-        let insert = Write::Insert { collection: LOCKS, entry: entry(deployment.to_owned(), rollback_id.as_bytes().to_vec()) };
+        let insert = Write::Insert {
+            collection: LOCKS,
+            entry: entry(deployment.to_owned(), rollback_id.as_bytes().to_vec()),
+        };
         match self.0.submit(vec![insert]).await {
             Ok(()) => Ok(()),
-            Err(StoreError::Conflict { .. }) => {
-                let holder = self.0.get(LOCKS, deployment).await.map_err(unavailable)?.map(|entry| String::from_utf8_lossy(&entry.body).into_owned());
-                match holder {
-                    Some(holder) if holder == rollback_id => Ok(()),
-                    holder => Err(SkillError::failed(format!("rollback {} of {deployment} is still running", holder.unwrap_or_default()))),
-                }
-            }
+            Err(StoreError::Conflict { .. }) => match self.holder(deployment).await? {
+                Some(holder) if holder == rollback_id => Ok(()),
+                holder => Err(SkillError::failed(format!(
+                    "rollback {} of {deployment} is still running",
+                    holder.unwrap_or_default()
+                ))),
+            },
             Err(error) => Err(unavailable(error)),
         }
     }
 
-    /// Keeps the journal; with its end, the lock goes, and a bad revision that was left is quarantined.
+    /// Keeps a running journal.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn keep(&self, journal: &Journal, unlock: bool, quarantine: Option<String>) -> Result<(), SkillError> {
-        let body = serde_json::to_vec(journal).map_err(|e| SkillError::failed_with("cannot encode the journal", e))?;
-        let sorted = Entry { sort: journal.started_at.clone(), ..entry(journal.rollback_id.clone(), body) };
-        let mut batch = vec![Write::Put { collection: JOURNALS, entry: sorted }];
-        if unlock {
-            batch.push(Write::Delete { collection: LOCKS, key: lock_key(journal) });
+    pub async fn keep(&self, journal: &Journal) -> Result<(), SkillError> {
+        self.0
+            .submit(vec![put(journal)?])
+            .await
+            .map_err(unavailable)
+    }
+
+    /// Keeps the end of a journal; in the same write its lock goes, and a bad revision that was left is quarantined.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn end(&self, journal: &Journal) -> Result<(), SkillError> {
+        let mut batch = vec![put(journal)?];
+        let key = lock_key(journal);
+        if self
+            .holder(&key)
+            .await?
+            .is_some_and(|holder| holder == journal.rollback_id)
+        {
+            batch.push(Write::Delete {
+                collection: LOCKS,
+                key,
+            });
         }
-        batch.extend(quarantine.map(|key| Write::Put { collection: QUARANTINE, entry: entry(key, Vec::new()) }));
+        if journal.has_left() {
+            let key = format!("{}/{}", journal.origin.uid, journal.origin.from_replica_set);
+            batch.push(Write::Put {
+                collection: QUARANTINE,
+                entry: entry(key, Vec::new()),
+            });
+        }
         self.0.submit(batch).await.map_err(unavailable)
     }
 
-    /// Key under which a bad revision is quarantined.
-    pub fn quarantine_key(deployment: &Deployment, revision: u64) -> Option<String> {
-        deployment.revision(revision).map(|revision| revision_key(deployment, revision))
+    /// The rollback that holds a Deployment's lock.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn holder(&self, deployment: &str) -> Result<Option<String>, SkillError> {
+        let lock = self.0.get(LOCKS, deployment).await.map_err(unavailable)?;
+        Ok(lock.map(|entry| String::from_utf8_lossy(&entry.body).into_owned()))
     }
 
     /// A journal by the id of its rollback.
@@ -100,8 +171,17 @@ impl History {
     /// # Errors
     /// When the store does not answer.
     pub async fn journal(&self, rollback_id: &str) -> Result<Option<Journal>, SkillError> {
-        let entry = self.0.get(JOURNALS, rollback_id).await.map_err(unavailable)?;
-        entry.map(|entry| serde_json::from_slice(&entry.body).map_err(|e| SkillError::failed_with("cannot read the journal", e))).transpose()
+        let entry = self
+            .0
+            .get(JOURNALS, rollback_id)
+            .await
+            .map_err(unavailable)?;
+        entry
+            .map(|entry| {
+                serde_json::from_slice(&entry.body)
+                    .map_err(|e| SkillError::failed_with("cannot read the journal", e))
+            })
+            .transpose()
     }
 
     /// The newest journals, newest first.
@@ -109,10 +189,31 @@ impl History {
     /// # Errors
     /// When the store does not answer.
     pub async fn journals(&self, limit: usize) -> Result<Vec<Journal>, SkillError> {
-        let scan = Scan { collection: JOURNALS, descending: true, limit, ..Scan::default() };
+        let scan = Scan {
+            collection: JOURNALS,
+            descending: true,
+            limit,
+            ..Scan::default()
+        };
         let entries = self.0.scan(scan).await.map_err(unavailable)?;
-        Ok(entries.iter().filter_map(|entry| serde_json::from_slice(&entry.body).ok()).collect())
+        Ok(entries
+            .iter()
+            .filter_map(|entry| serde_json::from_slice(&entry.body).ok())
+            .collect())
     }
+}
+
+fn put(journal: &Journal) -> Result<Write, SkillError> {
+    let body = serde_json::to_vec(journal)
+        .map_err(|e| SkillError::failed_with("cannot encode the journal", e))?;
+    let entry = Entry {
+        sort: journal.started_at.clone(),
+        ..entry(journal.rollback_id.clone(), body)
+    };
+    Ok(Write::Put {
+        collection: JOURNALS,
+        entry,
+    })
 }
 
 /// Key of the lock of a journal's Deployment.

@@ -12,8 +12,18 @@ use crate::{clients::RolloutControl, history::History};
 ///
 /// # Errors
 /// When the store does not answer.
-pub(crate) async fn watch(cluster: Cluster, namespaces: Vec<String>, control: &dyn RolloutControl, history: &History, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let mut changes = select_all(namespaces.iter().map(|namespace| cluster.watch::<ReplicaSet>(Some(namespace), None)));
+pub async fn watch(
+    cluster: Cluster,
+    namespaces: Vec<String>,
+    control: &dyn RolloutControl,
+    history: &History,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut changes = select_all(
+        namespaces
+            .iter()
+            .map(|namespace| cluster.watch::<ReplicaSet>(Some(namespace), None)),
+    );
     while let Some(Some(event)) = shutdown.run_until_cancelled(changes.next()).await {
         let sets = match event {
             Ok(Event::Listed(sets)) => sets,
@@ -33,12 +43,29 @@ pub(crate) async fn watch(cluster: Cluster, namespaces: Vec<String>, control: &d
 
 fn is_healthy(set: &ReplicaSet) -> bool {
     let wanted = set.spec.replicas.unwrap_or(0);
-    wanted > 0 && set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0) >= wanted
+    wanted > 0
+        && set
+            .status
+            .as_ref()
+            .and_then(|status| status.ready_replicas)
+            .unwrap_or(0)
+            >= wanted
 }
 
-async fn remember(set: &ReplicaSet, control: &dyn RolloutControl, history: &History) -> Result<(), SkillError> {
-    let owner = set.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "Deployment");
-    let (Some(owner), Some(namespace)) = (owner, set.metadata.namespace.as_deref()) else { return Ok(()) };
+async fn remember(
+    set: &ReplicaSet,
+    control: &dyn RolloutControl,
+    history: &History,
+) -> Result<(), SkillError> {
+    let owner = set
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.kind == "Deployment");
+    let (Some(owner), Some(namespace)) = (owner, set.metadata.namespace.as_deref()) else {
+        return Ok(());
+    };
     match control.deployment(namespace, &owner.name).await {
         Ok(Some(deployment)) => history.learn(&deployment).await,
         // Gone, or the cluster did not answer: the next change tells again.

@@ -2,9 +2,11 @@
 
 pub mod clients;
 pub mod domain;
+#[cfg(test)]
+mod fake;
 pub mod history;
-mod learn;
-mod metrics;
+pub mod learn;
+pub mod metrics;
 pub mod saga;
 pub mod skills;
 
@@ -45,17 +47,32 @@ impl Daemon for Cli {
         let cluster = Cluster::connect(&self.cluster)?;
         let control: Arc<dyn RolloutControl> = Arc::new(Kubernetes(cluster.clone()));
         let history = History(agent.store());
-        let planner = Planner { control: control.clone(), history: history.clone() };
-        let saga = Saga { control: control.clone(), history: history.clone() };
+        let planner = Planner {
+            control: control.clone(),
+            history: history.clone(),
+        };
+        let saga = Saga {
+            control: control.clone(),
+            history: history.clone(),
+        };
         let namespaces = agent.fleet().mesh.targets(Self::NAME).to_vec();
         let memory = history.clone();
         Ok(agent
             .skill(ListRevisions(planner.clone()))
             .skill(PlanRollback(planner.clone()))
-            .skill(ExecuteRollback { planner, saga, metrics })
+            .skill(ExecuteRollback {
+                planner,
+                saga,
+                metrics,
+            })
             .skill(RollbackStatus(history))
             .background("learn-healthy-revisions", move |_, shutdown| {
-                let (cluster, namespaces, control, memory) = (cluster.clone(), namespaces.clone(), control.clone(), memory.clone());
+                let (cluster, namespaces, control, memory) = (
+                    cluster.clone(),
+                    namespaces.clone(),
+                    control.clone(),
+                    memory.clone(),
+                );
                 async move { learn::watch(cluster, namespaces, &*control, &memory, shutdown).await }
             }))
     }

@@ -1,24 +1,31 @@
 //! Carries out a plan step by step. Every step is read-compare-write, so doing it again after a crash is harmless.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{Context, SkillError, ToolCall};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     clients::RolloutControl,
-    domain::{Deployment, Journal, Outcome, Step, StepState},
+    domain::{Change, DatabaseAnswer, Deployment, Journal, Outcome, Step, StepState},
     history::{History, lock_key},
 };
+
+#[cfg(test)]
+mod tests;
 
 /// Tries of a write that somebody else's write got in the way of.
 const ATTEMPTS: u32 = 5;
 /// Pause between questions to monitoring-agent.
 const VERIFY_PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for monitoring-agent to find the workload healthy.
-const VERIFY_LIMIT: Duration = Duration::from_secs(60);
+const VERIFY_LIMIT: Duration = Duration::from_mins(1);
+/// Pause between questions to db-migrator while a person has to approve there.
+const APPROVAL_PAUSE: Duration = Duration::from_millis(500);
+/// Part of the time that is kept for writing down how it ended.
+const RESERVE: Duration = Duration::from_secs(5);
 
 /// Runs rollbacks.
 #[derive(Debug, Clone)]
@@ -39,80 +46,126 @@ impl Saga {
     ///
     /// # Errors
     /// What failed; the journal says how far it came and whether it was compensated.
-    pub async fn run(&self, context: &Context, mut journal: Journal) -> Result<Journal, SkillError> {
+    pub async fn run(
+        &self,
+        context: &Context,
+        mut journal: Journal,
+    ) -> Result<Journal, SkillError> {
+        if journal.outcome == Outcome::Compensating {
+            let reason = format!(
+                "the rollback was undone: {}",
+                journal.failure().unwrap_or("it was interrupted")
+            );
+            return self
+                .compensate(context, journal, SkillError::failed(reason))
+                .await;
+        }
         while let Some(step) = journal.next() {
             let (done, total) = journal.progress();
             context.progress(step.say(), done, total);
-            if !journal.past_pivot() && context.check_canceled().is_err() {
-                return self.give_up(context, journal, step, SkillError::Canceled).await;
+            let first = journal.is_pending(step);
+            if !journal.past_pivot()
+                && let Err(canceled) = context.check_canceled()
+            {
+                return self
+                    .give_up(context, journal, (step, first), canceled)
+                    .await;
             }
             journal.set(step, StepState::Started);
-            self.history.keep(&journal, false, None).await?;
+            self.history.keep(&journal).await?;
             let began = Instant::now();
             if let Err(error) = self.perform(context, &journal, step).await {
-                return self.give_up(context, journal, step, error).await;
+                return self.give_up(context, journal, (step, first), error).await;
             }
-            journal.set(step, StepState::Done { took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
+            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            journal.set(step, StepState::Done { took_ms });
         }
         journal.outcome = Outcome::RolledBack;
-        let deployment = self.read(&journal).await?;
-        let quarantine = History::quarantine_key(&deployment, journal.plan.from_revision);
-        self.history.keep(&journal, true, quarantine).await?;
+        self.history.end(&journal).await?;
         Ok(journal)
     }
 
-    async fn perform(&self, context: &Context, journal: &Journal, step: Step) -> Result<(), SkillError> {
-        let plan = &journal.plan;
+    async fn perform(
+        &self,
+        context: &Context,
+        journal: &Journal,
+        step: Step,
+    ) -> Result<(), SkillError> {
+        let (plan, origin) = (&journal.plan, &journal.origin);
         match step {
-            Step::Lock => self.history.lock(&lock_key(journal), &journal.rollback_id).await,
-            Step::PauseRollout => self.pause(context, journal, true).await,
-            Step::StopWriters => self.stop_writers(context, journal).await,
-            Step::RollBackDatabase => roll_back_database(context, journal).await,
-            Step::RestoreTemplate => self.restore(context, journal).await,
-            Step::AwaitReady => self.control.await_ready(&plan.namespace, &plan.deployment).await,
-            Step::Verify => verify(context, journal).await,
+            Step::Lock => self.lock(journal).await,
+            Step::PauseRollout => self.write(context, journal, &Change::Pause).await,
+            Step::StopWriters => {
+                self.write(context, journal, &Change::Stop).await?;
+                within(
+                    context,
+                    self.control
+                        .await_gone(&plan.namespace, &origin.from_replica_set),
+                )
+                .await
+            }
+            Step::RollBackDatabase => within(context, roll_back_database(context, journal)).await,
+            Step::RestoreTemplate => {
+                let replicas = plan.database.is_some().then_some(origin.replicas);
+                let restore = Change::Restore {
+                    template: origin.template.clone(),
+                    replicas,
+                };
+                self.write(context, journal, &restore).await
+            }
+            Step::AwaitReady => {
+                within(
+                    context,
+                    self.control.await_ready(&plan.namespace, &plan.deployment),
+                )
+                .await
+            }
+            Step::Verify => within(context, self.verify(context, journal)).await,
             // The lock goes in the same write as the journal's end.
             Step::Release => Ok(()),
         }
     }
 
+    /// Takes the lock; under it, the plan still has to fit.
+    async fn lock(&self, journal: &Journal) -> Result<(), SkillError> {
+        self.history
+            .lock(&lock_key(journal), &journal.rollback_id)
+            .await?;
+        let deployment = self.read(journal).await?;
+        expect_current(&deployment, &journal.origin.from_replica_set)
+    }
+
     async fn read(&self, journal: &Journal) -> Result<Deployment, SkillError> {
         let plan = &journal.plan;
-        let found = self.control.deployment(&plan.namespace, &plan.deployment).await?;
-        found.ok_or_else(|| SkillError::failed(format!("deployment {} is gone", lock_key(journal))))
-    }
-
-    async fn pause(&self, context: &Context, journal: &Journal, paused: bool) -> Result<(), SkillError> {
-        self.write(context, journal, &Change::Pause(paused)).await
-    }
-
-    async fn stop_writers(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
-        let deployment = self.read(journal).await?;
-        let Some(bad) = deployment.revision(journal.plan.from_revision) else { return Ok(()) };
-        if bad.replicas > 0 {
-            let call = ToolCall::write("kubernetes.patch", [format!("replicasets/{}/{}", deployment.namespace, bad.replica_set)]);
-            context.tool(call, self.control.scale_replica_set(&deployment.namespace, &bad.replica_set, 0)).await?;
-        }
-        self.control.await_gone(&deployment.namespace, &bad.replica_set).await
-    }
-
-    async fn restore(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
-        let wanted = self.read(journal).await?.revision(journal.plan.to_revision).map(|revision| revision.template.clone());
-        // After a restore the old ReplicaSet carries a new number, so a repeated step finds it by what is in force.
-        let Some(template) = wanted else { return Ok(()) };
-        self.write(context, journal, &Change::Template(template)).await
+        let found = self
+            .control
+            .deployment(&plan.namespace, &plan.deployment)
+            .await?;
+        let same = found.filter(|deployment| deployment.uid == journal.origin.uid);
+        same.ok_or_else(|| SkillError::failed(format!("deployment {} is gone", lock_key(journal))))
     }
 
     /// Reads, compares and writes, again when somebody else wrote in between.
-    async fn write(&self, context: &Context, journal: &Journal, change: &Change) -> Result<(), SkillError> {
+    async fn write(
+        &self,
+        context: &Context,
+        journal: &Journal,
+        change: &Change,
+    ) -> Result<(), SkillError> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let deployment = self.read(journal).await?;
             if change.is_in_force(&deployment) {
                 return Ok(());
             }
-            let call = ToolCall::write("kubernetes.patch", [format!("deployments/{}", lock_key(journal))]);
-            match context.tool(call, self.apply(&deployment, change)).await {
+            let call = ToolCall::write(
+                "kubernetes.patch",
+                [format!("deployments/{}", lock_key(journal))],
+            );
+            match context
+                .tool(call, self.control.change(&deployment, change))
+                .await
+            {
                 Err(error @ SkillError::Failed { .. }) => last = Some(error),
                 result => return result,
             }
@@ -120,63 +173,134 @@ impl Saga {
         Err(last.unwrap_or_else(|| SkillError::failed("the deployment kept changing")))
     }
 
-    async fn apply(&self, deployment: &Deployment, change: &Change) -> Result<(), SkillError> {
-        match change {
-            Change::Pause(paused) => self.control.set_paused(deployment, *paused).await,
-            Change::Template(template) => self.control.restore(deployment, template).await,
+    async fn verify(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
+        expect_current(&self.read(journal).await?, &journal.origin.to_replica_set)?;
+        let input = json!({"namespace": journal.plan.namespace, "workload": {"kind": "Deployment", "name": journal.plan.deployment}});
+        let until = Instant::now() + VERIFY_LIMIT;
+        loop {
+            let Health { verdict } = context
+                .call("monitoring-agent", "check_health", &input)
+                .await?;
+            if verdict == "healthy" {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err(SkillError::failed(format!(
+                    "the old revision is {verdict}, not healthy"
+                )));
+            }
+            sleep(VERIFY_PAUSE).await;
         }
     }
 
     /// Before the pivot what was done is undone; after it a person has to look.
-    async fn give_up(&self, context: &Context, mut journal: Journal, step: Step, error: SkillError) -> Result<Journal, SkillError> {
-        let pivoted = journal.past_pivot();
-        journal.set(step, StepState::Failed { reason: shared::telemetry::Chain(&error).to_string() });
-        let paused = !pivoted && journal.plan.database.is_some() && step > Step::Lock;
-        // Resuming the rollout hands the scaled-down revision back to its controller.
-        let undone = if paused { self.pause(context, &journal, false).await } else { Ok(()) };
-        journal.outcome = if pivoted || undone.is_err() { Outcome::Stuck } else { Outcome::Compensated };
-        let held = step > Step::Lock;
-        self.history.keep(&journal, held, None).await?;
+    async fn give_up(
+        &self,
+        context: &Context,
+        mut journal: Journal,
+        (step, first): (Step, bool),
+        error: SkillError,
+    ) -> Result<Journal, SkillError> {
+        // A refusal of the first try says that the pivot did not take effect.
+        let refused = first
+            && matches!(
+                error,
+                SkillError::Rejected { .. }
+                    | SkillError::Denied(_)
+                    | SkillError::ApprovalRequired { .. }
+            );
+        let pivoted = journal.past_pivot() && !(refused && step.is_pivot(&journal.plan));
+        journal.set(
+            step,
+            StepState::Failed {
+                reason: shared::telemetry::Chain(&error).to_string(),
+            },
+        );
+        if pivoted {
+            journal.outcome = Outcome::Stuck;
+            self.history.end(&journal).await?;
+            return Err(error);
+        }
+        // Written down first: after a crash in the middle of the undoing nothing goes forward again.
+        journal.outcome = Outcome::Compensating;
+        self.history.keep(&journal).await?;
+        self.compensate(context, journal, error).await
+    }
+
+    async fn compensate(
+        &self,
+        context: &Context,
+        mut journal: Journal,
+        error: SkillError,
+    ) -> Result<Journal, SkillError> {
+        let resume = Change::Resume {
+            replicas: journal.origin.replicas,
+        };
+        let paused = journal.plan.database.is_some() && !journal.is_pending(Step::PauseRollout);
+        let undone = if paused {
+            self.write(context, &journal, &resume).await
+        } else {
+            Ok(())
+        };
+        journal.outcome = if undone.is_ok() {
+            Outcome::Compensated
+        } else {
+            Outcome::Stuck
+        };
+        self.history.end(&journal).await?;
         Err(error)
     }
 }
 
-/// A write to the Deployment.
-#[derive(Debug)]
-enum Change {
-    Pause(bool),
-    Template(Value),
+/// Whether this ReplicaSet is the newest one.
+fn expect_current(deployment: &Deployment, replica_set: &str) -> Result<(), SkillError> {
+    let current = deployment
+        .current()
+        .map(|revision| revision.replica_set.as_str());
+    if current == Some(replica_set) {
+        return Ok(());
+    }
+    let current = current.unwrap_or("nothing");
+    Err(SkillError::failed(format!(
+        "somebody released in between: {current} is in force, not {replica_set}"
+    )))
 }
 
-impl Change {
-    fn is_in_force(&self, deployment: &Deployment) -> bool {
-        match self {
-            Self::Pause(paused) => deployment.paused == *paused,
-            Self::Template(template) => deployment.template == *template && !deployment.paused,
-        }
+/// Awaits what may take long, and stops in time to write down that it did not happen.
+async fn within<T>(
+    context: &Context,
+    effect: impl Future<Output = Result<T, SkillError>>,
+) -> Result<T, SkillError> {
+    let until = context
+        .deadline()
+        .checked_sub(RESERVE)
+        .unwrap_or_else(|| context.deadline());
+    tokio::select! {
+        biased;
+        result = effect => result,
+        () = context.canceled() => Err(SkillError::Canceled),
+        () = sleep_until(until) => Err(SkillError::DeadlineExceeded),
     }
 }
 
 async fn roll_back_database(context: &Context, journal: &Journal) -> Result<(), SkillError> {
-    let Some(step) = &journal.plan.database else { return Ok(()) };
+    let Some(step) = &journal.plan.database else {
+        return Ok(());
+    };
     let input = json!({
         "database": step.database, "to_version": step.to_version, "dry_run": false,
         "idempotency_key": format!("rollback-{}", journal.rollback_id),
     });
-    context.call::<Value>("db-migrator", "rollback_migration", &input).await.map(drop)
-}
-
-async fn verify(context: &Context, journal: &Journal) -> Result<(), SkillError> {
-    let input = json!({"namespace": journal.plan.namespace, "workload": {"kind": "Deployment", "name": journal.plan.deployment}});
-    let until = Instant::now() + VERIFY_LIMIT;
     loop {
-        let Health { verdict } = context.call("monitoring-agent", "check_health", &input).await?;
-        if verdict == "healthy" {
-            return Ok(());
+        match context
+            .call::<Value>("db-migrator", "rollback_migration", &input)
+            .await
+        {
+            // db-migrator wants its own approval of what loses rows; under the same key it answers once it has it.
+            Err(SkillError::Failed { .. }) if step.answer == DatabaseAnswer::PointOfNoReturn => {
+                sleep(APPROVAL_PAUSE).await;
+            }
+            result => return result.map(drop),
         }
-        if Instant::now() > until {
-            return Err(SkillError::failed(format!("the old revision is {verdict}, not healthy")));
-        }
-        sleep(VERIFY_PAUSE).await;
     }
 }

@@ -67,6 +67,7 @@ impl Daemon for Cli {
         let detector = Arc::new(Detector::new(fingerprints(fingerprint_key)?));
         let advisories = Arc::new(AdvisoryFolder::new(advisories));
         let cluster = Arc::new(ClusterRbac::new(Cluster::connect(&cluster)?));
+        let targets = agent.fleet().mesh.targets(Self::NAME).to_vec();
         let agent = agent
             .skill(DetectSecrets {
                 detector,
@@ -79,6 +80,7 @@ impl Daemon for Cli {
                 metrics: metrics.clone(),
             })
             .skill(AuditRbac {
+                targets,
                 cluster,
                 tree,
                 metrics,

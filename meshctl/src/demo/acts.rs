@@ -1,11 +1,15 @@
 //! The story: refused, mended, migrated, deployed, failing, rolled back with its database, priced, audited.
 
-use std::{path::Path, time::Duration};
+mod proof;
+mod recovery;
 
-use anyhow::{Context as _, bail};
-use rusqlite::Connection;
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
+
+use proof::audited;
+use recovery::failing;
 
 use super::{
     rollout::{DEPLOYMENT, NAMESPACE},
@@ -105,43 +109,39 @@ async fn refused(stage: &mut Stage) -> anyhow::Result<()> {
     stage
         .screen
         .act("Act 1: release 1.0.0-rc.1 deserves refusal");
-    let cue = Cue {
-        name: "schema, pod security, and secrets by security-scanner",
-        agent: "config-validator",
-        skill: "validate_manifests",
-        expect: "refused",
-    };
+    let cue = Cue::new(
+        "schema, pod security, secrets",
+        ("config-validator", "validate_manifests"),
+        "refused",
+    );
     stage
         .call(cue, manifests(RELEASE), |v| {
             (text(v, "/verdict"), rules(v, "/findings", "rule"))
         })
         .await?;
-    let cue = Cue {
-        name: "Rego policies",
-        agent: "config-validator",
-        skill: "evaluate_policies",
-        expect: "refused",
-    };
+    let cue = Cue::new(
+        "Rego policies",
+        ("config-validator", "evaluate_policies"),
+        "refused",
+    );
     stage
         .call(cue, manifests(RELEASE), |v| {
             (text(v, "/verdict"), rules(v, "/results", "message"))
         })
         .await?;
-    let cue = Cue {
-        name: "wildcard rights",
-        agent: "security-scanner",
-        skill: "audit_rbac",
-        expect: "findings",
-    };
+    let cue = Cue::new(
+        "wildcard rights",
+        ("security-scanner", "audit_rbac"),
+        "findings",
+    );
     stage
         .call(cue, manifests(RELEASE), |v| found(v, "rule"))
         .await?;
-    let cue = Cue {
-        name: "vulnerable dependency",
-        agent: "security-scanner",
-        skill: "scan_vulnerabilities",
-        expect: "findings",
-    };
+    let cue = Cue::new(
+        "vulnerable dependency",
+        ("security-scanner", "scan_vulnerabilities"),
+        "findings",
+    );
     stage
         .call(
             cue,
@@ -149,12 +149,11 @@ async fn refused(stage: &mut Stage) -> anyhow::Result<()> {
             |v| found(v, "id"),
         )
         .await?;
-    let cue = Cue {
-        name: "destructive migration",
-        agent: "db-migrator",
-        skill: "plan_migration",
-        expect: "refused",
-    };
+    let cue = Cue::new(
+        "destructive migration",
+        ("db-migrator", "plan_migration"),
+        "refused",
+    );
     let input =
         json!({"database": "shop", "source": {"path": format!("releases/{RELEASE}/migrations")}});
     stage
@@ -167,12 +166,11 @@ async fn refused(stage: &mut Stage) -> anyhow::Result<()> {
 
 async fn accepted(stage: &mut Stage, release: &str, title: &str) -> anyhow::Result<()> {
     stage.screen.act(title);
-    let cue = Cue {
-        name: "schema, pod security and secrets",
-        agent: "config-validator",
-        skill: "validate_manifests",
-        expect: "accepted",
-    };
+    let cue = Cue::new(
+        "schema, pod security, secrets",
+        ("config-validator", "validate_manifests"),
+        "accepted",
+    );
     stage
         .call(cue, manifests(release), |v| {
             (
@@ -181,12 +179,11 @@ async fn accepted(stage: &mut Stage, release: &str, title: &str) -> anyhow::Resu
             )
         })
         .await?;
-    let cue = Cue {
-        name: "Rego policies",
-        agent: "config-validator",
-        skill: "evaluate_policies",
-        expect: "accepted",
-    };
+    let cue = Cue::new(
+        "Rego policies",
+        ("config-validator", "evaluate_policies"),
+        "accepted",
+    );
     stage
         .call(cue, manifests(release), |v| {
             (
@@ -195,12 +192,11 @@ async fn accepted(stage: &mut Stage, release: &str, title: &str) -> anyhow::Resu
             )
         })
         .await?;
-    let cue = Cue {
-        name: "dependencies",
-        agent: "security-scanner",
-        skill: "scan_vulnerabilities",
-        expect: "clean",
-    };
+    let cue = Cue::new(
+        "dependencies",
+        ("security-scanner", "scan_vulnerabilities"),
+        "clean",
+    );
     let sbom = json!({"paths": [format!("releases/{release}/sbom.cdx.json")]});
     stage
         .call(cue, sbom, |v| {
@@ -210,12 +206,11 @@ async fn accepted(stage: &mut Stage, release: &str, title: &str) -> anyhow::Resu
             )
         })
         .await?;
-    let cue = Cue {
-        name: "up, down, up on a shadow",
-        agent: "db-migrator",
-        skill: "plan_migration",
-        expect: "accepted",
-    };
+    let cue = Cue::new(
+        "up, down, up on a shadow",
+        ("db-migrator", "plan_migration"),
+        "accepted",
+    );
     let input =
         json!({"database": "shop", "source": {"path": format!("releases/{release}/migrations")}});
     stage
@@ -235,12 +230,7 @@ async fn deploy(stage: &mut Stage, release: &str) -> anyhow::Result<String> {
         .join("manifests");
     let count = stage.rollouts.apply(&folder, &stage.traceparent()).await?;
     let image = stage.rollouts.image().await?;
-    let cue = Cue {
-        name: "applies the manifests",
-        agent: "",
-        skill: "",
-        expect: "applied",
-    };
+    let cue = Cue::pipeline("applies the manifests", "applied");
     stage.tell(
         cue,
         "applied".into(),
@@ -254,19 +244,13 @@ async fn healthy(stage: &mut Stage) -> anyhow::Result<()> {
     let began = Instant::now();
     let image = stage.rollouts.image().await?;
     stage.rollouts.await_complete(&image, ROLLOUT).await?;
-    let cue = Cue {
-        name: "all pods are ready",
-        agent: "",
-        skill: "",
-        expect: "ready",
-    };
+    let cue = Cue::pipeline("all pods are ready", "ready");
     stage.tell(cue, "ready".into(), String::new(), (began, None));
-    let cue = Cue {
-        name: "the release is healthy",
-        agent: "monitoring-agent",
-        skill: "check_health",
-        expect: "healthy",
-    };
+    let cue = Cue::new(
+        "the release is healthy",
+        ("monitoring-agent", "check_health"),
+        "healthy",
+    );
     let input =
         json!({"namespace": NAMESPACE, "workload": {"kind": "Deployment", "name": DEPLOYMENT}});
     stage
@@ -275,131 +259,23 @@ async fn healthy(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deploys the bad release and watches the mesh mend it; answers the time from failing pod to recovery.
-async fn failing(stage: &mut Stage) -> anyhow::Result<Duration> {
-    let good = stage.rollouts.image().await?;
-    let schema = columns(&stage.database)?;
-    let bad = deploy(stage, "1.1.0").await?;
-    let began = Instant::now();
-    let failed = stage.rollouts.await_failing(&bad, ROLLOUT).await?;
-    let cue = Cue {
-        name: "a pod of 1.1.0 runs and is not ready",
-        agent: "",
-        skill: "",
-        expect: "failing",
-    };
-    stage.tell(
-        cue,
-        "failing".into(),
-        "nobody touches anything from here on".into(),
-        (began, None),
-    );
-    stage.rollouts.await_complete(&good, ROLLOUT).await?;
-    let recovery = failed.elapsed();
-    let journal = journal(stage).await?;
-    tell_rollback(stage, &journal, failed);
-    let restored = columns(&stage.database)?;
-    let reverted = journal
-        .pointer("/plan/database")
-        .is_some_and(|step| !step.is_null());
-    let cue = Cue {
-        name: "the old release is ready with its schema back",
-        agent: "",
-        skill: "",
-        expect: "recovered",
-    };
-    let outcome = if reverted && restored != schema {
-        "recovered"
-    } else {
-        "unchanged"
-    };
-    stage.tell(
-        cue,
-        outcome.into(),
-        format!(
-            "{} after the failing pod; columns of orders: {restored}",
-            Screen::human(recovery)
-        ),
-        (failed, None),
-    );
-    healthy(stage).await?;
-    Ok(recovery)
-}
-
-/// The journal of the rollback that monitoring-agent asked for, once it has ended.
-async fn journal(stage: &Stage) -> anyhow::Result<Value> {
-    let until = Instant::now() + ROLLOUT;
-    loop {
-        let status = stage
-            .ask("rollback-coordinator", "rollback_status", &json!({}))
-            .await?
-            .ok()?;
-        match status.pointer("/rollbacks/0") {
-            Some(journal) if text(journal, "/outcome") != "running" => return Ok(journal.clone()),
-            _ if Instant::now() > until => bail!("no rollback ended: {status}"),
-            _ => sleep(Duration::from_millis(20)).await,
-        }
-    }
-}
-
-fn tell_rollback(stage: &mut Stage, journal: &Value, failed: Instant) {
-    let steps: Vec<String> = journal
-        .pointer("/entries")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .map(|entry| {
-            format!(
-                "{} {} ms",
-                text(entry, "/step").replace('_', " "),
-                entry.get("took_ms").unwrap_or(&Value::Null)
-            )
-        })
-        .collect();
-    let cue = Cue {
-        name: "asked for by monitoring-agent, database step by db-migrator",
-        agent: "rollback-coordinator",
-        skill: "execute_rollback",
-        expect: "rolled_back",
-    };
-    stage.tell(
-        cue,
-        text(journal, "/outcome"),
-        steps.join(", "),
-        (failed, Some(text(journal, "/rollback_id"))),
-    );
-}
-
-/// Columns of the table that 1.1.0 changes.
-fn columns(database: &Path) -> anyhow::Result<String> {
-    let connection = Connection::open(database).context("cannot open the shop's database")?;
-    let mut statement =
-        connection.prepare("SELECT name FROM pragma_table_info('orders') ORDER BY cid")?;
-    let names: Vec<String> = statement
-        .query_map([], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    Ok(names.join(", "))
-}
-
 async fn priced(stage: &mut Stage) -> anyhow::Result<Value> {
     stage.screen.act("Act 4: what it costs");
-    let cue = Cue {
-        name: "idle for a week or more",
-        agent: "cost-analyzer",
-        skill: "find_idle_resources",
-        expect: "findings",
-    };
+    let cue = Cue::new(
+        "idle for a week or more",
+        ("cost-analyzer", "find_idle_resources"),
+        "findings",
+    );
     stage
         .call(cue, json!({"namespace": NAMESPACE}), |v| {
             found(v, "resource")
         })
         .await?;
-    let cue = Cue {
-        name: "each checked by performance-optimizer",
-        agent: "cost-analyzer",
-        skill: "recommend_rightsizing",
-        expect: "advice",
-    };
+    let cue = Cue::new(
+        "checked by performance-optimizer",
+        ("cost-analyzer", "recommend_rightsizing"),
+        "advice",
+    );
     let priced = stage
         .call(cue, json!({"namespace": NAMESPACE}), |v| {
             let advice = length(v, "/recommendations");
@@ -417,102 +293,4 @@ async fn priced(stage: &mut Stage) -> anyhow::Result<Value> {
         .get("potential_savings_usd")
         .cloned()
         .unwrap_or_default())
-}
-
-async fn audited(stage: &mut Stage) -> anyhow::Result<Value> {
-    stage.screen.act("Act 5: what can be proven");
-    let edges = edges(stage).await?;
-    let cue = Cue {
-        name: "every signature and every chain",
-        agent: "compliance-auditor",
-        skill: "verify_audit_trail",
-        expect: "verified",
-    };
-    let verified = stage
-        .call(cue, json!({}), |v| {
-            (
-                if v.get("intact") == Some(&Value::Bool(true)) {
-                    "verified"
-                } else {
-                    "broken"
-                }
-                .into(),
-                format!("{} records", v.get("verified").unwrap_or(&Value::Null)),
-            )
-        })
-        .await?;
-    let cue = Cue {
-        name: "SOC 2, HIPAA and GDPR from the trail",
-        agent: "compliance-auditor",
-        skill: "assess_compliance",
-        expect: "assessed",
-    };
-    stage
-        .call(cue, json!({"frameworks": ["SOC2", "HIPAA", "GDPR"]}), |v| {
-            let frameworks = v.pointer("/frameworks").and_then(Value::as_array);
-            let scores: Vec<String> = frameworks
-                .into_iter()
-                .flatten()
-                .map(|f| {
-                    format!(
-                        "{} {}",
-                        text(f, "/framework"),
-                        f.get("score").unwrap_or(&Value::Null)
-                    )
-                })
-                .collect();
-            (
-                if scores.len() == 3 {
-                    "assessed"
-                } else {
-                    "incomplete"
-                }
-                .into(),
-                scores.join(", "),
-            )
-        })
-        .await?;
-    Ok(
-        json!({"records": verified.get("verified"), "verified": verified.get("intact"), "edges": edges}),
-    )
-}
-
-/// The four edges of the announcement, as far as the audit trail has them in this one trace.
-async fn edges(stage: &mut Stage) -> anyhow::Result<Vec<String>> {
-    const WANTED: [(&str, &str); 4] = [
-        ("config-validator", "security-scanner/detect_secrets"),
-        ("monitoring-agent", "rollback-coordinator/execute_rollback"),
-        ("rollback-coordinator", "db-migrator/rollback_migration"),
-        ("cost-analyzer", "performance-optimizer/assess_resize"),
-    ];
-    let began = Instant::now();
-    let mut seen = Vec::new();
-    // Records are delivered a moment after their answer.
-    while seen.len() < WANTED.len() && began.elapsed() < Duration::from_secs(5) {
-        seen.clear();
-        for (agent, resource) in WANTED {
-            let input = json!({"agent": agent, "action": "a2a.call", "resource": resource, "trace_id": stage.trace_id, "limit": 1});
-            let answer = stage
-                .ask("compliance-auditor", "query_audit_trail", &input)
-                .await?
-                .ok()?;
-            if length(&answer, "/records") > 0 {
-                seen.push(format!("{agent} -> {resource}"));
-            }
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    let cue = Cue {
-        name: "the announcement's four edges, in one trace",
-        agent: "compliance-auditor",
-        skill: "query_audit_trail",
-        expect: "4 of 4",
-    };
-    stage.tell(
-        cue,
-        format!("{} of 4", seen.len()),
-        seen.join("; "),
-        (began, None),
-    );
-    Ok(seen)
 }

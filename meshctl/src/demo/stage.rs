@@ -52,6 +52,27 @@ pub(super) struct Cue<'a> {
     pub(super) expect: &'a str,
 }
 
+impl<'a> Cue<'a> {
+    /// A step that an agent takes with one of its skills.
+    pub(super) const fn new(
+        name: &'a str,
+        (agent, skill): (&'a str, &'a str),
+        expect: &'a str,
+    ) -> Self {
+        Self {
+            name,
+            agent,
+            skill,
+            expect,
+        }
+    }
+
+    /// A step of the pipeline.
+    pub(super) const fn pipeline(name: &'a str, expect: &'a str) -> Self {
+        Self::new(name, ("", ""), expect)
+    }
+}
+
 impl Stage {
     /// A stage on a running mesh.
     pub(super) async fn new(
@@ -190,12 +211,11 @@ impl Stage {
             answer.metadata("plan_digest").map(str::to_owned),
             answer.task_id.clone(),
         );
-        let cue = Cue {
-            name: "asks for an approval outside dev",
-            agent: "db-migrator",
-            skill: "apply_migration",
-            expect: "waits",
-        };
+        let cue = Cue::new(
+            "asks for an approval outside dev",
+            ("db-migrator", "apply_migration"),
+            "waits",
+        );
         let outcome = if reason.as_deref() == Some("TASK_AUTH_REQUIRED") {
             "waits"
         } else {
@@ -226,12 +246,11 @@ impl Stage {
             (task, digest, Decision::Approve),
         )
         .await?;
-        let cue = Cue {
-            name: "the plan is signed by an approver",
-            agent: "db-migrator",
-            skill: "decide_approval",
-            expect: "approved",
-        };
+        let cue = Cue::new(
+            "the plan is signed by an approver",
+            ("db-migrator", "decide_approval"),
+            "approved",
+        );
         self.tell(
             cue,
             "approved".into(),
@@ -252,7 +271,7 @@ impl Stage {
             match state.pointer("/status/state").and_then(Value::as_str) {
                 Some("TASK_STATE_COMPLETED") => break,
                 Some("TASK_STATE_SUBMITTED" | "TASK_STATE_WORKING") => {
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 }
                 other => bail!(
                     "the migration of {release} ended in {}: {state}",
@@ -260,12 +279,11 @@ impl Stage {
                 ),
             }
         }
-        let cue = Cue {
-            name: "migrated, with its way back proven",
-            agent: "db-migrator",
-            skill: "apply_migration",
-            expect: "applied",
-        };
+        let cue = Cue::new(
+            "migrated, with its way back proven",
+            ("db-migrator", "apply_migration"),
+            "applied",
+        );
         self.tell(
             cue,
             "applied".into(),

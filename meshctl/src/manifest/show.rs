@@ -20,18 +20,18 @@ pub(super) fn show(args: &Show) -> anyhow::Result<bool> {
     }
     if args.json {
         let shown: Vec<&Manifest> = manifests.iter().map(|(_, manifest)| manifest).collect();
-        println!(
+        crate::say(format_args!(
             "{}",
             serde_json::to_string_pretty(&serde_json::json!({"manifests": shown}))?
-        );
+        ));
         return Ok(true);
     }
     for (file, manifest) in &manifests {
         let edges = Neighbours::of(file)?.and_then(|neighbours| neighbours.edges());
-        println!(
+        crate::say(format_args!(
             "{}",
             table(["field", "value"], facts(manifest, edges.as_ref()))
-        );
+        ));
     }
     Ok(true)
 }

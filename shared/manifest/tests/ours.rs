@@ -319,9 +319,11 @@ fn only_rollback_coordinator_writes_to_the_cluster() {
         [
             rules("config-validator"),
             rules("db-migrator"),
-            rules("compliance-auditor")
+            rules("compliance-auditor"),
+            rules("performance-optimizer"),
+            rules("cost-analyzer")
         ],
-        [0, 0, 0]
+        [0, 0, 0, 0, 0]
     );
     assert_eq!(
         [
@@ -329,7 +331,7 @@ fn only_rollback_coordinator_writes_to_the_cluster() {
             rules("monitoring-agent"),
             rules("rollback-coordinator")
         ],
-        [3, 3, 3]
+        [5, 3, 3]
     );
 }
 

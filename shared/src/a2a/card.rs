@@ -1,4 +1,4 @@
-//! The agent card and the OpenRPC document, both made from the registry and the manifest.
+//! The agent card and the `OpenRPC` document, both made from the registry and the manifest.
 
 use manifest::Manifest;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub fn agent_card(registry: &Registry, manifest: &Manifest, url: &str) -> Value 
     })
 }
 
-/// The OpenRPC 1.3 description of the direct methods (`rpc.discover`).
+/// The `OpenRPC` 1.3 description of the direct methods (`rpc.discover`).
 pub fn open_rpc(registry: &Registry, manifest: &Manifest) -> Value {
     let methods: Vec<Value> = registry
         .iter()

@@ -24,7 +24,7 @@ use crate::{
 /// Longest time to connect to a peer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for one answer, for callers without a deadline of their own.
-const LONGEST_WAIT: Duration = Duration::from_secs(1800);
+const LONGEST_WAIT: Duration = Duration::from_mins(30);
 /// First pause before a retry; doubles each time.
 const BACKOFF: Duration = Duration::from_millis(50);
 /// Tries in all.
@@ -86,7 +86,7 @@ fn builder() -> reqwest::ClientBuilder {
 #[derive(Debug)]
 pub struct Peers {
     own: String,
-    peers: Mutex<HashMap<String, Peer>>,
+    known: Mutex<HashMap<String, Peer>>,
     connector: Box<dyn Connector>,
     clients: Mutex<HashMap<String, reqwest::Client>>,
     metrics: Metrics,
@@ -139,7 +139,7 @@ impl Peers {
     ) -> Self {
         Self {
             own: own.to_owned(),
-            peers: Mutex::new(peers),
+            known: Mutex::new(peers),
             connector,
             clients: Mutex::default(),
             metrics,
@@ -149,7 +149,7 @@ impl Peers {
     /// Says where an agent is now.
     pub fn relocate(&self, agent: &str, url: &str) {
         if let Some(peer) = self
-            .peers
+            .known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_mut(agent)
@@ -159,7 +159,7 @@ impl Peers {
     }
 
     fn peer(&self, agent: &str) -> Option<Peer> {
-        self.peers
+        self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(agent)
@@ -209,8 +209,7 @@ impl Peers {
         };
         let trace_id = traces::ids(&Span::current()).map(|(trace, _)| trace);
         self.metrics.observe_call(
-            &self.own,
-            agent,
+            (&self.own, agent),
             status,
             started.elapsed(),
             trace_id.as_deref(),
@@ -239,7 +238,7 @@ impl Peers {
         skill: &str,
         input: Value,
     ) -> Result<Value, CallError> {
-        let body = self.request(work, skill, input);
+        let body = request(work, skill, input);
         let mut pause = BACKOFF;
         for attempt in 1.. {
             let error = match self.attempt(work, agent, &body).await {
@@ -258,21 +257,6 @@ impl Peers {
             pause *= 2;
         }
         unreachable!("the loop returns")
-    }
-
-    fn request(&self, work: &Work, skill: &str, mut input: Value) -> Value {
-        let left = work
-            .deadline
-            .saturating_duration_since(Instant::now())
-            .min(LONGEST_WAIT);
-        let deadline = timestamp(OffsetDateTime::now_utc() + left);
-        if let Some(input) = input.as_object_mut() {
-            input.insert(
-                "_meta".into(),
-                json!({"deadline": deadline, "on_behalf_of": work.on_behalf_of}),
-            );
-        }
-        json!({"jsonrpc": "2.0", "id": 1, "method": skill, "params": input})
     }
 
     async fn attempt(&self, work: &Work, agent: &str, body: &Value) -> Result<Value, CallError> {
@@ -307,44 +291,14 @@ impl Peers {
             .send()
             .await;
         let response = sent.map_err(|source| {
+            let url = url.clone();
             if source.is_connect() {
-                CallError::Connect {
-                    url: url.clone(),
-                    source,
-                }
+                CallError::Connect { url, source }
             } else {
-                CallError::Exchange {
-                    url: url.clone(),
-                    source,
-                }
+                CallError::Exchange { url, source }
             }
         })?;
-        let status = response.status().as_u16();
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|source| CallError::Exchange {
-                url: url.clone(),
-                source,
-            })?;
-        let answer: Option<Answer> = (bytes.len() <= MAX_ANSWER)
-            .then(|| serde_json::from_slice(&bytes).ok())
-            .flatten();
-        match answer {
-            Some(Answer {
-                error: Some(Refusal { code, message }),
-                ..
-            }) => Err(CallError::Refused {
-                agent: agent.to_owned(),
-                code,
-                message,
-            }),
-            Some(Answer {
-                result: Some(result),
-                ..
-            }) => Ok(result),
-            _ => Err(CallError::Answer { url, status }),
-        }
+        read(agent, url, response).await
     }
 
     fn client(&self, agent: &str, peer: &Peer) -> Result<reqwest::Client, reqwest::Error> {
@@ -355,5 +309,48 @@ impl Peers {
         let client = self.connector.connect(&peer.id)?;
         clients.insert(agent.to_owned(), client.clone());
         Ok(client)
+    }
+}
+
+/// The request, with what is left of the caller's time.
+fn request(work: &Work, skill: &str, mut input: Value) -> Value {
+    let left = work
+        .deadline
+        .saturating_duration_since(Instant::now())
+        .min(LONGEST_WAIT);
+    let deadline = timestamp(OffsetDateTime::now_utc() + left);
+    if let Some(input) = input.as_object_mut() {
+        input.insert(
+            "_meta".into(),
+            json!({"deadline": deadline, "on_behalf_of": work.on_behalf_of}),
+        );
+    }
+    json!({"jsonrpc": "2.0", "id": 1, "method": skill, "params": input})
+}
+
+/// The result in an answer, or the refusal.
+async fn read(agent: &str, url: String, response: reqwest::Response) -> Result<Value, CallError> {
+    let status = response.status().as_u16();
+    let bytes = match response.bytes().await {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(CallError::Exchange { url, source }),
+    };
+    let answer: Option<Answer> = (bytes.len() <= MAX_ANSWER)
+        .then(|| serde_json::from_slice(&bytes).ok())
+        .flatten();
+    match answer {
+        Some(Answer {
+            error: Some(Refusal { code, message }),
+            ..
+        }) => Err(CallError::Refused {
+            agent: agent.to_owned(),
+            code,
+            message,
+        }),
+        Some(Answer {
+            result: Some(result),
+            ..
+        }) => Ok(result),
+        _ => Err(CallError::Answer { url, status }),
     }
 }

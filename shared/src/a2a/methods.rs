@@ -1,5 +1,8 @@
 //! The A2A methods of this endpoint on top of the engine.
 
+mod list;
+mod message;
+
 use std::sync::Arc;
 
 use identity::Principal;
@@ -9,18 +12,17 @@ use tokio::sync::watch;
 
 use super::{
     fault::{Fault, Kind},
-    types::{
-        CancelTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse, Message,
-        SendMessageRequest, Task, TaskState,
-    },
+    types::{CancelTaskRequest, GetTaskRequest, Message, SendMessageRequest, TaskState},
 };
 use crate::{
     SkillError,
     engine::{Call, Engine, Meta, new_record},
     registry::decode,
-    tasks::{Caller, Record, parse_time},
+    tasks::{Caller, Record},
     telemetry::Chain,
 };
+use list::list_tasks;
+use message::{Reading, check_message, continued, reading};
 
 /// Methods of A2A 1.0 that this endpoint does not offer, and the error each is answered with.
 const ABSENT: [(&str, Kind); 7] = [
@@ -256,7 +258,7 @@ async fn cancel_task(
                 .await
                 .map_err(|error| match error {
                     store::StoreError::Conflict { .. } => not_cancelable(&request.id),
-                    other => store_fault(other),
+                    other @ store::StoreError::Unavailable(_) => store_fault(other),
                 })?;
             Ok(json!(record.task))
         }

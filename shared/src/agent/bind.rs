@@ -1,10 +1,46 @@
 //! From flags to an agent that has its ports, store and identity.
 
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use anyhow::{Context as _, bail, ensure};
+use identity::{Directory, Mode, SigningKey, SpiffeId, TlsFiles, TlsIdentity};
+use manifest::{Fleet, Manifest, Tier};
+use prometheus_client::registry::Registry as MetricsRegistry;
+use store::Store;
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use super::{Addresses, Bound, Daemon, Loops};
+use crate::{
+    Args, Effect,
+    a2a::client::{Connector, MtlsConnector, Peer, Peers, ProxyConnector},
+    access::{Access, RateLimits},
+    args::TransportKind,
+    backplane::Plane,
+    builder::AgentBuilder,
+    engine::Engine,
+    readiness::{Guard, Readiness},
+    registry::Registry,
+    tasks::Tasks,
+    telemetry::metrics::Metrics,
+    trail::Trail,
+};
+
 /// Loads manifest, identity and state, builds the agent and binds its ports (0 is allowed).
 ///
 /// # Errors
 /// What is missing or contradictory, with the path or flag that names it.
 pub async fn bind<D: Daemon>(cli: D) -> anyhow::Result<Bound> {
+    let store = store::open(&cli.shared().store)
+        .await
+        .context("cannot open the store (--store)")?;
+    bind_on(cli, store).await
+}
+
+/// The same on a store that is open already, whatever `--store` says; for tests and benchmarks.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_on<D: Daemon>(cli: D, store: Arc<dyn Store>) -> anyhow::Result<Bound> {
     let args = cli.shared().clone();
     let fleet =
         manifest::load_dir(&args.manifests).context("cannot load the manifests (--manifests)")?;
@@ -12,37 +48,18 @@ pub async fn bind<D: Daemon>(cli: D) -> anyhow::Result<Bound> {
         .manifest(D::NAME)
         .with_context(|| format!("no manifest of {} in {}", D::NAME, args.manifests.display()))?
         .clone();
-    let (fleet, manifest) = (Arc::new(fleet), Arc::new(manifest));
     let own: SpiffeId = fleet
         .mesh
         .spiffe_id(D::NAME)
         .with_context(|| format!("mesh.yaml has no agent {}", D::NAME))?
         .parse()?;
-    let key = SigningKey::load_or_generate(&args.signing_key)
-        .with_context(|| format!("cannot use {} (--signing-key)", args.signing_key.display()))?;
-    let directory = Directory::load(&args.directory)
-        .with_context(|| format!("cannot use {} (--directory)", args.directory.display()))?;
-    let listed = directory.by_spiffe_id(&own).is_some_and(|entry| {
-        entry
-            .signing_keys
-            .iter()
-            .any(|listed| listed.public_key == key.public())
-    });
-    ensure!(
-        listed,
-        "the signing key {} is not listed for {own} in {}",
-        args.signing_key.display(),
-        args.directory.display()
-    );
-    let store = store::open(&args.store)
-        .await
-        .context("cannot open the store (--store)")?;
-    let (mode, connector) = transport(&args, &own).await?;
+    let (key, directory) = signer(&args, &own)?;
+    let transport = transport(&args, &own).await?;
     let readiness = Readiness::default();
     let starting = readiness.wait_for("start-up");
     let builder = AgentBuilder {
-        fleet,
-        manifest,
+        fleet: Arc::new(fleet),
+        manifest: Arc::new(manifest),
         directory: Arc::new(directory),
         store,
         skills: Registry::default(),
@@ -57,52 +74,49 @@ pub async fn bind<D: Daemon>(cli: D) -> anyhow::Result<Bound> {
         .await
         .with_context(|| format!("cannot build {}", D::NAME))?;
     check_skills(&builder.skills, &builder.manifest)?;
-    assemble(Parts {
+    let parts = Parts {
         args,
         own,
         key,
-        mode,
-        connector,
+        transport,
         metrics,
-        builder,
-        starting,
-    })
-    .await
+    };
+    assemble(parts, builder, starting).await
+}
+
+/// The agent's signing key, which the directory has to list, and the directory.
+fn signer(args: &Args, own: &SpiffeId) -> anyhow::Result<(SigningKey, Directory)> {
+    let key = SigningKey::load_or_generate(&args.signing_key)
+        .with_context(|| format!("cannot use {} (--signing-key)", args.signing_key.display()))?;
+    let directory = Directory::load(&args.directory)
+        .with_context(|| format!("cannot use {} (--directory)", args.directory.display()))?;
+    let listed = directory.by_spiffe_id(own).is_some_and(|entry| {
+        let mut keys = entry.signing_keys.iter();
+        keys.any(|listed| listed.public_key == key.public())
+    });
+    ensure!(
+        listed,
+        "the signing key {} is not listed for {own} in {}",
+        args.signing_key.display(),
+        args.directory.display()
+    );
+    Ok((key, directory))
 }
 
 struct Parts {
     args: Args,
     own: SpiffeId,
     key: SigningKey,
-    mode: Mode,
-    connector: Box<dyn Connector>,
+    transport: (Mode, Box<dyn Connector>),
     metrics: Metrics,
-    builder: AgentBuilder,
-    starting: Guard,
 }
 
-async fn assemble(parts: Parts) -> anyhow::Result<Bound> {
-    let Parts {
-        args,
-        own,
-        key,
-        mode,
-        connector,
-        metrics,
-        builder,
-        starting,
-    } = parts;
-    let AgentBuilder {
-        fleet,
-        manifest,
-        store,
-        skills,
-        metrics: registry,
-        readiness,
-        loops,
-        webhooks,
-        ..
-    } = builder;
+async fn assemble(
+    parts: Parts,
+    mut builder: AgentBuilder,
+    starting: Guard,
+) -> anyhow::Result<Bound> {
+    let args = parts.args.clone();
     let sockets = [
         listen(args.listen, "--listen").await?,
         listen(args.health_listen, "--health-listen").await?,
@@ -114,29 +128,52 @@ async fn assemble(parts: Parts) -> anyhow::Result<Bound> {
         health: health.local_addr()?,
         metrics: metrics_socket.local_addr()?,
     };
-    let webhooks = match webhooks {
+    let webhooks = match builder.webhooks.take() {
         Some((address, router)) => Some((listen(address, "the webhook listener").await?, router)),
         None => None,
     };
-    let access = Access::new(fleet.clone(), manifest.clone())?;
-    let trail = Trail::open(
-        store.clone(),
+    let loops = Loops(std::mem::take(&mut builder.loops));
+    let metrics = builder.metrics.clone();
+    let mode = parts.transport.0.clone();
+    let engine = engine(parts, builder).await?;
+    Ok(Bound {
+        engine: Arc::new(engine),
+        args,
+        addresses,
+        sockets,
+        mode,
+        metrics,
+        loops,
+        webhooks,
+        starting,
+    })
+}
+
+/// Puts together what runs the skills.
+async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
+    let Parts {
+        args,
+        own,
         key,
-        &own,
-        args.max_outbox,
-        metrics.outbox_depth.clone(),
-    )
-    .await?;
+        transport,
+        metrics,
+    } = parts;
+    let AgentBuilder {
+        fleet,
+        manifest,
+        store,
+        skills,
+        readiness,
+        ..
+    } = builder;
+    let access = Access::new(fleet.clone(), manifest.clone())?;
+    let depth = metrics.outbox_depth.clone();
+    let trail = Trail::open(store.clone(), key, &own, args.max_outbox, depth).await?;
     let tasks = Tasks::new(store.clone());
-    let peers = Peers::new(
-        &manifest.name,
-        peers_of(&fleet, &args)?,
-        connector,
-        metrics.clone(),
-    );
+    let known = peers_of(&fleet, &args)?;
     let plane = Plane {
         access: access.clone(),
-        peers,
+        peers: Peers::new(&manifest.name, known, transport.1, metrics.clone()),
         trail: trail.clone(),
         metrics: metrics.clone(),
         tasks: tasks.clone(),
@@ -146,7 +183,7 @@ async fn assemble(parts: Parts) -> anyhow::Result<Bound> {
         .iter()
         .filter_map(|skill| Some((skill.id.to_owned(), manifest.skill(skill.id)?.timeout?)))
         .collect();
-    let engine = Engine {
+    Ok(Engine {
         name: manifest.name.clone(),
         registry: skills,
         tasks,
@@ -158,17 +195,6 @@ async fn assemble(parts: Parts) -> anyhow::Result<Bound> {
         slots: Arc::new(Semaphore::new(args.max_concurrency)),
         timeouts,
         plane: Arc::new(plane),
-    };
-    Ok(Bound {
-        engine: Arc::new(engine),
-        args,
-        addresses,
-        sockets,
-        mode,
-        metrics: registry,
-        loops: Loops(loops),
-        webhooks,
-        starting,
     })
 }
 

@@ -1,5 +1,35 @@
 //! Serving, and the drain at the end.
 
+use std::{sync::Arc, time::Duration};
+
+use audit::record::timestamp;
+use axum::Router;
+use identity::{Limits, Mode};
+use tokio::{
+    net::TcpListener,
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Addresses, Bound, Loops};
+use crate::{
+    Args,
+    a2a::{
+        card,
+        endpoint::{self, Endpoint},
+    },
+    delivery,
+    engine::Engine,
+    listeners, loops,
+    tasks::Record,
+};
+
+/// How often ended tasks past their retention are removed, and how many at a time.
+const EVICTION: (Duration, usize) = (Duration::from_mins(1), 1_000);
+
+type Parts = JoinSet<anyhow::Result<()>>;
+
 impl Bound {
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
@@ -11,91 +41,108 @@ impl Bound {
         self.engine.plane.peers.relocate(agent, url);
     }
 
+    /// The routes of the A2A port. A request's extension [`identity::PeerIdentity`] says who calls; in `serve` the
+    /// listener puts it there, and whoever mounts the routes elsewhere (a benchmark, say) has to.
+    pub fn router(&self) -> Router {
+        let engine = &self.engine;
+        let url = advertised(&self.args, engine, self.addresses);
+        let card = card::agent_card(&engine.registry, engine.access.manifest(), &url);
+        endpoint::router(Endpoint {
+            engine: engine.clone(),
+            card: Arc::new(card),
+        })
+    }
+
     /// Serves until `shutdown`, then drains: unready first, running tasks next, then the outbox.
     ///
     /// # Errors
-    /// When a listener breaks.
-    pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self {
-            engine,
-            args,
-            addresses,
-            sockets: [a2a, health, metrics_socket],
-            mode,
-            metrics,
-            loops,
-            webhooks,
-            starting,
-        } = self;
+    /// When a listener breaks, or the store cannot be read.
+    pub async fn serve(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let engine = self.engine.clone();
+        // Read before anybody can call: a call that comes in now is running, not left behind.
+        let unfinished = engine.tasks.unfinished().await?;
         let stop = CancellationToken::new();
-        let card = card::agent_card(
-            &engine.registry,
-            engine.access.manifest(),
-            &advertised(&args, &engine, addresses),
-        );
-        let router = endpoint::router(Endpoint {
-            engine: engine.clone(),
-            card: Arc::new(card),
-        });
-        let manifest: Arc<str> = engine.access.manifest().source().into();
-        let mut tasks = JoinSet::new();
-        let limits = Limits::default();
-        let plain = || Mode::PlainWithoutIdentity;
-        let mut listeners = vec![
-            (a2a, mode.clone(), router),
-            (health, plain(), listeners::health(engine.readiness.clone())),
-            (
-                metrics_socket,
-                plain(),
-                listeners::metrics(metrics, manifest),
-            ),
-        ];
-        listeners.extend(webhooks.map(|(socket, router)| (socket, plain(), router)));
-        for (socket, mode, router) in listeners {
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                identity::serve(socket, mode, router, stop, limits)
-                    .await
-                    .map_err(anyhow::Error::from)
-            });
-        }
-        if let Mode::Mtls(tls) = mode {
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                tls.watch(stop).await;
-                Ok(())
-            });
-        }
-        for (name, work) in loops.0 {
+        let mut parts = Parts::new();
+        for (name, work) in std::mem::replace(&mut self.loops, Loops(Vec::new())).0 {
             let (plane, stop) = (engine.plane.clone(), shutdown.clone());
-            tasks.spawn(async move {
+            parts.spawn(async move {
                 loops::supervise(name, work, plane, stop).await;
                 Ok(())
             });
         }
-        tasks.spawn(delivery::run(engine.clone(), stop.clone()));
-        tasks.spawn(evict(
-            engine.clone(),
-            args.task_retention_days,
-            stop.clone(),
-        ));
-        recover(&engine).await?;
+        parts.spawn(delivery::run(engine.clone(), stop.clone()));
+        let days = self.args.task_retention_days;
+        parts.spawn(evict(engine.clone(), days, stop.clone()));
+        let (limit, addresses) = (self.args.drain(), self.addresses);
+        let starting = self.listen(&mut parts, &stop);
+        recover(&engine, unfinished);
         tracing::info!(agent = engine.name, a2a = %addresses.a2a, health = %addresses.health, metrics = %addresses.metrics, "ready");
         drop(starting);
         let broken = tokio::select! {
             () = shutdown.cancelled() => None,
-            Some(ended) = tasks.join_next() => Some(ended),
+            Some(ended) = parts.join_next() => Some(ended),
         };
         engine.readiness.drain();
-        drain(&engine, args.drain()).await;
+        drain(&engine, limit).await;
         stop.cancel();
-        while let Some(ended) = tasks.join_next().await {
-            if let Ok(Err(error)) = ended {
-                tracing::warn!(error = format!("{error:#}"), "did not drain in time");
-            }
-        }
-        broken.map_or(Ok(()), |ended| ended?)
+        end(parts, broken).await
     }
+
+    /// Starts the listeners; what comes back holds readiness back.
+    fn listen(self, parts: &mut Parts, stop: &CancellationToken) -> crate::readiness::Guard {
+        let router = self.router();
+        let Self {
+            engine,
+            sockets: [a2a, health, metrics_socket],
+            mode,
+            metrics,
+            webhooks,
+            starting,
+            ..
+        } = self;
+        let manifest: Arc<str> = engine.access.manifest().source().into();
+        let health_router = listeners::health(engine.readiness.clone());
+        let mut plain = vec![
+            (health, health_router),
+            (metrics_socket, listeners::metrics(metrics, manifest)),
+        ];
+        plain.extend(webhooks);
+        serve_on(parts, (a2a, router), mode.clone(), stop);
+        for listener in plain {
+            serve_on(parts, listener, Mode::PlainWithoutIdentity, stop);
+        }
+        if let Mode::Mtls(tls) = mode {
+            let stop = stop.clone();
+            parts.spawn(async move {
+                tls.watch(stop).await;
+                Ok(())
+            });
+        }
+        starting
+    }
+}
+
+fn serve_on(
+    parts: &mut Parts,
+    (socket, router): (TcpListener, Router),
+    mode: Mode,
+    stop: &CancellationToken,
+) {
+    let serve = identity::serve(socket, mode, router, stop.clone(), Limits::default());
+    parts.spawn(async move { serve.await.map_err(anyhow::Error::from) });
+}
+
+/// Waits for everything to end; what broke first is the result.
+async fn end(
+    mut parts: Parts,
+    broken: Option<Result<anyhow::Result<()>, JoinError>>,
+) -> anyhow::Result<()> {
+    while let Some(ended) = parts.join_next().await {
+        if let Ok(Err(error)) = ended {
+            tracing::warn!(error = format!("{error:#}"), "did not drain in time");
+        }
+    }
+    broken.map_or(Ok(()), |ended| ended?)
 }
 
 fn advertised(args: &Args, engine: &Engine, addresses: Addresses) -> String {
@@ -107,17 +154,18 @@ fn advertised(args: &Args, engine: &Engine, addresses: Addresses) -> String {
     }
 }
 
-/// Takes up what a crash left: runs again what was running.
-async fn recover(engine: &Arc<Engine>) -> anyhow::Result<()> {
-    for record in engine.tasks.unfinished().await? {
+/// Takes up what a crash left: runs again what was running. Whoever called has gone, and with them their deadline:
+/// half of a change is worse than a late one.
+fn recover(engine: &Arc<Engine>, unfinished: Vec<Record>) {
+    for record in unfinished {
         tracing::info!(
             task_id = record.task.id,
             skill = record.skill.as_deref(),
             "resuming a task after a restart"
         );
-        engine.resume(record);
+        let deadline = record.deadline.clone().filter(|_| !record.mutates);
+        engine.resume(Record { deadline, ..record });
     }
-    Ok(())
 }
 
 async fn drain(engine: &Engine, limit: Duration) {

@@ -112,7 +112,11 @@ pub(super) fn entered(mut record: Record, state: TaskState, say: Option<&str>) -
 }
 
 /// Moves the task to where its run left it.
-pub(super) fn conclude(record: &mut Record, result: Result<Value, SkillError>, trace_id: Option<&str>) {
+pub(super) fn conclude(
+    record: &mut Record,
+    result: Result<Value, SkillError>,
+    trace_id: Option<&str>,
+) {
     let error = match result {
         Ok(output) => {
             let artifact = Artifact {

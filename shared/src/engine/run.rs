@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A skill that says nothing gets this long.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long a cancelled or late run may take to stop by itself before it is dropped.
 const GRACE: Duration = Duration::from_secs(2);
 impl Engine {
@@ -41,30 +41,34 @@ impl Engine {
             return;
         };
         let span = traces::resumed(skill.id, record.traceparent.as_deref());
-        match skill.prepare(record.input.clone()) {
-            Ok(prepared) => {
-                let engine = self.clone();
-                let slots = self.slots.clone();
-                tokio::spawn(async move {
-                    let Ok(permit) = slots.acquire_owned().await else {
-                        return;
-                    };
-                    engine.launch(Run {
-                        record,
-                        prepared,
-                        permit,
-                        commit: None,
-                        span,
-                    });
-                });
-            }
+        let prepared = match skill.prepare(record.input.clone()) {
+            Ok(prepared) => prepared,
             Err(error) => {
-                tracing::error!(task_id = record.task.id, error = %Chain(&error), "cannot resume a task")
+                tracing::error!(task_id = record.task.id, error = %Chain(&error), "cannot resume a task");
+                return;
             }
-        }
+        };
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let Ok(permit) = engine.slots.clone().acquire_owned().await else {
+                return;
+            };
+            // It may have been cancelled while it waited for its turn.
+            if matches!(engine.tasks.get(&record.task.id).await, Ok(Some(now)) if now.state().is_terminal())
+            {
+                return;
+            }
+            engine.launch(Run {
+                record,
+                prepared,
+                permit,
+                commit: None,
+                span,
+            });
+        });
     }
 
-    fn launch(self: &Arc<Self>, run: Run) -> watch::Receiver<Arc<Record>> {
+    pub(super) fn launch(self: &Arc<Self>, run: Run) -> watch::Receiver<Arc<Record>> {
         let (cancel, receiver) = self.tasks.track(Arc::new(run.record.clone()));
         let engine = self.clone();
         let span = tracing::info_span!(
@@ -117,7 +121,7 @@ impl Engine {
     }
 
     /// How long this run may take: the manifest's limit, cut by the caller's deadline.
-    fn allowance(&self, record: &Record, skill: &str) -> Duration {
+    pub(super) fn allowance(&self, record: &Record, skill: &str) -> Duration {
         let limit = self.timeouts.get(skill).copied().unwrap_or(DEFAULT_TIMEOUT);
         let left = record
             .deadline
@@ -158,15 +162,15 @@ impl Engine {
         trace_id: Option<&str>,
     ) {
         let work = Work::new(&record, &self.access, Instant::now());
-        let (word, output_digest) = match &result {
+        let (outcome, output_digest) = match &result {
             Ok(output) => ("ok", Some(digest::of_json(output))),
             Err(error) => (error.kind(), None),
         };
         conclude(&mut record, result, trace_id);
         let span = Span::current();
         span.record("a2a.task.state", field::debug(record.state()));
-        if word != "ok" {
-            span.record("error.type", word);
+        if outcome != "ok" {
+            span.record("error.type", outcome);
         }
         if record.state().is_terminal()
             && record
@@ -177,7 +181,7 @@ impl Engine {
         {
             redact(&mut record);
         }
-        let fact = Fact::of_run(&record, &work, "outcome", word, output_digest);
+        let fact = Fact::of_run(&record, &work, "outcome", outcome, output_digest);
         let writes = record.writes();
         let written = match self.trail.append(fact, writes.clone()) {
             Ok(commit) => commit.await,
@@ -198,7 +202,7 @@ impl Engine {
         tracing::info!(
             task_id = record.task.id,
             skill = record.skill.as_deref(),
-            outcome = word,
+            outcome,
             caller = record.caller.name,
             "task settled"
         );
@@ -206,17 +210,18 @@ impl Engine {
     }
 
     fn tasks_store(&self) -> Arc<dyn Store> {
-        use crate::context::Backplane as _;
         self.plane.store()
     }
 }
 
+/// A task on its way to its run.
 pub(super) struct Run {
-    record: Record,
-    prepared: Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<Value, SkillError>> + Send>,
-    permit: OwnedSemaphorePermit,
-    commit: Option<store::Commit>,
-    span: Span,
+    pub(super) record: Record,
+    pub(super) prepared:
+        Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<Value, SkillError>> + Send>,
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) commit: Option<store::Commit>,
+    pub(super) span: Span,
 }
 
 /// Awaits a run within its deadline; panics and dropped runs become errors.

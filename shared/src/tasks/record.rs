@@ -1,5 +1,20 @@
 //! One task as it is stored.
 
+use audit::record::timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use store::{Entry, Write};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{ACTIVE, TASKS, WAITING};
+use crate::{
+    a2a::{
+        fault::Fault,
+        types::{Message, Part, Role, Task, TaskState, TaskStatus},
+    },
+    context::Approval,
+};
+
 /// A task with what only the agent needs to know of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
@@ -96,7 +111,7 @@ impl Record {
         self.task.status.state
     }
 
-    fn entry(&self) -> Entry {
+    pub(super) fn entry(&self) -> Entry {
         Entry {
             key: self.task.id.clone(),
             scope: self.owner.clone(),

@@ -157,11 +157,10 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts one call that this agent made.
+    /// Counts one call that this agent made, from `source` to `target`.
     pub fn observe_call(
         &self,
-        source: &str,
-        target: &str,
+        (source, target): (&str, &str),
         status: &'static str,
         took: Duration,
         trace_id: Option<&str>,

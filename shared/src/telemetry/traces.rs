@@ -190,7 +190,11 @@ pub fn mark(name: &str) {
 
 /// A span that continues the trace of a `traceparent`, for work that nobody called for just now.
 pub fn resumed(name: &str, traceparent: Option<&str>) -> Span {
-    let span = tracing::info_span!("resume", "otel.name" = name, trace_id = tracing::field::Empty);
+    let span = tracing::info_span!(
+        "resume",
+        "otel.name" = name,
+        trace_id = tracing::field::Empty
+    );
     let mut headers = HeaderMap::new();
     if let Some(parent) = traceparent.and_then(|parent| parent.parse().ok()) {
         headers.insert("traceparent", parent);

@@ -154,6 +154,8 @@ pub struct Addition {
     pub place: Place,
     /// The table's quoted columns when it was added, in the order of their names.
     pub columns: Vec<String>,
+    /// Whether it held anything right after the migration, so that this has to be measured.
+    pub seeded: bool,
 }
 
 /// Judges one migration.
@@ -391,10 +393,16 @@ fn additions(observed: &Observed) -> Vec<Addition> {
             } else {
                 Vec::new()
             };
+            let seen = observed
+                .after
+                .rows
+                .get(&place.table)
+                .is_some_and(|rows| rows.rows > 0);
             (!counted).then(|| Addition {
                 what: format!("{} {}", entry.kind, entry.name),
                 place,
                 columns,
+                seeded: seen || !observed.unseen_rows.is_empty(),
             })
         });
     added.collect()

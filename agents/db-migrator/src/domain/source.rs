@@ -293,7 +293,7 @@ mod tests {
                     .to_string()
                     .contains(expected),
                 "{expected}"
-            )
+            );
         };
         check(&[], "no migration");
         check(&[file("1_a.down.sql", "select 1")], "no up script");

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clients::{Session, Transaction},
-    domain::{Migration, MigrationRecord, Plan, RunRecord},
+    domain::{Migration, MigrationRecord, MigrationState, Plan, RunRecord},
 };
 
 /// What a caller wants applied.
@@ -75,15 +75,14 @@ impl Job<'_> {
         let mut finished = Vec::new();
         if let Some(own) = self.own_run(session).await? {
             if own.outcome.as_deref() == Some("completed") {
-                return self
-                    .report(session, None, own.plan_digest, Vec::new())
-                    .await;
+                let end = self.end(session).await?;
+                return Ok(self.report(end, None, own.plan_digest, Vec::new()));
             }
             finished = self.finish_interrupted(session).await?;
             if own.outcome.is_none() {
                 self.continue_planned(session).await?;
-                self.finish_run(session, "completed").await?;
-                return self.report(session, None, own.plan_digest, finished).await;
+                let end = self.finish_run(session, "completed").await?;
+                return Ok(self.report(end, None, own.plan_digest, finished));
             }
         } else if self.has_ledger(session).await? {
             finished = self.finish_interrupted(session).await?;
@@ -106,8 +105,8 @@ impl Job<'_> {
         self.record(session, &plan, &digest, request.release)
             .await?;
         self.continue_planned(session).await?;
-        self.finish_run(session, "completed").await?;
-        self.report(session, Some(plan), digest, finished).await
+        let end = self.finish_run(session, "completed").await?;
+        Ok(self.report(end, Some(plan), digest, finished))
     }
 
     /// A release that needs no migration is still known to the ledger, so that a rollback to it finds its version.
@@ -119,12 +118,14 @@ impl Job<'_> {
         finished: Vec<MigrationRecord>,
     ) -> Result<Applied, SkillError> {
         let digest = plan.digest();
-        if request.release.is_some() {
+        let end = if request.release.is_some() {
             self.record(session, &plan, &digest, request.release)
                 .await?;
-            self.finish_run(session, "completed").await?;
-        }
-        self.report(session, Some(plan), digest, finished).await
+            self.finish_run(session, "completed").await?
+        } else {
+            self.end(session).await?
+        };
+        Ok(self.report(end, Some(plan), digest, finished))
     }
 
     /// One transaction holds the run's row, the migrations and all their statements up and down.
@@ -182,11 +183,21 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         outcome: &str,
-    ) -> Result<(), SkillError> {
+    ) -> Result<End, SkillError> {
         let closed = async {
-            let fingerprint = session.catalog().await?.fingerprint();
-            let head = head(&ledger::migrations(session).await?);
-            ledger::finish_run(session, self.run(), outcome, head, &fingerprint).await
+            let end = End {
+                fingerprint: session.catalog().await?.fingerprint(),
+                migrations: ledger::migrations(session).await?,
+            };
+            ledger::finish_run(
+                session,
+                self.run(),
+                outcome,
+                head(&end.migrations),
+                &end.fingerprint,
+            )
+            .await?;
+            Ok(end)
         };
         closed.await.map_err(|error| self.skill(error))
     }
@@ -210,34 +221,47 @@ impl Job<'_> {
         }
     }
 
-    async fn report(
+    /// Where a run that changed nothing ends.
+    async fn end(&self, session: &mut dyn Session) -> Result<End, SkillError> {
+        let read = async {
+            let migrations = if ledger::exists(session).await? {
+                ledger::migrations(session).await?
+            } else {
+                Vec::new()
+            };
+            Ok(End {
+                fingerprint: session.catalog().await?.fingerprint(),
+                migrations,
+            })
+        };
+        self.reading(read).await
+    }
+
+    fn report(
         &self,
-        session: &mut dyn Session,
+        end: End,
         plan: Option<Plan>,
         plan_digest: String,
         finished: Vec<MigrationRecord>,
-    ) -> Result<Applied, SkillError> {
-        let migrations = if self.has_ledger(session).await? {
-            self.migrations(session).await?
-        } else {
-            Vec::new()
-        };
-        let fingerprint = session
-            .catalog()
-            .await
-            .map_err(|error| self.skill(error))?
-            .fingerprint();
-        let head = head(&migrations);
-        let own = migrations.into_iter().filter(|migration| {
-            migration.run == self.run() && migration.state == crate::domain::MigrationState::Applied
+    ) -> Applied {
+        let head = head(&end.migrations);
+        let own = end.migrations.into_iter().filter(|migration| {
+            migration.run == self.run() && migration.state == MigrationState::Applied
         });
-        Ok(Applied {
+        Applied {
             plan,
             plan_digest,
             migrations: own.collect(),
             finished,
             head,
-            fingerprint,
-        })
+            fingerprint: end.fingerprint,
+        }
     }
+}
+
+/// Ledger and catalog at the end of a run.
+#[derive(Debug)]
+pub(super) struct End {
+    migrations: Vec<MigrationRecord>,
+    fingerprint: String,
 }

@@ -11,7 +11,7 @@ use super::{
     EngineError, Job, LOCK_ATTEMPTS, LOCK_TIMEOUT_MS, ledger,
     ledger::Steps,
     lock_pause,
-    measure::{Baselines, measure},
+    measure::{Baselines, measure_own},
 };
 use crate::{
     clients::{Session, TargetError, Transaction},
@@ -27,6 +27,9 @@ pub(super) struct Script<'a> {
     pub(super) migration: &'a MigrationRecord,
     pub(super) direction: Direction,
     pub(super) steps: Vec<StepRecord>,
+    /// Whether the catalog is held against the proof before the commit. Within a run of ups the last one is enough: it
+    /// starts where the proof started and runs the same statements.
+    pub(super) verify: bool,
 }
 
 impl Script<'_> {
@@ -226,10 +229,11 @@ impl Job<'_> {
         session: &mut dyn Session,
         script: &Script<'_>,
     ) -> Result<(), EngineError> {
-        let fingerprint = session.catalog().await?.fingerprint();
-        if script
+        let expected = script
             .expected()
-            .is_some_and(|expected| expected != fingerprint)
+            .filter(|_| script.verify || !script.atomic());
+        if let Some(expected) = expected
+            && session.catalog().await?.fingerprint() != expected
         {
             let message = format!(
                 "{} {} led to another catalog than on the shadow: somebody else changes the schema",
@@ -239,16 +243,7 @@ impl Job<'_> {
             return Err(EngineError::Skill(SkillError::failed(message)));
         }
         if script.direction == Direction::Up {
-            let measured = measure(
-                session,
-                script
-                    .migration
-                    .additions
-                    .iter()
-                    .map(|measured| &measured.addition),
-            )
-            .await?;
-            ledger::set_additions(session, script.migration.sequence, &measured).await?;
+            measure_own(session, script.migration).await?;
         }
         Ok(ledger::set_state(
             session,

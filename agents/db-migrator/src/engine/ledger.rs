@@ -98,6 +98,34 @@ pub(super) async fn migrations(
         .collect()
 }
 
+/// A migration in force that added something.
+#[derive(Debug)]
+pub(super) struct InForce {
+    pub(super) sequence: i64,
+    pub(super) additions: Vec<MeasuredAddition>,
+}
+
+/// The additions of all migrations in force.
+pub(super) async fn in_force(session: &mut dyn Session) -> Result<Vec<InForce>, TargetError> {
+    let prefix = names(session.dialect()).prefix;
+    let sql = format!(
+        "SELECT sequence, additions FROM {prefix}migration WHERE state = 'applied' AND additions <> '[]'"
+    );
+    let rows = session.query(&sql, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(InForce {
+                sequence: row.integer(0)?,
+                additions: additions(&row.text(1)?)?,
+            })
+        })
+        .collect()
+}
+
+fn additions(text: &str) -> Result<Vec<MeasuredAddition>, TargetError> {
+    serde_json::from_str(text).map_err(|_| TargetError::Unreadable("a list of additions"))
+}
+
 /// What a rollback reverted, newest first.
 pub(super) async fn reverted_by(
     session: &mut dyn Session,
@@ -133,8 +161,7 @@ fn migration(row: &Row) -> Result<MigrationRecord, TargetError> {
         fingerprint_reverted: row.optional_text(11)?,
         atomic: (flag(12)?, flag(13)?),
         foreign_keys_off: (flag(14)?, flag(15)?),
-        additions: serde_json::from_str(&row.text(16)?)
-            .map_err(|_| TargetError::Unreadable("a list of additions"))?,
+        additions: additions(&row.text(16)?)?,
         touches: serde_json::from_str(&row.text(17)?)
             .map_err(|_| TargetError::Unreadable("a list of tables"))?,
     })

@@ -4,41 +4,58 @@ use super::ledger;
 use crate::{
     clients::{Session, TargetError},
     domain::{
-        Catalog, MigrationRecord, MigrationState, ledger::MeasuredAddition, lex::bare_name,
-        proof::Addition, statement::Rename,
+        Catalog, MigrationRecord, ledger::MeasuredAddition, lex::bare_name, proof::Addition,
+        statement::Rename,
     },
 };
 
 /// Above this many rows only their number is compared, and only up to here.
 const MAX_MEASURED: i64 = 100_000;
 
-/// What additions hold now; a table's rows are digested when there are few.
-pub(super) async fn measure(
+/// Notes what a migration's own additions hold right after it.
+pub(super) async fn measure_own(
     session: &mut dyn Session,
-    additions: impl Iterator<Item = &Addition> + Send,
-) -> Result<Vec<MeasuredAddition>, TargetError> {
-    let mut measured = Vec::new();
-    for addition in additions {
-        let rows = count(session, addition).await?;
-        let digest = if addition.place.column.is_none() && rows <= MAX_MEASURED {
-            let digests = session
-                .rows(&[(addition.place.table.clone(), addition.columns.clone())])
-                .await?;
-            digests
-                .into_iter()
-                .next()
-                .map(|rows| rows.digest)
-                .unwrap_or_default()
-        } else {
-            String::new()
-        };
-        measured.push(MeasuredAddition {
-            addition: addition.clone(),
-            rows: u64::try_from(rows).unwrap_or_default(),
-            digest,
-        });
+    migration: &MigrationRecord,
+) -> Result<(), TargetError> {
+    if !migration
+        .additions
+        .iter()
+        .any(|measured| measured.addition.seeded)
+    {
+        return Ok(());
     }
-    Ok(measured)
+    let mut additions = migration.additions.clone();
+    for measured in additions
+        .iter_mut()
+        .filter(|measured| measured.addition.seeded)
+    {
+        *measured = measure(session, &measured.addition).await?;
+    }
+    ledger::set_additions(session, migration.sequence, &additions).await
+}
+
+/// What an addition holds now; a table's rows are digested when there are few.
+async fn measure(
+    session: &mut dyn Session,
+    addition: &Addition,
+) -> Result<MeasuredAddition, TargetError> {
+    let rows = count(session, addition).await?;
+    let place = &addition.place;
+    let mut digest = String::new();
+    if place.column.is_none() && rows > 0 && rows <= MAX_MEASURED {
+        let table = (place.table.clone(), addition.columns.clone());
+        digest = session
+            .rows(&[table])
+            .await?
+            .pop()
+            .map(|rows| rows.digest)
+            .unwrap_or_default();
+    }
+    Ok(MeasuredAddition {
+        addition: addition.clone(),
+        rows: u64::try_from(rows).unwrap_or_default(),
+        digest,
+    })
 }
 
 /// Rows of a table, or values of a column other than null and its constant default.
@@ -75,7 +92,7 @@ async fn count(session: &mut dyn Session, addition: &Addition) -> Result<i64, Ta
 #[derive(Debug, Default)]
 pub(super) struct Baselines {
     /// Each other migration, with what its additions hold now where this migration may change it.
-    others: Vec<(MigrationRecord, Vec<Option<MeasuredAddition>>)>,
+    others: Vec<(ledger::InForce, Vec<Option<MeasuredAddition>>)>,
     renames: Vec<Rename>,
 }
 
@@ -91,8 +108,8 @@ impl Baselines {
         }
         let catalog = session.catalog().await?;
         let mut others = Vec::new();
-        for other in ledger::migrations(session).await? {
-            if other.state == MigrationState::Applied && other.sequence != migration.sequence {
+        for other in ledger::in_force(session).await? {
+            if other.sequence != migration.sequence {
                 let mut measured = Vec::new();
                 for then in &other.additions {
                     let touched = migration.touches.contains(&then.addition.place.table);
@@ -173,7 +190,7 @@ pub(super) async fn measure_present(
         })
     });
     match present {
-        Some(addition) => Ok(measure(session, std::iter::once(&addition)).await?.pop()),
+        Some(addition) => measure(session, &addition).await.map(Some),
         None => Ok(None),
     }
 }

@@ -30,7 +30,8 @@ impl Job<'_> {
             } else {
                 Direction::Down
             };
-            self.run_recorded(session, migration, direction).await?;
+            self.run_recorded(session, migration, direction, true)
+                .await?;
         }
         Ok(interrupted)
     }
@@ -54,7 +55,9 @@ impl Job<'_> {
                 done as u64,
                 own.len() as u64,
             );
-            self.run_recorded(session, migration, Direction::Up).await?;
+            let last = done + 1 == own.len();
+            self.run_recorded(session, migration, Direction::Up, last)
+                .await?;
         }
         Ok(own)
     }
@@ -65,6 +68,7 @@ impl Job<'_> {
         session: &mut dyn Session,
         migration: &MigrationRecord,
         direction: Direction,
+        verify: bool,
     ) -> Result<(), SkillError> {
         let steps = ledger::steps(session, migration.sequence, direction)
             .await
@@ -75,6 +79,7 @@ impl Job<'_> {
                 migration,
                 direction,
                 steps,
+                verify,
             },
         )
         .await

@@ -158,7 +158,7 @@ impl Job<'_> {
                 done as u64,
                 above.len() as u64,
             );
-            self.run_recorded(session, migration, Direction::Down)
+            self.run_recorded(session, migration, Direction::Down, true)
                 .await?;
         }
         Ok(())

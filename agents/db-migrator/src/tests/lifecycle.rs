@@ -492,7 +492,7 @@ async fn builds_an_index_concurrently_and_cleans_up_after_a_failed_one() {
                 tokio::runtime::Runtime::new().unwrap().block_on(execute(
                     &super::support::database(&url, true),
                     "INSERT INTO t VALUES (2)",
-                ))
+                ));
             })
             .join()
             .unwrap();

@@ -314,3 +314,9 @@ fn shows_real_requests_and_answers_in_the_readme() {
         ["0004"]
     );
 }
+
+#[test]
+fn has_flags_that_clap_accepts() {
+    use clap::CommandFactory;
+    crate::Cli::command().debug_assert();
+}

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Plan, Step};
+use super::{
+    plan::{Plan, Step},
+    revision::Deployment,
+};
 
 /// Where one step stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +34,8 @@ pub enum StepState {
 pub enum Outcome {
     /// Steps are left.
     Running,
+    /// It failed before anything was irrevocable, and what was done is being undone.
+    Compensating,
     /// The old revision is ready and healthy.
     RolledBack,
     /// It failed before anything was irrevocable, and what was done is undone.
@@ -49,6 +54,36 @@ pub struct Entry {
     pub state: StepState,
 }
 
+/// The Deployment as the plan found it. Revisions get new numbers when they come back; these stay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Origin {
+    /// Unique id of the Deployment.
+    pub uid: String,
+    /// Pods it should have had.
+    pub replicas: u32,
+    /// ReplicaSet of the bad revision.
+    pub from_replica_set: String,
+    /// ReplicaSet of the target.
+    pub to_replica_set: String,
+    /// The target's pod template.
+    pub template: serde_json::Value,
+}
+
+impl Origin {
+    /// What a plan starts from; `None` when the Deployment does not have the plan's revisions.
+    pub fn of(deployment: &Deployment, plan: &Plan) -> Option<Self> {
+        let from = deployment.revision(plan.from_revision)?;
+        let to = deployment.revision(plan.to_revision)?;
+        Some(Self {
+            uid: deployment.uid.clone(),
+            replicas: deployment.replicas,
+            from_replica_set: from.replica_set.clone(),
+            to_replica_set: to.replica_set.clone(),
+            template: to.template.clone(),
+        })
+    }
+}
+
 /// A rollback from its plan to its end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Journal {
@@ -58,9 +93,8 @@ pub struct Journal {
     pub plan: Plan,
     /// Who asked, for the trigger label of metrics.
     pub caller: String,
-    /// The template of the bad revision, to compensate with.
-    #[schemars(with = "serde_json::Value")]
-    pub pre_image: serde_json::Value,
+    /// The Deployment as the plan found it.
+    pub origin: Origin,
     /// The steps so far.
     pub entries: Vec<Entry>,
     /// How it ended.
@@ -71,13 +105,20 @@ pub struct Journal {
 
 impl Journal {
     /// A journal of a plan that nobody has begun.
-    pub fn begin(rollback_id: &str, plan: Plan, caller: &str, pre_image: serde_json::Value, now: &str) -> Self {
-        let entries = plan.steps.iter().map(|step| Entry { step: *step, state: StepState::Pending }).collect();
+    pub fn begin(rollback_id: &str, plan: Plan, caller: &str, origin: Origin, now: &str) -> Self {
+        let entries = plan
+            .steps
+            .iter()
+            .map(|step| Entry {
+                step: *step,
+                state: StepState::Pending,
+            })
+            .collect();
         Self {
             rollback_id: rollback_id.into(),
             plan,
             caller: caller.into(),
-            pre_image,
+            origin,
             entries,
             outcome: Outcome::Running,
             started_at: now.into(),
@@ -86,7 +127,10 @@ impl Journal {
 
     /// The next step to do, or to do again.
     pub fn next(&self) -> Option<Step> {
-        self.entries.iter().find(|entry| !matches!(entry.state, StepState::Done { .. })).map(|entry| entry.step)
+        self.entries
+            .iter()
+            .find(|entry| !matches!(entry.state, StepState::Done { .. }))
+            .map(|entry| entry.step)
     }
 
     /// Writes down a state of a step.
@@ -98,12 +142,48 @@ impl Journal {
 
     /// Whether the step that cannot be undone has been begun.
     pub fn past_pivot(&self) -> bool {
-        self.entries.iter().any(|entry| entry.step.is_pivot(&self.plan) && entry.state != StepState::Pending)
+        self.entries
+            .iter()
+            .any(|entry| entry.step.is_pivot(&self.plan) && entry.state != StepState::Pending)
+    }
+
+    /// Whether a step was never begun.
+    pub fn is_pending(&self, step: Step) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.step == step && entry.state == StepState::Pending)
+    }
+
+    /// Whether the bad revision was replaced by the target.
+    pub fn has_left(&self) -> bool {
+        self.entries.iter().any(|entry| {
+            entry.step == Step::RestoreTemplate && matches!(entry.state, StepState::Done { .. })
+        })
+    }
+
+    /// Whether there is something to do.
+    pub fn is_open(&self) -> bool {
+        match self.outcome {
+            Outcome::Running | Outcome::Compensating => true,
+            Outcome::RolledBack | Outcome::Compensated | Outcome::Stuck => false,
+        }
+    }
+
+    /// Why a step failed.
+    pub fn failure(&self) -> Option<&str> {
+        self.entries.iter().find_map(|entry| match &entry.state {
+            StepState::Failed { reason } => Some(reason.as_str()),
+            StepState::Pending | StepState::Started | StepState::Done { .. } => None,
+        })
     }
 
     /// How many steps are done, of how many.
     pub fn progress(&self) -> (u64, u64) {
-        let done = self.entries.iter().filter(|entry| matches!(entry.state, StepState::Done { .. })).count();
+        let done = self
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.state, StepState::Done { .. }))
+            .count();
         (done as u64, self.entries.len() as u64)
     }
 }

@@ -6,7 +6,6 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::revision::{Deployment, Health, Revision};
 
@@ -63,14 +62,16 @@ pub struct DatabaseStep {
 }
 
 /// One step of the saga. The order of the variants is the order of execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// One rollback at a time for a Deployment.
     Lock,
     /// Pauses the rollout, so that nobody starts new pods of the bad revision.
     PauseRollout,
-    /// Scales the bad revision to zero and waits until its last pod is gone.
+    /// Scales the Deployment to zero and waits until the bad revision's last pod is gone.
     StopWriters,
     /// Reverts the schema: from here on there is only forward.
     RollBackDatabase,
@@ -168,17 +169,35 @@ pub fn choose(deployment: &Deployment, target: Target) -> Result<(&Revision, &Re
     if deployment.paused {
         return Err(Refusal::Paused);
     }
-    let earlier = || deployment.revisions.iter().filter(|revision| revision.number < current.number);
+    let earlier = || {
+        deployment
+            .revisions
+            .iter()
+            .filter(|revision| revision.number < current.number)
+    };
     let chosen = match target {
-        Target::Revision(wanted) if wanted == current.number => return Err(Refusal::AlreadyThere(wanted)),
-        Target::Revision(wanted) => deployment.revision(wanted).ok_or_else(|| Refusal::UnknownRevision {
-            wanted,
-            known: deployment.revisions.iter().map(|revision| revision.number.to_string()).collect::<Vec<_>>().join(", "),
-        })?,
+        Target::Revision(wanted) if wanted == current.number => {
+            return Err(Refusal::AlreadyThere(wanted));
+        }
+        Target::Revision(wanted) => {
+            deployment
+                .revision(wanted)
+                .ok_or_else(|| Refusal::UnknownRevision {
+                    wanted,
+                    known: deployment
+                        .revisions
+                        .iter()
+                        .map(|revision| revision.number.to_string())
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                })?
+        }
         Target::LastHealthy => {
             earlier().next().ok_or(Refusal::NoEarlierRevision)?;
             let healthy = earlier().filter(|revision| revision.health == Health::Healthy);
-            healthy.max_by_key(|revision| revision.number).ok_or(Refusal::NeverHealthy)?
+            healthy
+                .max_by_key(|revision| revision.number)
+                .ok_or(Refusal::NeverHealthy)?
         }
     };
     match chosen.health {
@@ -193,16 +212,24 @@ pub fn decide(facts: Facts<'_>) -> Plan {
     let database = database_step(from, to, facts.assessment);
     let mut reasons = vec![match to.health {
         Health::Healthy => format!("revision {} was healthy", to.number),
-        Health::NeverHealthy | Health::Quarantined => format!("revision {} was never seen healthy; the caller vouches for it", to.number),
+        Health::NeverHealthy | Health::Quarantined => format!(
+            "revision {} was never seen healthy; the caller vouches for it",
+            to.number
+        ),
     }];
     reasons.extend(database_reason(database.as_ref(), facts.assessment));
-    let lossy = database.as_ref().is_some_and(|step| step.answer == DatabaseAnswer::PointOfNoReturn);
+    let lossy = database
+        .as_ref()
+        .is_some_and(|step| step.answer == DatabaseAnswer::PointOfNoReturn);
     Plan {
         namespace: facts.deployment.namespace.clone(),
         deployment: facts.deployment.name.clone(),
         from_revision: from.number,
         to_revision: to.number,
-        images: Images { from: from.images(), to: to.images() },
+        images: Images {
+            from: from.images(),
+            to: to.images(),
+        },
         steps: steps(database.is_some()),
         needs_approval: lossy || to.health != Health::Healthy,
         database,
@@ -211,28 +238,58 @@ pub fn decide(facts: Facts<'_>) -> Plan {
     }
 }
 
-fn database_step(from: &Revision, to: &Revision, assessment: Option<&Assessment>) -> Option<DatabaseStep> {
+fn database_step(
+    from: &Revision,
+    to: &Revision,
+    assessment: Option<&Assessment>,
+) -> Option<DatabaseStep> {
     let ((database, from_version), (_, to_version)) = (from.schema()?, to.schema()?);
     let assessment = assessment?;
-    let moves = assessment.answer != DatabaseAnswer::SafeWithoutDatabase && !assessment.additive_only;
-    moves.then(|| DatabaseStep { database, from_version, to_version, answer: assessment.answer, rows_at_risk: assessment.rows_at_risk })
+    let moves =
+        assessment.answer != DatabaseAnswer::SafeWithoutDatabase && !assessment.additive_only;
+    moves.then_some(DatabaseStep {
+        database,
+        from_version,
+        to_version,
+        answer: assessment.answer,
+        rows_at_risk: assessment.rows_at_risk,
+    })
 }
 
 fn database_reason(step: Option<&DatabaseStep>, assessment: Option<&Assessment>) -> Option<String> {
     match (step, assessment) {
         (None, None) => None,
-        (None, Some(_)) => Some("the schema still serves the old release, so it stays as it is".into()),
-        (Some(step), _) if step.answer == DatabaseAnswer::PointOfNoReturn => {
-            Some(format!("going back to schema {} loses {} rows or is not proven, so a person has to approve", step.to_version, step.rows_at_risk))
+        (None, Some(_)) => {
+            Some("the schema still serves the old release, so it stays as it is".into())
         }
-        (Some(step), _) => Some(format!("schema {} is not compatible with the old release; its way back to {} is proven and loses no row", step.from_version, step.to_version)),
+        (Some(step), _) if step.answer == DatabaseAnswer::PointOfNoReturn => Some(format!(
+            "going back to schema {} loses {} rows or is not proven, so a person has to approve",
+            step.to_version, step.rows_at_risk
+        )),
+        (Some(step), _) => Some(format!(
+            "schema {} is not compatible with the old release; its way back to {} is proven and loses no row",
+            step.from_version, step.to_version
+        )),
     }
 }
 
 fn steps(database: bool) -> Vec<Step> {
-    let writers = [Step::PauseRollout, Step::StopWriters, Step::RollBackDatabase];
+    let writers = [
+        Step::PauseRollout,
+        Step::StopWriters,
+        Step::RollBackDatabase,
+    ];
     let stateful = writers.into_iter().filter(|_| database);
-    [Step::Lock].into_iter().chain(stateful).chain([Step::RestoreTemplate, Step::AwaitReady, Step::Verify, Step::Release]).collect()
+    [Step::Lock]
+        .into_iter()
+        .chain(stateful)
+        .chain([
+            Step::RestoreTemplate,
+            Step::AwaitReady,
+            Step::Verify,
+            Step::Release,
+        ])
+        .collect()
 }
 
 impl Step {
@@ -257,15 +314,6 @@ impl Step {
             Self::Release => "releasing the lock",
         }
     }
-}
-
-/// JSON Patch operations that put a template back and resume the rollout, as `kubectl rollout undo` does.
-pub fn restore(template: &Value, was_paused: bool) -> Vec<Value> {
-    let mut operations = vec![serde_json::json!({"op": "replace", "path": "/spec/template", "value": template})];
-    if was_paused {
-        operations.push(serde_json::json!({"op": "replace", "path": "/spec/paused", "value": false}));
-    }
-    operations
 }
 
 #[cfg(test)]
@@ -301,7 +349,12 @@ mod tests {
     }
 
     fn assessment(answer: DatabaseAnswer, additive_only: bool) -> Assessment {
-        Assessment { answer, rows_at_risk: 4, additive_only, plan_digest: String::new() }
+        Assessment {
+            answer,
+            rows_at_risk: 4,
+            additive_only,
+            plan_digest: String::new(),
+        }
     }
 
     #[test]
@@ -320,16 +373,49 @@ mod tests {
     #[test]
     fn refuses_what_must_not_be_rolled_back() {
         let one = deployment(vec![revision(1, Health::Healthy, "1")]);
-        assert_eq!(choose(&one, Target::LastHealthy).unwrap_err(), Refusal::NoEarlierRevision);
-        assert_eq!(choose(&one, Target::Revision(1)).unwrap_err(), Refusal::AlreadyThere(1));
-        assert!(matches!(choose(&one, Target::Revision(9)).unwrap_err(), Refusal::UnknownRevision { wanted: 9, .. }));
-        let never = deployment(vec![revision(1, Health::NeverHealthy, "1"), revision(2, Health::NeverHealthy, "1")]);
-        assert_eq!(choose(&never, Target::LastHealthy).unwrap_err(), Refusal::NeverHealthy);
-        assert!(choose(&never, Target::Revision(1)).is_ok(), "a caller may vouch for a revision");
-        let left = deployment(vec![revision(1, Health::Quarantined, "1"), revision(2, Health::NeverHealthy, "1")]);
-        assert_eq!(choose(&left, Target::Revision(1)).unwrap_err(), Refusal::Quarantined(1));
-        let paused = Deployment { paused: true, ..deployment(vec![revision(1, Health::Healthy, "1"), revision(2, Health::NeverHealthy, "1")]) };
-        assert_eq!(choose(&paused, Target::LastHealthy).unwrap_err(), Refusal::Paused);
+        assert_eq!(
+            choose(&one, Target::LastHealthy).unwrap_err(),
+            Refusal::NoEarlierRevision
+        );
+        assert_eq!(
+            choose(&one, Target::Revision(1)).unwrap_err(),
+            Refusal::AlreadyThere(1)
+        );
+        assert!(matches!(
+            choose(&one, Target::Revision(9)).unwrap_err(),
+            Refusal::UnknownRevision { wanted: 9, .. }
+        ));
+        let never = deployment(vec![
+            revision(1, Health::NeverHealthy, "1"),
+            revision(2, Health::NeverHealthy, "1"),
+        ]);
+        assert_eq!(
+            choose(&never, Target::LastHealthy).unwrap_err(),
+            Refusal::NeverHealthy
+        );
+        assert!(
+            choose(&never, Target::Revision(1)).is_ok(),
+            "a caller may vouch for a revision"
+        );
+        let left = deployment(vec![
+            revision(1, Health::Quarantined, "1"),
+            revision(2, Health::NeverHealthy, "1"),
+        ]);
+        assert_eq!(
+            choose(&left, Target::Revision(1)).unwrap_err(),
+            Refusal::Quarantined(1)
+        );
+        let paused = Deployment {
+            paused: true,
+            ..deployment(vec![
+                revision(1, Health::Healthy, "1"),
+                revision(2, Health::NeverHealthy, "1"),
+            ])
+        };
+        assert_eq!(
+            choose(&paused, Target::LastHealthy).unwrap_err(),
+            Refusal::Paused
+        );
     }
 
     /// The decision table of stateful rollbacks.
@@ -343,13 +429,28 @@ mod tests {
             (PointOfNoReturn, true, false, false),
             (PointOfNoReturn, false, true, true),
         ] {
-            let web = deployment(vec![revision(1, Health::Healthy, "1"), revision(2, Health::NeverHealthy, "2")]);
+            let web = deployment(vec![
+                revision(1, Health::Healthy, "1"),
+                revision(2, Health::NeverHealthy, "2"),
+            ]);
             let assessment = assessment(answer, additive);
             let pair = choose(&web, Target::LastHealthy).unwrap();
-            let plan = decide(Facts { deployment: &web, pair, assessment: Some(&assessment), diff: String::new() });
-            assert_eq!((plan.database.is_some(), plan.needs_approval), (moves, approval), "{answer:?} additive {additive}");
+            let plan = decide(Facts {
+                deployment: &web,
+                pair,
+                assessment: Some(&assessment),
+                diff: String::new(),
+            });
+            assert_eq!(
+                (plan.database.is_some(), plan.needs_approval),
+                (moves, approval),
+                "{answer:?} additive {additive}"
+            );
             assert_eq!(plan.steps.contains(&Step::RollBackDatabase), moves);
-            assert!(plan.steps.is_sorted(), "steps are executed in the order of the saga");
+            assert!(
+                plan.steps.is_sorted(),
+                "steps are executed in the order of the saga"
+            );
         }
     }
 
@@ -357,13 +458,27 @@ mod tests {
     fn the_schema_moves_after_the_last_new_writer_and_before_the_old_template() {
         let steps = steps(true);
         let at = |step| steps.iter().position(|s| *s == step).unwrap();
-        assert!(at(Step::StopWriters) < at(Step::RollBackDatabase) && at(Step::RollBackDatabase) < at(Step::RestoreTemplate));
+        assert!(
+            at(Step::StopWriters) < at(Step::RollBackDatabase)
+                && at(Step::RollBackDatabase) < at(Step::RestoreTemplate)
+        );
     }
 
     #[test]
     fn vouching_for_an_unproven_revision_needs_a_person() {
-        let web = deployment(vec![revision(1, Health::NeverHealthy, "1"), revision(2, Health::NeverHealthy, "1")]);
+        let web = deployment(vec![
+            revision(1, Health::NeverHealthy, "1"),
+            revision(2, Health::NeverHealthy, "1"),
+        ]);
         let pair = choose(&web, Target::Revision(1)).unwrap();
-        assert!(decide(Facts { deployment: &web, pair, assessment: None, diff: String::new() }).needs_approval);
+        assert!(
+            decide(Facts {
+                deployment: &web,
+                pair,
+                assessment: None,
+                diff: String::new()
+            })
+            .needs_approval
+        );
     }
 }

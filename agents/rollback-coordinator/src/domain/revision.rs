@@ -45,14 +45,30 @@ pub struct Revision {
 impl Revision {
     /// Images of its containers.
     pub fn images(&self) -> Vec<String> {
-        let containers = self.template.pointer("/spec/containers").and_then(Value::as_array);
-        containers.into_iter().flatten().filter_map(|c| c.get("image")?.as_str().map(str::to_owned)).collect()
+        let containers = self
+            .template
+            .pointer("/spec/containers")
+            .and_then(Value::as_array);
+        containers
+            .into_iter()
+            .flatten()
+            .filter_map(|c| c.get("image")?.as_str().map(str::to_owned))
+            .collect()
     }
 
     /// Database and schema version that its template declares.
     pub fn schema(&self) -> Option<(String, String)> {
-        let annotation = |name: &str| self.template.pointer("/metadata/annotations")?.get(name)?.as_str().map(str::to_owned);
-        Some((annotation(DATABASE_ANNOTATION)?, annotation(SCHEMA_ANNOTATION)?))
+        let annotation = |name: &str| {
+            self.template
+                .pointer("/metadata/annotations")?
+                .get(name)?
+                .as_str()
+                .map(str::to_owned)
+        };
+        Some((
+            annotation(DATABASE_ANNOTATION)?,
+            annotation(SCHEMA_ANNOTATION)?,
+        ))
     }
 }
 
@@ -87,6 +103,8 @@ impl Deployment {
 
     /// A revision by number.
     pub fn revision(&self, number: u64) -> Option<&Revision> {
-        self.revisions.iter().find(|revision| revision.number == number)
+        self.revisions
+            .iter()
+            .find(|revision| revision.number == number)
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::planner::{Planned, Planner, Wanted};
 use crate::{
-    domain::{Journal, Outcome, Plan, journal::Entry},
+    domain::{Journal, Origin, Outcome, Plan, journal::Entry},
     metrics::Metrics,
     saga::Saga,
 };
@@ -40,7 +40,10 @@ pub struct Input {
     dry_run: bool,
     /// Names this rollback; required when `dry_run` is false.
     #[serde(default)]
-    #[expect(dead_code, reason = "the runtime reads it; it stands here for the schema")]
+    #[expect(
+        dead_code,
+        reason = "the runtime reads it; it stands here for the schema"
+    )]
     idempotency_key: Option<String>,
     /// Digest of the plan that was looked at; another plan is refused.
     #[serde(default)]
@@ -82,20 +85,60 @@ impl Skill for ExecuteRollback {
         if let Some(journal) = self.saga.history.journal(context.task_id()).await? {
             return self.finish(context, journal).await;
         }
-        let wanted = Wanted { namespace: input.namespace, deployment: input.deployment, to_revision: input.to_revision };
-        let (Planned { plan, plan_digest }, deployment) = self.planner.plan(context, &wanted).await?;
-        if input.plan_digest.is_some_and(|digest| digest != plan_digest) {
-            return Err(SkillError::rejected("plan_digest", "the digest of the plan as it is now", "another digest"));
+        let wanted = Wanted {
+            namespace: input.namespace,
+            deployment: input.deployment,
+            to_revision: input.to_revision,
+        };
+        let (Planned { plan, plan_digest }, deployment) =
+            self.planner.plan(context, &wanted).await?;
+        if input
+            .plan_digest
+            .is_some_and(|digest| digest != plan_digest)
+        {
+            return Err(SkillError::rejected(
+                "plan_digest",
+                "the digest of the plan as it is now",
+                "another digest",
+            ));
         }
         if input.dry_run {
-            return Ok(Output { executed: false, rollback_id: None, outcome: None, plan, plan_digest, steps: Vec::new() });
+            return Ok(Output {
+                executed: false,
+                rollback_id: None,
+                outcome: None,
+                plan,
+                plan_digest,
+                steps: Vec::new(),
+            });
         }
         if plan.needs_approval {
-            context.require_approval(&plan_digest, format!("rollback of {}/{} to revision {}: {}", plan.namespace, plan.deployment, plan.to_revision, plan.reasons.join("; ")))?;
+            context.require_approval(
+                &plan_digest,
+                format!(
+                    "rollback of {}/{} to revision {}: {}",
+                    plan.namespace,
+                    plan.deployment,
+                    plan.to_revision,
+                    plan.reasons.join("; ")
+                ),
+            )?;
         }
-        self.metrics.triggered(context.caller().name == "monitoring-agent");
-        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-        let journal = Journal::begin(context.task_id(), plan, &context.caller().name, deployment.template, &now);
+        self.metrics
+            .triggered(context.caller().name == "monitoring-agent");
+        let now = OffsetDateTime::now_utc()
+            .format(&Rfc3339)
+            .unwrap_or_default();
+        let origin = Origin::of(&deployment, &plan).ok_or_else(|| {
+            SkillError::failed("the plan names a revision that the deployment does not have")
+        })?;
+        let journal = Journal::begin(
+            context.task_id(),
+            plan,
+            &context.caller().name,
+            origin,
+            &now,
+        );
         self.finish(context, journal).await
     }
 }
@@ -103,10 +146,11 @@ impl Skill for ExecuteRollback {
 impl ExecuteRollback {
     /// Runs what is left of a journal; one that has ended is answered as it ended.
     async fn finish(&self, context: &Context, journal: Journal) -> Result<Output, SkillError> {
-        let journal = if journal.outcome == Outcome::Running {
+        let journal = if journal.is_open() {
             let began = Instant::now();
             let result = self.saga.run(context, journal).await;
-            self.metrics.ended(began.elapsed().as_secs_f64(), result.is_ok());
+            self.metrics
+                .ended(began.elapsed().as_secs_f64(), result.is_ok());
             result?
         } else {
             journal

@@ -57,7 +57,10 @@ impl Skill for ListRevisions {
     type Output = Output;
 
     async fn run(&self, context: &Context, input: Input) -> Result<Output, SkillError> {
-        let deployment = self.0.deployment(context, &input.namespace, &input.deployment).await?;
+        let deployment = self
+            .0
+            .deployment(context, &input.namespace, &input.deployment)
+            .await?;
         let current = deployment.current().map(|revision| revision.number);
         let listed = deployment.revisions.iter().rev().map(|revision| Listed {
             revision: revision.number,
@@ -67,6 +70,9 @@ impl Skill for ListRevisions {
             schema_version: revision.schema().map(|(_, version)| version),
             created: revision.created.clone(),
         });
-        Ok(Output { current, revisions: listed.collect() })
+        Ok(Output {
+            current,
+            revisions: listed.collect(),
+        })
     }
 }

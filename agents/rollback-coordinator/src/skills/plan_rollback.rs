@@ -18,6 +18,9 @@ impl Skill for PlanRollback {
     type Output = Planned;
 
     async fn run(&self, context: &Context, input: Wanted) -> Result<Planned, SkillError> {
-        self.0.plan(context, &input).await.map(|(planned, _)| planned)
+        self.0
+            .plan(context, &input)
+            .await
+            .map(|(planned, _)| planned)
     }
 }

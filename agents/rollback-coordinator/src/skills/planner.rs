@@ -11,8 +11,7 @@ use similar::TextDiff;
 use crate::{
     clients::RolloutControl,
     domain::{
-        Assessment, Deployment, Facts, Plan, Refusal, Revision, Target, decide,
-        plan::choose,
+        Assessment, Deployment, Facts, Plan, Refusal, Revision, Target, decide, plan::choose,
     },
     history::History,
 };
@@ -56,13 +55,29 @@ impl Planner {
     ///
     /// # Errors
     /// `Rejected` for a bad or unknown name, `Denied` for a foreign namespace.
-    pub async fn deployment(&self, context: &Context, namespace: &str, name: &str) -> Result<Deployment, SkillError> {
+    pub async fn deployment(
+        &self,
+        context: &Context,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Deployment, SkillError> {
         check_name("namespace", namespace)?;
         check_name("deployment", name)?;
         context.check_target(namespace)?;
-        let call = ToolCall::read("kubernetes.get", [format!("deployments/{namespace}/{name}")]);
-        let found = context.tool(call, self.control.deployment(namespace, name)).await?;
-        let deployment = found.ok_or_else(|| SkillError::rejected("deployment", "a Deployment of the namespace", "an unknown name"))?;
+        let call = ToolCall::read(
+            "kubernetes.get",
+            [format!("deployments/{namespace}/{name}")],
+        );
+        let found = context
+            .tool(call, self.control.deployment(namespace, name))
+            .await?;
+        let deployment = found.ok_or_else(|| {
+            SkillError::rejected(
+                "deployment",
+                "a Deployment of the namespace",
+                "an unknown name",
+            )
+        })?;
         self.history.complete(deployment).await
     }
 
@@ -70,12 +85,25 @@ impl Planner {
     ///
     /// # Errors
     /// As [`Planner::deployment`]; `Failed` with the reason when there must be no rollback.
-    pub async fn plan(&self, context: &Context, wanted: &Wanted) -> Result<(Planned, Deployment), SkillError> {
-        let deployment = self.deployment(context, &wanted.namespace, &wanted.deployment).await?;
-        let target = wanted.to_revision.map_or(Target::LastHealthy, Target::Revision);
+    pub async fn plan(
+        &self,
+        context: &Context,
+        wanted: &Wanted,
+    ) -> Result<(Planned, Deployment), SkillError> {
+        let deployment = self
+            .deployment(context, &wanted.namespace, &wanted.deployment)
+            .await?;
+        let target = wanted
+            .to_revision
+            .map_or(Target::LastHealthy, Target::Revision);
         let pair = choose(&deployment, target).map_err(refused)?;
         let assessment = assess(context, pair).await?;
-        let plan = decide(Facts { deployment: &deployment, pair, assessment: assessment.as_ref(), diff: diff(pair) });
+        let plan = decide(Facts {
+            deployment: &deployment,
+            pair,
+            assessment: assessment.as_ref(),
+            diff: diff(pair),
+        });
         let plan_digest = digest::of_json(&plan);
         Ok((Planned { plan, plan_digest }, deployment))
     }
@@ -83,18 +111,33 @@ impl Planner {
 
 fn refused(refusal: Refusal) -> SkillError {
     match refusal {
-        Refusal::UnknownRevision { wanted, ref known } => SkillError::rejected("to_revision", format!("one of {known}"), wanted.to_string()),
+        Refusal::UnknownRevision { wanted, ref known } => {
+            SkillError::rejected("to_revision", format!("one of {known}"), wanted.to_string())
+        }
         other => SkillError::failed(format!("no rollback: {other}")),
     }
 }
 
 /// db-migrator's assessment, when the two releases declare different schema versions of one database.
-async fn assess(context: &Context, (from, to): (&Revision, &Revision)) -> Result<Option<Assessment>, SkillError> {
-    let (Some((database, now)), Some((target_database, then))) = (from.schema(), to.schema()) else { return Ok(None) };
+async fn assess(
+    context: &Context,
+    (from, to): (&Revision, &Revision),
+) -> Result<Option<Assessment>, SkillError> {
+    let (Some((database, now)), Some((target_database, then))) = (from.schema(), to.schema())
+    else {
+        return Ok(None);
+    };
     if database != target_database || now == then {
         return Ok(None);
     }
-    context.call("db-migrator", "assess_rollback", &json!({"database": database, "to_version": then})).await.map(Some)
+    context
+        .call(
+            "db-migrator",
+            "assess_rollback",
+            &json!({"database": database, "to_version": then}),
+        )
+        .await
+        .map(Some)
 }
 
 fn check_name(field: &str, name: &str) -> Result<(), SkillError> {
@@ -102,7 +145,11 @@ fn check_name(field: &str, name: &str) -> Result<(), SkillError> {
     if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(fits) {
         Ok(())
     } else {
-        Err(SkillError::rejected(field, "a Kubernetes name (a-z, 0-9, - and ., at most 253 characters)", "another text"))
+        Err(SkillError::rejected(
+            field,
+            "a Kubernetes name (a-z, 0-9, - and ., at most 253 characters)",
+            "another text",
+        ))
     }
 }
 
@@ -110,6 +157,12 @@ fn check_name(field: &str, name: &str) -> Result<(), SkillError> {
 fn diff((from, to): (&Revision, &Revision)) -> String {
     let text = |template: &Value| serde_json::to_string_pretty(template).unwrap_or_default();
     let (old, new) = (text(&from.template), text(&to.template));
-    let names = (format!("revision {}", from.number), format!("revision {}", to.number));
-    TextDiff::from_lines(&old, &new).unified_diff().header(&names.0, &names.1).to_string()
+    let names = (
+        format!("revision {}", from.number),
+        format!("revision {}", to.number),
+    );
+    TextDiff::from_lines(&old, &new)
+        .unified_diff()
+        .header(&names.0, &names.1)
+        .to_string()
 }

@@ -39,8 +39,18 @@ impl Skill for RollbackStatus {
     type Output = Output;
 
     async fn run(&self, _: &Context, input: Input) -> Result<Output, SkillError> {
-        let Some(id) = input.rollback_id else { return Ok(Output { rollbacks: self.0.journals(MOST).await? }) };
+        let Some(id) = input.rollback_id else {
+            return Ok(Output {
+                rollbacks: self.0.journals(MOST).await?,
+            });
+        };
         let journal = self.0.journal(&id).await?;
-        journal.map(|journal| Output { rollbacks: vec![journal] }).ok_or_else(|| SkillError::rejected("rollback_id", "the id of a rollback", "an unknown id"))
+        journal
+            .map(|journal| Output {
+                rollbacks: vec![journal],
+            })
+            .ok_or_else(|| {
+                SkillError::rejected("rollback_id", "the id of a rollback", "an unknown id")
+            })
     }
 }

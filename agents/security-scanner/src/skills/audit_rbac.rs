@@ -25,6 +25,8 @@ const MAX_NAMESPACES: usize = 1_000;
 /// Audits access rules.
 #[derive(Debug)]
 pub struct AuditRbac {
+    /// Namespaces that are read when a request names none: the agent's targets, since its rights end there.
+    pub targets: Vec<String>,
     /// The cluster.
     pub cluster: Arc<dyn RbacSource>,
     /// Where paths lead.
@@ -213,6 +215,11 @@ impl AuditRbac {
         for namespace in &namespaces {
             context.check_target(namespace)?;
         }
+        let namespaces = if namespaces.is_empty() {
+            self.targets.clone()
+        } else {
+            namespaces
+        };
         let scope = if namespaces.is_empty() {
             vec![String::from("rbac/*")]
         } else {

@@ -1,6 +1,19 @@
 //! What a message may hold, and what it asks for.
 
-fn check_message(message: &Message) -> Result<(), Fault> {
+use identity::Principal;
+use serde_json::{Map, Value};
+
+use super::{check_id, find};
+use crate::{
+    a2a::{
+        fault::{Fault, Kind},
+        types::{Message, TaskState},
+    },
+    engine::Engine,
+    tasks::Record,
+};
+
+pub(super) fn check_message(message: &Message) -> Result<(), Fault> {
     check_id("message.messageId", &message.message_id)?;
     if message.parts.is_empty() {
         return Err(Fault::field("message.parts", "at least one part", "none"));
@@ -32,7 +45,7 @@ fn check_message(message: &Message) -> Result<(), Fault> {
 }
 
 /// The waiting task that a message continues.
-async fn continued(
+pub(super) async fn continued(
     engine: &Engine,
     principal: &Principal,
     message: &Message,
@@ -63,13 +76,14 @@ async fn continued(
     }
 }
 
-enum Reading {
+/// What a message asks for.
+pub(super) enum Reading {
     Skill(String, Map<String, Value>),
     Unclear,
 }
 
 /// What a message asks for: a data part names the skill; a text that is just a skill's name runs it on defaults.
-fn reading(engine: &Engine, message: &Message) -> Reading {
+pub(super) fn reading(engine: &Engine, message: &Message) -> Reading {
     for part in &message.parts {
         if let Some(Value::Object(data)) = &part.data
             && let Some(skill) = data.get("skill").and_then(Value::as_str)

@@ -4,8 +4,8 @@ use super::{Names, json, names};
 use crate::{
     clients::{Session, TargetError, Value},
     domain::{
-        Direction, Plan, PlannedMigration, ledger::MeasuredAddition, plan::PlannedScript,
-        sha256_hex,
+        Direction, Plan, PlannedMigration, PlannedStep, ledger::MeasuredAddition,
+        plan::PlannedScript, sha256_hex,
     },
 };
 
@@ -19,14 +19,36 @@ pub(in crate::engine) async fn record_plan(
     plan: &Plan,
     release: Option<&str>,
 ) -> Result<(), TargetError> {
+    let mut steps = Vec::new();
     for migration in &plan.migrations {
         let sequence = record_migration(session, run, migration, release).await?;
-        record_steps(session, sequence, Direction::Up, &migration.up).await?;
-        if let Some(down) = &migration.down {
-            record_steps(session, sequence, Direction::Down, down).await?;
+        let halves = [
+            (Direction::Up, Some(&migration.up)),
+            (Direction::Down, migration.down.as_ref()),
+        ];
+        for (direction, script) in halves {
+            let script = script
+                .into_iter()
+                .flat_map(|script| (1_i64..).zip(&script.steps));
+            steps.extend(script.map(|(ordinal, step)| NewStep {
+                sequence,
+                direction,
+                ordinal,
+                step,
+            }));
         }
     }
+    for chunk in steps.chunks(STEPS_A_MESSAGE) {
+        record_steps(session, chunk).await?;
+    }
     Ok(())
+}
+
+struct NewStep<'a> {
+    sequence: i64,
+    direction: Direction,
+    ordinal: i64,
+    step: &'a PlannedStep,
 }
 
 async fn record_migration(
@@ -77,43 +99,42 @@ async fn record_migration(
         .integer(0)
 }
 
-/// A script's statements, many in one message.
-async fn record_steps(
-    session: &mut dyn Session,
-    sequence: i64,
-    direction: Direction,
-    script: &PlannedScript,
-) -> Result<(), TargetError> {
+/// Statements of any scripts, many in one message.
+async fn record_steps(session: &mut dyn Session, steps: &[NewStep<'_>]) -> Result<(), TargetError> {
     let prefix = names(session.dialect()).prefix;
-    let numbered = (1_i64..).zip(&script.steps).collect::<Vec<_>>();
-    for chunk in numbered.chunks(STEPS_A_MESSAGE) {
-        let mut parameters: Vec<Value> = Vec::new();
-        let mut tuples = Vec::new();
-        for (ordinal, step) in chunk {
-            let first = parameters.len();
-            let (before, after) = step.around.clone().unzip();
-            parameters.extend([
-                sequence.into(),
-                direction.name().into(),
-                (*ordinal).into(),
-                sha256_hex(&step.statement.text).into(),
-            ]);
-            parameters.extend([
-                step.statement.text.as_str().into(),
-                i64::from(step.statement.transactional).into(),
-                before.into(),
-                after.into(),
-            ]);
-            let places = (first + 1..=parameters.len())
-                .map(|at| format!("${at}"))
-                .collect::<Vec<_>>();
-            tuples.push(format!("({}, 'pending')", places.join(", ")));
-        }
-        let sql = format!(
-            "INSERT INTO {prefix}step (migration, direction, ordinal, hash, statement, transactional, fingerprint_before, fingerprint_after, state) VALUES {}",
-            tuples.join(", ")
-        );
-        session.query(&sql, &parameters).await?;
+    let mut parameters: Vec<Value> = Vec::new();
+    let mut tuples = Vec::new();
+    for NewStep {
+        sequence,
+        direction,
+        ordinal,
+        step,
+    } in steps
+    {
+        let first = parameters.len();
+        let (before, after) = step.around.clone().unzip();
+        let hash = sha256_hex(&step.statement.text);
+        parameters.extend([
+            (*sequence).into(),
+            direction.name().into(),
+            (*ordinal).into(),
+            hash.into(),
+        ]);
+        let transactional = i64::from(step.statement.transactional);
+        parameters.extend([
+            step.statement.text.as_str().into(),
+            transactional.into(),
+            before.into(),
+            after.into(),
+        ]);
+        let places = (first + 1..=parameters.len())
+            .map(|at| format!("${at}"))
+            .collect::<Vec<_>>();
+        tuples.push(format!("({}, 'pending')", places.join(", ")));
     }
-    Ok(())
+    let sql = format!(
+        "INSERT INTO {prefix}step (migration, direction, ordinal, hash, statement, transactional, fingerprint_before, fingerprint_after, state) VALUES {}",
+        tuples.join(", ")
+    );
+    session.query(&sql, &parameters).await.map(drop)
 }

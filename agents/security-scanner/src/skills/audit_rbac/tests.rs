@@ -28,6 +28,7 @@ async fn run(
 ) -> (Result<AuditRbacOutput, SkillError>, Vec<String>) {
     let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
     let skill = AuditRbac {
+        targets: Vec::new(),
         cluster: Arc::new(FakeCluster),
         tree: Arc::new(Workspace::default()),
         metrics,

@@ -1,0 +1,324 @@
+//! A small world for tests: one Deployment, its database, the peers, and a store that can die at any write.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+use shared::{SkillError, testing::FakeAgent};
+use store::{Commit, Entry, Scan, Store, StoreError, Write, memory::MemoryStore};
+use tokio::sync::Notify;
+
+use crate::{
+    clients::RolloutControl,
+    domain::{Change, Deployment, Health, Revision},
+    history::History,
+    metrics::Metrics,
+    saga::Saga,
+    skills::{ExecuteRollback, Planner},
+};
+
+/// A Deployment that plays its controller, and the effects that it saw in order.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) web: Mutex<Deployment>,
+    pub(crate) log: Mutex<Vec<String>>,
+    /// Effects that fail, by their word.
+    pub(crate) broken: Mutex<Vec<&'static str>>,
+    /// Waits that never end, by their word.
+    pub(crate) hanging: Mutex<Vec<&'static str>>,
+    /// Answers of db-migrator before somebody approves there.
+    pub(crate) unapproved: AtomicUsize,
+    /// Writes that somebody else gets in the way of.
+    pub(crate) conflicts: AtomicUsize,
+    /// Keys under which the database was rolled back.
+    pub(crate) reverted: Mutex<BTreeSet<String>>,
+    /// What db-migrator answers to `assess_rollback`.
+    pub(crate) assessment: Value,
+}
+
+pub(crate) fn revision(number: u64, health: Health, schema: Option<&str>) -> Revision {
+    let annotations =
+        schema.map(|schema| json!({"ossa.io/database": "shop", "ossa.io/schema-version": schema}));
+    Revision {
+        number,
+        replica_set: format!("web-{number}"),
+        replicas: 0,
+        ready: 0,
+        health,
+        template: json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"image": format!("web:{number}")}]}}),
+        created: None,
+    }
+}
+
+impl World {
+    /// `web` with these revisions, the last of them in force with three pods.
+    pub(crate) fn of(mut revisions: Vec<Revision>, assessment: Value) -> Arc<Self> {
+        let current = revisions.last_mut().unwrap();
+        current.replicas = 3;
+        let web = Deployment {
+            namespace: "shop".into(),
+            name: "web".into(),
+            resource_version: "1".into(),
+            uid: "u".into(),
+            replicas: 3,
+            paused: false,
+            template: current.template.clone(),
+            annotations: json!({}),
+            revisions,
+        };
+        Arc::new(Self {
+            web: Mutex::new(web),
+            log: Mutex::default(),
+            broken: Mutex::default(),
+            hanging: Mutex::default(),
+            unapproved: AtomicUsize::new(0),
+            conflicts: AtomicUsize::new(0),
+            reverted: Mutex::default(),
+            assessment,
+        })
+    }
+
+    /// A good revision 1 and a bad revision 2 without a database.
+    pub(crate) fn stateless() -> Arc<Self> {
+        Self::of(
+            vec![
+                revision(1, Health::Healthy, None),
+                revision(2, Health::NeverHealthy, None),
+            ],
+            Value::Null,
+        )
+    }
+
+    /// The same with a schema that has to move, and this answer of db-migrator.
+    pub(crate) fn stateful(answer: &str) -> Arc<Self> {
+        let revisions = vec![
+            revision(1, Health::Healthy, Some("3")),
+            revision(2, Health::NeverHealthy, Some("4")),
+        ];
+        Self::of(
+            revisions,
+            json!({"answer": answer, "rows_at_risk": 7, "additive_only": false, "plan_digest": "d"}),
+        )
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn web(&self) -> Deployment {
+        self.web.lock().unwrap().clone()
+    }
+
+    pub(crate) fn break_at(&self, word: &'static str) {
+        self.broken.lock().unwrap().push(word);
+    }
+
+    /// Notes an effect, or fails it.
+    #[expect(clippy::unwrap_in_result, reason = "a poisoned lock ends the test")]
+    fn effect(&self, word: &str) -> Result<(), SkillError> {
+        if self.broken.lock().unwrap().contains(&word) {
+            return Err(SkillError::unavailable(
+                "kubernetes",
+                format!("{word} is broken"),
+            ));
+        }
+        self.log.lock().unwrap().push(word.to_owned());
+        Ok(())
+    }
+
+    /// Notes a wait that ends, or never ends.
+    async fn wait(&self, word: &'static str) -> Result<(), SkillError> {
+        if self.hanging.lock().unwrap().contains(&word) {
+            std::future::pending::<()>().await;
+        }
+        self.effect(word)
+    }
+
+    /// The agent's peers in this world.
+    pub(crate) fn peers(self: &Arc<Self>) -> FakeAgent {
+        let (assess, revert, health) = (self.clone(), self.clone(), self.clone());
+        FakeAgent::default()
+            .namespace("shop")
+            .peer("db-migrator", "assess_rollback", move |_| {
+                Ok(assess.assessment.clone())
+            })
+            .peer("db-migrator", "rollback_migration", move |input| {
+                let running: u32 = revert
+                    .web()
+                    .revisions
+                    .iter()
+                    .map(|revision| revision.replicas)
+                    .sum();
+                assert_eq!(running, 0, "nobody uses the schema while it moves");
+                if revert.broken.lock().unwrap().contains(&"deny_revert") {
+                    return Err(SkillError::Denied("db-migrator: no".into()));
+                }
+                if revert.unapproved.load(Ordering::SeqCst) > 0 {
+                    revert.unapproved.fetch_sub(1, Ordering::SeqCst);
+                    return Err(SkillError::failed(
+                        "rollback-coordinator cannot use db-migrator",
+                    ));
+                }
+                revert.effect("revert")?;
+                revert.reverted.lock().unwrap().insert(input.to_string());
+                Ok(json!({}))
+            })
+            .peer("monitoring-agent", "check_health", move |_| {
+                health.effect("check_health")?;
+                let failing = health.hanging.lock().unwrap().contains(&"check_health");
+                Ok(json!({"verdict": if failing { "failing" } else { "healthy" }, "workloads": []}))
+            })
+    }
+
+    pub(crate) fn planner(self: &Arc<Self>, store: &Arc<dyn Store>) -> Planner {
+        Planner {
+            control: self.clone(),
+            history: History(store.clone()),
+        }
+    }
+
+    pub(crate) fn execute(self: &Arc<Self>, store: &Arc<dyn Store>) -> ExecuteRollback {
+        let saga = Saga {
+            control: self.clone(),
+            history: History(store.clone()),
+        };
+        let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+        ExecuteRollback {
+            planner: self.planner(store),
+            saga,
+            metrics,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl RolloutControl for World {
+    async fn deployment(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Deployment>, SkillError> {
+        Ok(Some(self.web()).filter(|web| web.namespace == namespace && web.name == name))
+    }
+
+    async fn change(&self, deployment: &Deployment, change: &Change) -> Result<(), SkillError> {
+        {
+            let mut web = self.web.lock().unwrap();
+            if self.conflicts.load(Ordering::SeqCst) > 0 {
+                self.conflicts.fetch_sub(1, Ordering::SeqCst);
+                web.resource_version.push('x');
+            }
+            if web.resource_version != deployment.resource_version {
+                return Err(SkillError::failed("somebody wrote in between"));
+            }
+        }
+        self.effect(change.word())?;
+        let mut web = self.web.lock().unwrap();
+        web.resource_version.push('w');
+        play(&mut web, change);
+        Ok(())
+    }
+
+    async fn await_gone(&self, _: &str, replica_set: &str) -> Result<(), SkillError> {
+        let web = self.web();
+        let set = web
+            .revisions
+            .iter()
+            .find(|revision| revision.replica_set == replica_set);
+        assert_eq!(set.map(|set| set.replicas), Some(0), "would wait for ever");
+        self.wait("await_gone").await
+    }
+
+    async fn await_ready(&self, _: &str, _: &str) -> Result<(), SkillError> {
+        self.wait("await_ready").await
+    }
+}
+
+/// What the controller makes of a change.
+fn play(web: &mut Deployment, change: &Change) {
+    match change {
+        Change::Pause => web.paused = true,
+        Change::Stop => web.replicas = 0,
+        Change::Resume { replicas } => (web.paused, web.replicas) = (false, *replicas),
+        Change::Restore { template, replicas } => {
+            web.template = template.clone();
+            (web.paused, web.replicas) = (false, replicas.unwrap_or(web.replicas));
+        }
+    }
+    let next = web
+        .revisions
+        .iter()
+        .map(|revision| revision.number)
+        .max()
+        .unwrap_or(0)
+        + 1;
+    let newest = web.current().unwrap().number;
+    for revision in &mut web.revisions {
+        let wanted = revision.template == web.template;
+        if wanted && revision.number != newest {
+            revision.number = next;
+        }
+        revision.replicas = if wanted { web.replicas } else { 0 };
+        revision.ready = revision.replicas;
+    }
+    web.revisions.sort_by_key(|revision| revision.number);
+}
+
+/// A store whose process dies at the n-th write: before it, or after it.
+#[derive(Debug)]
+pub(crate) struct DyingStore {
+    pub(crate) inner: Arc<dyn Store>,
+    pub(crate) writes: AtomicUsize,
+    pub(crate) dies_at: usize,
+    pub(crate) keeps_last: bool,
+    pub(crate) died: Notify,
+}
+
+impl DyingStore {
+    pub(crate) fn new(dies_at: usize, keeps_last: bool) -> Self {
+        let inner = Arc::new(MemoryStore::default());
+        Self {
+            inner,
+            writes: AtomicUsize::new(0),
+            dies_at,
+            keeps_last,
+            died: Notify::new(),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for DyingStore {
+    fn submit(&self, batch: Vec<Write>) -> Commit {
+        let at = self.writes.fetch_add(1, Ordering::SeqCst);
+        if at < self.dies_at {
+            return self.inner.submit(batch);
+        }
+        if at == self.dies_at && self.keeps_last {
+            drop(self.inner.submit(batch));
+        }
+        self.died.notify_one();
+        Box::pin(std::future::pending())
+    }
+
+    async fn get(&self, collection: &'static str, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.inner.get(collection, key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
+        self.inner.scan(scan).await
+    }
+
+    async fn count(
+        &self,
+        collection: &'static str,
+        scope: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        self.inner.count(collection, scope).await
+    }
+}
