@@ -67,11 +67,7 @@ async fn wrong_authority_expired_wrong_domain_and_wrong_server_are_refused() {
     let elsewhere = Authority::generate("else.where").unwrap();
     let stranger = SpiffeId::external("else.where", "operator").unwrap();
     let files = elsewhere
-        .issue_to(
-            &folder(&root, "domain"),
-            &stranger,
-            Duration::from_mins(10),
-        )
+        .issue_to(&folder(&root, "domain"), &stranger, Duration::from_mins(10))
         .unwrap();
     let foreign = client(files, &stranger, stranger.clone());
     assert!(
