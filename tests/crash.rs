@@ -19,7 +19,7 @@ const SCANNER: &str = "security-scanner";
 const AUDITOR: &str = "compliance-auditor";
 
 /// Calls until stopped; what was acknowledged is written down.
-async fn load(
+fn load(
     mesh: &Processes,
     stop: CancellationToken,
     acknowledged: Arc<Mutex<Vec<String>>>,
@@ -58,8 +58,8 @@ async fn killing_an_agent_or_the_auditor_under_load_loses_and_doubles_nothing() 
     let mut mesh = Processes::start(&[AUDITOR, SCANNER], None).await.unwrap();
     let (stop, acknowledged) = (CancellationToken::new(), Arc::default());
     let work = [
-        load(&mesh, stop.clone(), Arc::clone(&acknowledged)).await,
-        load(&mesh, stop.clone(), Arc::clone(&acknowledged)).await,
+        load(&mesh, stop.clone(), Arc::clone(&acknowledged)),
+        load(&mesh, stop.clone(), Arc::clone(&acknowledged)),
     ];
     for round in 0..6_u64 {
         // Moments that differ from run to run of the loop but not from run to run of the test.
