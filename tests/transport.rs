@@ -66,10 +66,13 @@ async fn wrong_authority_expired_wrong_domain_and_wrong_server_are_refused() {
 
     let elsewhere = Authority::generate("else.where").unwrap();
     let stranger = SpiffeId::external("else.where", "operator").unwrap();
-    let files = elsewhere
+    let mut files = elsewhere
         .issue_to(&folder(&root, "domain"), &stranger, Duration::from_mins(10))
         .unwrap();
-    let foreign = client(files, &stranger, stranger.clone());
+    let both = format!("{}{}", elsewhere.ca_pem(), mesh.ground.authority.ca_pem());
+    files.ca = root.join("domains.pem");
+    std::fs::write(&files.ca, both).unwrap();
+    let foreign = client(files, &stranger, right.id.clone());
     assert!(
         post(&foreign, &right.url, "detect_secrets", &json!({}))
             .await
