@@ -6,4 +6,4 @@ pub mod endpoint;
 pub mod envelope;
 pub mod fault;
 pub(crate) mod methods;
-pub mod types;
+pub use ::a2a::types;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     fault::{Fault, Kind},
-    types::{CancelTaskRequest, GetTaskRequest, Message, SendMessageRequest, TaskState},
+    types::{GetTaskRequest, Message, SendMessageRequest, TaskIdRequest, TaskState},
 };
 use crate::{
     SkillError,
@@ -235,7 +235,7 @@ async fn cancel_task(
     principal: &Principal,
     params: Map<String, Value>,
 ) -> Result<Value, Fault> {
-    let request: CancelTaskRequest = typed(params)?;
+    let request: TaskIdRequest = typed(params)?;
     check_id("id", &request.id)?;
     let record = find(engine, principal, &request.id).await?;
     if let Some(receiver) = engine.tasks.cancel(&request.id) {

@@ -122,8 +122,10 @@ pub(super) fn conclude(
             let artifact = Artifact {
                 artifact_id: uuid::Uuid::now_v7().to_string(),
                 name: record.skill.clone(),
+                description: None,
                 parts: vec![Part::json(output)],
                 metadata: None,
+                extensions: Vec::new(),
             };
             record.task.artifacts = vec![artifact];
             record.fault = None;

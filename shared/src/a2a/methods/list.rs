@@ -49,7 +49,7 @@ pub(super) async fn list_tasks(
         .unwrap_or_default();
     let tasks = page
         .into_iter()
-        .map(|task| listed(&task.with_history(limit), request.include_artifacts))
+        .map(|task| listed(task.with_history(limit), request.include_artifacts))
         .collect();
     Ok(json!(ListTasksResponse {
         tasks,
@@ -109,10 +109,9 @@ fn matches(task: &Task, request: &ListTasksRequest) -> bool {
             .is_none_or(|since| parse_time(&task.status.timestamp).is_some_and(|at| at >= since))
 }
 
-fn listed(task: &Task, artifacts: bool) -> Value {
-    let mut task = json!(task);
-    if let (Some(task), false) = (task.as_object_mut(), artifacts) {
-        task.remove("artifacts");
+fn listed(mut task: Task, artifacts: bool) -> Task {
+    if !artifacts {
+        task.artifacts.clear();
     }
     task
 }

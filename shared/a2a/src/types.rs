@@ -1,7 +1,19 @@
 //! A2A 1.0 objects as they stand on the wire (`ProtoJSON`, camelCase). Unknown members are ignored.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+
+/// `null` means the default, as `ProtoJSON` has it.
+fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Keeps `"data": null` (a JSON null as content) apart from no data.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
 
 /// State of a task, in the protocol's spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,7 +84,11 @@ pub struct Part {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Any JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub data: Option<Value>,
     /// Media type of the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,10 +153,18 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
     /// Extensions in use.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub extensions: Vec<String>,
     /// Related tasks.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub reference_task_ids: Vec<String>,
 }
 
@@ -153,6 +177,11 @@ pub struct TaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
     /// When it was entered: RFC 3339, UTC, milliseconds.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub timestamp: String,
 }
 
@@ -165,11 +194,21 @@ pub struct Artifact {
     /// The skill that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// At least one part.
     pub parts: Vec<Part>,
     /// Free metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
+    /// Extensions in use.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "nullable"
+    )]
+    pub extensions: Vec<String>,
 }
 
 /// A unit of work.
@@ -179,17 +218,34 @@ pub struct Task {
     /// Chosen by the agent.
     pub id: String,
     /// The conversation.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub context_id: String,
     /// Where it stands.
     pub status: TaskStatus,
     /// What it produced.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub artifacts: Vec<Artifact>,
     /// Messages so far.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub history: Vec<Message>,
     /// Free metadata: `skill`, `progress`.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Map::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub metadata: Map<String, Value>,
 }
 
@@ -224,17 +280,21 @@ pub struct SendMessageRequest {
 #[serde(rename_all = "camelCase")]
 pub struct SendMessageConfiguration {
     /// Media types the caller takes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub accepted_output_modes: Vec<String>,
     /// At most this many messages in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_length: Option<i64>,
     /// Answer as soon as the task exists.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     pub return_immediately: bool,
-    /// Push target; this agent has no push notifications yet.
+    /// Where to push the task's updates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task_push_notification_config: Option<Value>,
+    pub task_push_notification_config: Option<PushConfig>,
 }
 
 /// Parameters of `GetTask`.
@@ -248,9 +308,9 @@ pub struct GetTaskRequest {
     pub history_length: Option<i64>,
 }
 
-/// Parameters of `CancelTask`.
+/// Parameters of `CancelTask` and `SubscribeToTask`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CancelTaskRequest {
+pub struct TaskIdRequest {
     /// The task.
     pub id: String,
 }
@@ -260,18 +320,25 @@ pub struct CancelTaskRequest {
 #[serde(rename_all = "camelCase", default)]
 pub struct ListTasksRequest {
     /// Only this conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub context_id: Option<String>,
     /// Only this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<TaskState>,
     /// 1 to 100, default 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub page_size: Option<i64>,
     /// `nextPageToken` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub page_token: Option<String>,
     /// At most this many messages a task.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub history_length: Option<i64>,
     /// Only tasks whose status is not older.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status_timestamp_after: Option<String>,
     /// Whether to include artifacts (default false).
+    #[serde(deserialize_with = "nullable")]
     pub include_artifacts: bool,
 }
 
@@ -280,11 +347,142 @@ pub struct ListTasksRequest {
 #[serde(rename_all = "camelCase")]
 pub struct ListTasksResponse {
     /// Newest status first.
-    pub tasks: Vec<Value>,
+    pub tasks: Vec<Task>,
     /// Empty on the last page.
     pub next_page_token: String,
     /// The page size in force.
     pub page_size: usize,
     /// How many tasks match in all.
     pub total_size: usize,
+}
+
+/// Answer of `SendMessage`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SendMessageResponse {
+    /// Work was made of the message.
+    Task(Task),
+    /// The message was answered at once.
+    Message(Message),
+}
+
+/// One event of a stream, and the body of a push notification.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StreamResponse {
+    /// The task as it stands.
+    Task(Task),
+    /// The only answer.
+    Message(Message),
+    /// The task's status changed.
+    StatusUpdate(TaskStatusUpdateEvent),
+    /// An artifact was added or grew.
+    ArtifactUpdate(TaskArtifactUpdateEvent),
+}
+
+/// The task's status changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskStatusUpdateEvent {
+    /// The task.
+    pub task_id: String,
+    /// Its conversation.
+    pub context_id: String,
+    /// Where it stands now.
+    pub status: TaskStatus,
+    /// Free metadata: `progress`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// An artifact was added or grew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskArtifactUpdateEvent {
+    /// The task.
+    pub task_id: String,
+    /// Its conversation.
+    pub context_id: String,
+    /// The artifact, with the new parts only.
+    pub artifact: Artifact,
+    /// Whether the parts follow those of the same artifact before.
+    #[serde(default, deserialize_with = "nullable")]
+    pub append: bool,
+    /// Whether the artifact is complete.
+    #[serde(default, deserialize_with = "nullable")]
+    pub last_chunk: bool,
+}
+
+/// `TaskPushNotificationConfig`: where, and with which credentials, a task's updates are pushed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushConfig {
+    /// Chosen by the agent unless the client did.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
+    pub id: String,
+    /// The task; absent within `SendMessage`.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
+    pub task_id: String,
+    /// The webhook.
+    pub url: String,
+    /// Sent along so that the receiver knows the task's origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// How the agent proves itself to the webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<PushAuthentication>,
+}
+
+/// An HTTP authentication scheme with its credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushAuthentication {
+    /// For example `Bearer`.
+    pub scheme: String,
+    /// What follows the scheme in `Authorization`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
+}
+
+/// Parameters of `GetTaskPushNotificationConfig` and `DeleteTaskPushNotificationConfig`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushConfigRequest {
+    /// The task.
+    pub task_id: String,
+    /// The configuration.
+    pub id: String,
+}
+
+/// Parameters of `ListTaskPushNotificationConfigs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListPushConfigsRequest {
+    /// The task.
+    pub task_id: String,
+    /// 1 to 100, default 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<i64>,
+    /// `nextPageToken` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_token: Option<String>,
+}
+
+/// Answer of `ListTaskPushNotificationConfigs`; both members are always there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListPushConfigsResponse {
+    /// The configurations, credentials masked.
+    #[serde(default, deserialize_with = "nullable")]
+    pub configs: Vec<PushConfig>,
+    /// Empty on the last page.
+    #[serde(default, deserialize_with = "nullable")]
+    pub next_page_token: String,
 }
