@@ -1,9 +1,13 @@
-//! The A2A 1.0 endpoint over JSON-RPC: wire types, errors, the agent card, server and client.
+//! The A2A 1.0 endpoint over JSON-RPC: errors, the agent card, the server, calls to peers.
 
-pub mod card;
+pub(crate) mod card;
 pub mod client;
-pub mod endpoint;
-pub mod envelope;
+pub(crate) mod endpoint;
+pub(crate) mod envelope;
+pub(crate) mod extensions;
 pub mod fault;
 pub(crate) mod methods;
-pub use ::a2a::types;
+pub(crate) mod stream;
+
+pub use card::Offers;
+pub use endpoint::{MAX_BODY, TASK_HEADER};

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
-use governor::{DefaultKeyedRateLimiter, Quota};
+use governor::{
+    DefaultKeyedRateLimiter, Quota,
+    clock::{Clock as _, DefaultClock},
+};
 use identity::{Principal, PrincipalKind, SpiffeId};
 use manifest::{Caller, Edges, Fleet, Manifest, MeshIdentity};
 
@@ -138,14 +141,20 @@ fn caller(principal: &Principal) -> Caller {
     }
 }
 
+/// Looking at tasks is cheaper than starting them: this many times the manifest's rate.
+const READ_FACTOR: u32 = 10;
+
 /// Requests a minute of each principal (`safety.rate_limiting` of the manifest).
-pub struct RateLimits(DefaultKeyedRateLimiter<String>);
+pub struct RateLimits {
+    work: DefaultKeyedRateLimiter<String>,
+    reads: DefaultKeyedRateLimiter<String>,
+}
 
 impl std::fmt::Debug for RateLimits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RateLimits")
-            .field("principals", &self.0.len())
-            .finish()
+            .field("principals", &self.work.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -156,22 +165,33 @@ impl RateLimits {
         let (rate, burst) = declared.map_or((DEFAULT_RATE, DEFAULT_RATE), |limit| {
             (limit.requests_per_minute, limit.burst)
         });
-        let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-        Self(DefaultKeyedRateLimiter::keyed(
-            Quota::per_minute(at_least_one(rate)).allow_burst(at_least_one(burst)),
-        ))
+        Self::new(rate, burst)
     }
 
-    /// Takes one request of a principal. Principals are the declared ones, so the table stays small.
+    /// So many requests a minute that start work, and so many at once.
+    pub fn new(rate: u32, burst: u32) -> Self {
+        let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        let limiter = |factor: u32| {
+            let rate = at_least_one(rate.saturating_mul(factor));
+            let burst = at_least_one(burst.saturating_mul(factor));
+            DefaultKeyedRateLimiter::keyed(Quota::per_minute(rate).allow_burst(burst))
+        };
+        Self {
+            work: limiter(1),
+            reads: limiter(READ_FACTOR),
+        }
+    }
+
+    /// Takes one request of a principal. Principals are the declared ones, so the tables stay small.
     ///
     /// # Errors
-    /// `RateLimited`.
-    pub fn check(&self, principal: &str) -> Result<(), Fault> {
-        self.0.check_key(&principal.to_owned()).map_err(|_| {
-            Fault::new(
-                Kind::RateLimited,
-                format!("{principal} sends more requests than the manifest allows"),
-            )
+    /// `RateLimited`, with the time after which there is room again.
+    pub fn check(&self, principal: &str, reads: bool) -> Result<(), Fault> {
+        let limiter = if reads { &self.reads } else { &self.work };
+        limiter.check_key(&principal.to_owned()).map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            let said = format!("{principal} sends more requests than the manifest allows");
+            Fault::new(Kind::RateLimited, said).retry_after(wait.as_secs() + 1)
         })
     }
 }

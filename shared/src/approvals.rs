@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use a2a::types::TaskState;
 use identity::{Principal, keys::PublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,6 @@ use crate::{
     a2a::{
         fault::{Fault, Kind},
         methods::store_fault,
-        types::TaskState,
     },
     engine::Engine,
     registry::decode,
@@ -115,13 +115,14 @@ async fn decide(
     let yes = statement.decision == Decision::Approve;
     engine.trail.decided(principal, &record, &approver, yes);
     settle(&mut record, statement, &approver);
-    let replaced = engine.tasks.replace(&record).await;
+    let replaced = engine.tasks.replace(&mut record).await;
     replaced.map_err(|error| match error {
         StoreError::Conflict { .. } => {
             Fault::new(Kind::TaskNotFound, "somebody else decided first").with("field", "task_id")
         }
         other @ StoreError::Unavailable(_) => store_fault(other),
     })?;
+    engine.push.wake();
     let task = record.task.clone();
     if yes {
         engine.resume(record);
@@ -130,7 +131,7 @@ async fn decide(
 }
 
 async fn waiting(engine: &Engine, task_id: &str) -> Result<Record, Fault> {
-    let record = engine.tasks.get(task_id).await.map_err(store_fault)?;
+    let record = engine.tasks.stored(task_id).await.map_err(store_fault)?;
     record
         .filter(|record| record.state() == TaskState::AuthRequired)
         .ok_or_else(|| {

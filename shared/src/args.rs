@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use identity::{Cidr, HeaderFamily};
 
-use crate::telemetry::{LogFilter, LogFormat};
+use crate::{
+    telemetry::{LogFilter, LogFormat},
+    upkeep::Keep,
+};
 
 /// Flags of all agents, with their environment names.
 #[derive(Debug, Clone, clap::Args)]
@@ -94,9 +97,20 @@ pub struct Args {
     /// Days that ended tasks are kept.
     #[arg(long, env = "AGENT_TASK_RETENTION_DAYS", default_value_t = 7)]
     pub task_retention_days: u32,
+    /// Ended tasks that are kept; beyond that the oldest go.
+    #[arg(long, env = "AGENT_MAX_TASKS", default_value_t = 100_000)]
+    pub max_tasks: u64,
 }
 
 impl Args {
+    /// What of ended tasks is kept.
+    pub(crate) fn retention(&self) -> Keep {
+        Keep {
+            age: time::Duration::days(self.task_retention_days.into()),
+            tasks: self.max_tasks,
+        }
+    }
+
     /// Time to drain.
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use a2a::types::Artifact;
 use serde_json::{Value, json};
 use store::Store;
 
@@ -10,14 +11,14 @@ use crate::{
     a2a::client::Peers,
     access::Access,
     context::{Backplane, Work},
-    tasks::Tasks,
+    tasks::{Record, Tasks},
     telemetry::metrics::Metrics,
     trail::{Fact, Trail},
 };
 
 /// What the runtime offers to running skills.
 #[derive(Debug)]
-pub struct Plane {
+pub(crate) struct Plane {
     /// Who may be called and touched.
     pub access: Access,
     /// The other agents.
@@ -105,12 +106,19 @@ impl Backplane for Plane {
 
     fn progress(&self, work: &Work, message: &str, done: u64, total: u64) {
         tracing::debug!(task_id = work.task_id, message, done, total, "progress");
-        self.tasks.annotate(&work.task_id, |record| {
-            record.task.metadata.insert(
-                "progress".into(),
-                json!({"message": message, "done": done, "total": total}),
-            );
+        let text = match total {
+            0 => message.to_owned(),
+            _ => format!("{message} ({done} of {total})"),
+        };
+        self.tasks.amend(&work.task_id, |record| {
+            let progress = json!({"message": message, "done": done, "total": total});
+            record.advance(&text, progress);
         });
+    }
+
+    fn artifact(&self, work: &Work, artifact: Artifact, append: bool, last: bool) {
+        let add = |record: &mut Record| record.add(artifact, append, last);
+        self.tasks.amend(&work.task_id, add);
     }
 
     fn may_touch(&self, namespace: &str) -> bool {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Context, Skill,
+    converse::Converse,
     readiness::{Guard, Readiness},
     registry::Registry,
     telemetry::metrics::SharedRegistry,
@@ -37,6 +38,7 @@ pub struct AgentBuilder {
     pub(crate) readiness: Readiness,
     pub(crate) loops: Vec<(&'static str, Loop)>,
     pub(crate) webhooks: Option<(SocketAddr, Router)>,
+    pub(crate) converse: Option<Box<dyn Converse>>,
 }
 
 impl std::fmt::Debug for AgentBuilder {
@@ -53,6 +55,13 @@ impl AgentBuilder {
     #[must_use]
     pub fn skill<S: Skill>(mut self, skill: S) -> Self {
         self.skills.add(skill);
+        self
+    }
+
+    /// Answers messages that name no skill; by default the agent asks which one is meant.
+    #[must_use]
+    pub fn converse(mut self, converse: impl Converse) -> Self {
+        self.converse = Some(Box::new(converse));
         self
     }
 

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use a2a::types::Artifact;
 use identity::Principal;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -119,6 +120,8 @@ pub trait Backplane: Debug + Send + Sync + 'static {
     ) -> Result<(), SkillError>;
     /// Shows progress to those who follow the task.
     fn progress(&self, work: &Work, message: &str, done: u64, total: u64);
+    /// Adds an artifact to the task, replaces it, or lets it grow.
+    fn artifact(&self, work: &Work, artifact: Artifact, append: bool, last: bool);
     /// Whether this agent may touch objects of a Kubernetes namespace (mesh.yaml `targets`).
     fn may_touch(&self, namespace: &str) -> bool;
     /// The agent's own durable state.
@@ -230,6 +233,19 @@ impl Context {
     /// Shows progress: `done` of `total` steps (0 of 0 when unknown).
     pub fn progress(&self, message: &str, done: u64, total: u64) {
         self.backplane.progress(&self.work, message, done, total);
+    }
+
+    /// Adds an artifact while the task runs, replaces the one with its id, or lets that one grow (`append`).
+    /// `last` says that the artifact is complete.
+    ///
+    /// # Errors
+    /// `Failed` when the artifact has no id or no part.
+    pub fn artifact(&self, artifact: Artifact, append: bool, last: bool) -> Result<(), SkillError> {
+        if artifact.artifact_id.is_empty() || artifact.parts.is_empty() {
+            return Err(SkillError::failed("an artifact needs an id and a part"));
+        }
+        self.backplane.artifact(&self.work, artifact, append, last);
+        Ok(())
     }
 
     /// Passes when a person approved this very plan.

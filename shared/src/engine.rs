@@ -6,6 +6,7 @@ mod run;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use a2a::types::Message;
 use identity::Principal;
 use serde_json::{Map, Value};
 use tokio::{
@@ -15,37 +16,40 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-pub(crate) use call::{Call, Meta};
-pub(crate) use record::new_record;
+pub(crate) use call::{Call, Meta, Work};
+use record::new_record;
 
 use crate::{
     Context, SkillError,
     a2a::fault::{Fault, Kind},
     access::{Access, RateLimits},
     backplane::Plane,
-    context::Work,
+    context,
+    converse::{Converse, Reply, Turn},
+    push::Push,
     readiness::Readiness,
-    registry::{DELIVERY_SKILL, Registered, Registry},
-    tasks::{Caller, Created, Record, Tasks},
+    registry::{self, DELIVERY_SKILL, Registered, Registry},
+    streams::Streams,
+    tasks::{Caller, Created, KeyKind, Record, Tasks},
     telemetry::metrics::Metrics,
     trail::Trail,
 };
 use call::mutates;
-use record::record_of;
+use record::{Asked, record_of};
 use run::{Run, supervise};
 
-/// Time between two looks at a task that another process runs.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
 /// Runs skills as tasks.
-#[derive(Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     /// The agent's name.
     pub name: String,
     /// Its skills.
     pub registry: Registry,
+    /// Answers messages that name none of them.
+    pub(crate) converse: Box<dyn Converse>,
     /// Its tasks.
     pub tasks: Tasks,
+    /// Its push notifications.
+    pub(crate) push: Push,
     /// Who may do what.
     pub access: Access,
     /// How often.
@@ -62,57 +66,134 @@ pub struct Engine {
     pub timeouts: BTreeMap<String, Duration>,
     /// What skills may ask for.
     pub plane: Arc<Plane>,
+    /// Its open streams.
+    pub(crate) streams: Streams,
+    /// Ends open streams once the running tasks are drained.
+    pub(crate) closing: CancellationToken,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("name", &self.name)
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Follows a task.
+#[derive(Debug)]
+pub(crate) struct Following {
+    /// The task when the following began.
+    pub(crate) first: Arc<Record>,
+    /// Its newest state that is durable.
+    pub(crate) now: watch::Receiver<Arc<Record>>,
+}
+
+impl Following {
+    /// The task once nothing runs any more.
+    pub(crate) async fn settled(mut self) -> Arc<Record> {
+        let _closed_only_after_the_last_state = self
+            .now
+            .wait_for(|record| record.state().is_settled())
+            .await
+            .is_ok();
+        let record = self.now.borrow();
+        record.clone()
+    }
 }
 
 impl Engine {
-    /// Starts a call; the receiver follows its task.
+    /// Starts a call and follows its task.
     ///
     /// # Errors
     /// Why no task was made.
-    pub async fn start(
-        self: &Arc<Self>,
-        call: Call,
-    ) -> Result<watch::Receiver<Arc<Record>>, Fault> {
+    pub(crate) async fn start(self: &Arc<Self>, call: Call) -> Result<Following, Fault> {
         if self.readiness.is_draining() {
             return Err(Fault::new(Kind::Overloaded, "the agent is draining"));
         }
-        let skill = self.admit(&call.principal, &call.skill)?;
-        let mutates = mutates(skill, &call.input)?;
-        let prepared = skill
-            .prepare(call.input.clone())
-            .map_err(|e| Fault::from(&e))?;
+        let Call {
+            principal,
+            work,
+            meta,
+            message,
+            continues,
+            shown,
+            push,
+        } = call;
+        let detached = meta.detached;
+        let (skill, input, mutates, prepared) = self.prepare(&principal, work)?;
         let permit = self.slots.clone().try_acquire_owned().map_err(|_| {
             Fault::new(
                 Kind::Overloaded,
                 "the agent is at its limit of concurrent runs",
             )
         })?;
-        let detached = call.meta.detached;
-        let (record, key) = record_of(call, mutates);
-        let commit = match self.tasks.create(&record, key).await.map_err(unavailable)? {
-            Created::New(commit) => commit,
+        let (mut record, keys) = record_of(Asked {
+            principal,
+            skill,
+            input,
+            mutates,
+            meta,
+            message,
+            continues,
+        });
+        let push = push.map(|checked| self.push.write(checked, &record.task.id, &record.owner));
+        let created = self.tasks.create(&mut record, &keys, push).await;
+        let commit = match created.map_err(unavailable)? {
+            Created::New(commit) if detached || shown => {
+                commit.0.await.map_err(unavailable)?;
+                None
+            }
+            Created::New(commit) => Some(commit.0),
             Created::Same(task_id) => {
                 // Nothing runs for this call, so it gives its place back while it waits.
                 drop(permit);
-                let wait = (!detached).then(|| self.allowance(&record, skill.id));
-                return self.attach(&task_id, wait).await;
+                return self.attach(&task_id).await;
             }
-            Created::Other => {
+            Created::Other(kind) => return Err(taken(kind)),
+            Created::Raced => {
                 return Err(Fault::new(
-                    Kind::IdempotencyConflict,
-                    "idempotency_key was used with another input",
+                    Kind::UnsupportedOperation,
+                    "the task has moved on; it takes no further message in its state",
                 )
-                .with("field", "idempotency_key"));
+                .with("task_id", &record.task.id));
             }
         };
-        let run = Run {
+        Ok(self.launch(
             record,
-            prepared,
-            permit,
-            commit: Some(commit),
-            span: Span::current(),
-        };
-        Ok(self.launch(run))
+            Run {
+                prepared,
+                permit,
+                commit,
+                span: Span::current(),
+            },
+        ))
+    }
+
+    /// What is to run, when this principal may ask for it.
+    fn prepare(&self, principal: &Principal, work: Work) -> Result<Prepared, Fault> {
+        match work {
+            Work::Skill(name, input) => {
+                let skill = self.admit(principal, &name)?;
+                let mutates = mutates(skill, &input)?;
+                let prepared = skill.prepare(input.clone()).map_err(|e| Fault::from(&e))?;
+                Ok((Some(name), input, mutates, prepared))
+            }
+            Work::Talk(talk) => {
+                let prepared: registry::Run =
+                    Box::new(|context| Box::pin(async move { talk(context).await.map(|()| None) }));
+                Ok((None, Map::new(), false, prepared))
+            }
+        }
+    }
+
+    /// What the agent makes of a message that names no skill.
+    pub(crate) fn reply(&self, message: &Message, task: Option<&Record>) -> Reply {
+        self.converse.reply(&Turn {
+            message,
+            task: task.map(|record| &record.task),
+        })
     }
 
     /// The registered skill, when this principal may use it now.
@@ -131,55 +212,39 @@ impl Engine {
                 format!("{} may not use {name} of {}", principal.name, self.name),
             ));
         }
-        self.rates.check(&principal.name)?;
         self.metrics
             .observe_request(&principal.name, &self.name, "ok");
         Ok(skill)
     }
 
     /// Counts and records a refusal.
-    pub fn refuse(&self, principal: &Principal, action: &str) {
+    pub(crate) fn refuse(&self, principal: &Principal, action: &str) {
         self.metrics
             .observe_request(&principal.name, &self.name, "denied");
         self.trail.refused(principal, clip(action));
     }
 
-    /// Follows the task that has the idempotency key already. It may run here, be on its way from the store to its
-    /// run, or run in another process; whoever waits gets its end, never a state in between.
-    async fn attach(
-        &self,
-        task_id: &str,
-        wait: Option<Duration>,
-    ) -> Result<watch::Receiver<Arc<Record>>, Fault> {
-        let until = Instant::now() + wait.unwrap_or_default();
-        loop {
-            if let Some(receiver) = self.tasks.follow(task_id) {
-                return Ok(receiver);
-            }
-            let record = self.tasks.get(task_id).await.map_err(unavailable)?;
-            let record = record.ok_or_else(|| {
-                Fault::new(
-                    Kind::TaskNotFound,
-                    "the task of this idempotency_key was evicted",
-                )
-                .with("field", "idempotency_key")
-            })?;
-            if record.state().is_settled() || wait.is_none() {
-                return Ok(watch::channel(Arc::new(record)).1);
-            }
-            if Instant::now() >= until {
-                let fault = Fault::from(&SkillError::DeadlineExceeded);
-                return Err(fault.with("task_id", task_id));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+    /// Follows the task that a key stands for, wherever it runs.
+    async fn attach(&self, task_id: &str) -> Result<Following, Fault> {
+        let record = self.tasks.get(task_id).await.map_err(unavailable)?;
+        let record = record.ok_or_else(|| {
+            Fault::new(
+                Kind::TaskNotFound,
+                "the call was made before, and its task was evicted",
+            )
+            .with("task_id", task_id)
+        })?;
+        Ok(Following {
+            now: self.tasks.follow(record.clone()),
+            first: record,
+        })
     }
 
     /// Takes audit records: no task, no record of its own (a refusal makes one).
     ///
     /// # Errors
     /// Why they were not taken.
-    pub async fn deliver(
+    pub(crate) async fn deliver(
         self: &Arc<Self>,
         principal: &Principal,
         mut params: Map<String, Value>,
@@ -199,17 +264,36 @@ impl Engine {
         let deadline = Instant::now() + self.allowance(&record, skill.id);
         let cancel = CancellationToken::new();
         let context = Context::new(
-            Work::new(&record, &self.access, deadline),
+            context::Work::new(&record, &self.access, deadline),
             None,
             cancel.clone(),
             self.plane.clone(),
         );
-        supervise(prepared(context), deadline, cancel)
-            .await
-            .map_err(|error| {
+        match supervise(prepared(context), deadline, cancel).await {
+            Ok(output) => Ok(output.unwrap_or_default()),
+            Err(error) => {
                 self.refuse(principal, DELIVERY_SKILL);
-                Fault::from(&error)
-            })
+                Err(Fault::from(&error))
+            }
+        }
+    }
+}
+
+/// Skill, input, whether the run changes the world, and the run.
+type Prepared = (Option<String>, Map<String, Value>, bool, registry::Run);
+
+fn taken(kind: KeyKind) -> Fault {
+    match kind {
+        KeyKind::Call => Fault::new(
+            Kind::IdempotencyConflict,
+            "idempotency_key was used with another input",
+        )
+        .with("field", "idempotency_key"),
+        KeyKind::Message => Fault::field(
+            "message.messageId",
+            "an id that is new, or the very same message again",
+            "the id of another message",
+        ),
     }
 }
 

@@ -26,6 +26,9 @@ pub enum SkillError {
         /// What would be done, in one line.
         summary: String,
     },
+    /// The caller has to say more: the task waits in `input-required` for its next message.
+    #[error("{0}")]
+    InputRequired(String),
     /// Something this agent needs did not answer (nobody's fault, try again). Answered as -32054.
     #[error("{dependency} is unavailable")]
     Unavailable {
@@ -102,6 +105,7 @@ impl SkillError {
             Self::Rejected { .. } => "rejected",
             Self::Denied(_) => "denied",
             Self::ApprovalRequired { .. } => "approval_required",
+            Self::InputRequired(_) => "input_required",
             Self::Unavailable { .. } => "unavailable",
             Self::Failed { .. } => "failed",
             Self::Canceled => "canceled",

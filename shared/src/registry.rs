@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::{Context, Effect, Skill, SkillError};
 
-type Run = Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<Value, SkillError>> + Send>;
+/// A decoded call, ready to run once: what comes out is the artifact, unless the run has added artifacts itself.
+pub(crate) type Run =
+    Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<Option<Value>, SkillError>> + Send>;
 type Prepare = Box<dyn Fn(Map<String, Value>) -> Result<Run, SkillError> + Send + Sync>;
 
 /// The skill whose calls make neither task nor record: it carries the records themselves.
@@ -51,7 +53,7 @@ impl Registered {
             let input = decode::<S::Input>(input)?;
             let skill = skill.clone();
             Ok(Box::new(move |context| {
-                Box::pin(async move { encode::<S>(&skill.run(&context, input).await?) })
+                Box::pin(async move { encode::<S>(&skill.run(&context, input).await?).map(Some) })
             }))
         };
         Self {
@@ -71,7 +73,7 @@ impl Registered {
     ///
     /// # Errors
     /// `Rejected` with the wrong field.
-    pub fn prepare(&self, input: Map<String, Value>) -> Result<Run, SkillError> {
+    pub(crate) fn prepare(&self, input: Map<String, Value>) -> Result<Run, SkillError> {
         (self.prepare)(input)
     }
 }

@@ -1,197 +1,186 @@
-//! Tasks of one agent: persisted before they are shown, followed through a watch channel.
+//! Tasks of one agent: persisted before they are shown, followed through watch channels.
 
+mod events;
+mod evict;
+mod keys;
+mod live;
 mod record;
+mod remote;
+mod replicas;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use serde::{Deserialize, Serialize};
 use store::{Commit, Entry, Scan, Store, StoreError, Write};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, watch};
 
+pub(crate) use events::response;
+pub(crate) use evict::Retention;
+use keys::{KEYS, KeyBody};
+pub(crate) use keys::{Key, KeyKind};
+pub(crate) use live::Live;
 pub(crate) use record::parse_time;
 pub(crate) use record::{Caller, Record, StoredApproval};
+pub(crate) use replicas::{BEAT, LISTEN};
 
 const TASKS: &str = "tasks";
 const ACTIVE: &str = "active_tasks";
 const WAITING: &str = "waiting_tasks";
-const KEYS: &str = "idempotency_keys";
-
-/// A key under which a mutating call happens at most once.
-#[derive(Debug, Clone)]
-pub(crate) struct IdempotencyKey {
-    key: String,
-    digest: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct KeyBody {
-    task_id: String,
-    digest: String,
-}
-
-impl IdempotencyKey {
-    /// The caller's key for one skill, and the digest of the input it stands for.
-    pub(crate) fn new(owner: &str, skill: &str, key: &str, digest: &str) -> Self {
-        Self {
-            key: crate::digest::of_bytes(format!("{owner}\n{skill}\n{key}").as_bytes()),
-            digest: digest.to_owned(),
-        }
-    }
-}
 
 /// What became of a creation.
+#[derive(Debug)]
 pub(crate) enum Created {
-    /// A new task, durable when the commit resolves.
-    New(Commit),
+    /// A new task, or a new turn of one, durable when the commit resolves.
+    New(Pending),
     /// The key is taken by this task for the same input.
     Same(String),
     /// The key is taken for another input.
-    Other,
+    Other(KeyKind),
+    /// Somebody else changed the task that was to be continued.
+    Raced,
 }
 
-struct Live {
-    cancel: CancellationToken,
-    state: watch::Sender<Arc<Record>>,
-}
+/// A commit on its way.
+pub(crate) struct Pending(pub(crate) Commit);
 
-/// All tasks of an agent.
-#[derive(Clone)]
-pub struct Tasks {
-    store: Arc<dyn Store>,
-    live: Arc<Mutex<HashMap<String, Live>>>,
-}
-
-impl std::fmt::Debug for Tasks {
+impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tasks")
-            .field("store", &self.store)
-            .finish_non_exhaustive()
+        f.write_str("Pending")
     }
+}
+
+/// All tasks of an agent. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Tasks(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn Store>,
+    /// This process among those that share the store.
+    holder: String,
+    live: Mutex<HashMap<String, Arc<Live>>>,
+    remote: Mutex<HashMap<String, watch::Sender<Arc<Record>>>>,
+    /// Tasks made since the last eviction.
+    made: AtomicU64,
+    crowded: Notify,
 }
 
 impl Tasks {
     /// Tasks kept in `store`.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self(Arc::new(Inner {
             store,
-            live: Arc::default(),
-        }
+            holder: uuid::Uuid::new_v4().to_string(),
+            live: Mutex::default(),
+            remote: Mutex::default(),
+            made: AtomicU64::new(0),
+            crowded: Notify::new(),
+        }))
     }
 
-    fn live<T>(&self, f: impl FnOnce(&mut HashMap<String, Live>) -> T) -> T {
-        f(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    fn live<T>(&self, f: impl FnOnce(&mut HashMap<String, Arc<Live>>) -> T) -> T {
+        f(&mut self.0.live.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Creates a task. Without a key nothing is awaited here; with one, the race for it is decided.
+    /// Stores a new task, or a new turn of one, together with one more write. Without keys nothing is awaited here; with keys the race for them is
+    /// decided.
     ///
     /// # Errors
     /// When the store does not answer.
     pub(crate) async fn create(
         &self,
-        record: &Record,
-        key: Option<IdempotencyKey>,
+        record: &mut Record,
+        keys: &[Key],
+        with: Option<Write>,
     ) -> Result<Created, StoreError> {
-        let mut writes = record.writes();
-        let Some(IdempotencyKey { key, digest }) = key else {
-            return Ok(Created::New(self.store.submit(writes)));
-        };
-        let body = serde_json::to_vec(&KeyBody {
-            task_id: record.task.id.clone(),
-            digest: digest.clone(),
-        })
-        .unwrap_or_default();
-        let entry = Entry {
-            key: key.clone(),
-            scope: record.owner.clone(),
-            sort: String::new(),
-            version: 0,
-            body,
-        };
-        writes.insert(
-            0,
-            Write::Insert {
+        let first = record.version == 0;
+        if self.0.store.is_shared() {
+            record.holder = Some(self.0.holder.clone());
+        }
+        let mut writes: Vec<Write> = keys
+            .iter()
+            .map(|key| key.write(&record.task.id, &record.owner))
+            .collect();
+        writes.extend(record.writes());
+        writes.extend(with);
+        let commit = self.0.store.submit(writes);
+        if first {
+            self.count();
+        }
+        if keys.is_empty() && first {
+            return Ok(Created::New(Pending(commit)));
+        }
+        match commit.await {
+            Ok(()) => Ok(Created::New(Pending(Box::pin(std::future::ready(Ok(())))))),
+            Err(StoreError::Conflict {
                 collection: KEYS,
-                entry,
-            },
-        );
-        match self.store.submit(writes).await {
-            Ok(()) => Ok(Created::New(Box::pin(std::future::ready(Ok(()))))),
-            Err(StoreError::Conflict { .. }) => self.taken(&key, &digest).await,
+                key,
+            }) => {
+                let key = keys.iter().find(|known| known.key == key);
+                match key {
+                    Some(key) => self.taken(key).await,
+                    None => Ok(Created::Raced),
+                }
+            }
+            Err(StoreError::Conflict { .. }) => Ok(Created::Raced),
             Err(error) => Err(error),
         }
     }
 
-    async fn taken(&self, key: &str, digest: &str) -> Result<Created, StoreError> {
-        let entry = self.store.get(KEYS, key).await?;
+    fn count(&self) {
+        let made = self.0.made.fetch_add(1, Ordering::Relaxed);
+        if made % evict::CROWD == evict::CROWD - 1 {
+            self.0.crowded.notify_one();
+        }
+    }
+
+    async fn taken(&self, key: &Key) -> Result<Created, StoreError> {
+        let entry = self.0.store.get(KEYS, &key.key).await?;
         let body = entry.and_then(|entry| serde_json::from_slice::<KeyBody>(&entry.body).ok());
         Ok(body
-            .filter(|body| body.digest == digest)
-            .map_or(Created::Other, |body| Created::Same(body.task_id)))
+            .filter(|body| body.digest == key.digest)
+            .map_or(Created::Other(key.kind), |body| Created::Same(body.task_id)))
     }
 
     /// Starts to follow a task that runs now.
-    pub fn track(&self, record: Arc<Record>) -> (CancellationToken, watch::Receiver<Arc<Record>>) {
-        let cancel = CancellationToken::new();
+    pub(crate) fn track(&self, record: Record) -> Arc<Live> {
         let id = record.task.id.clone();
-        let (state, receiver) = watch::channel(record);
-        self.live(|live| {
-            live.insert(
-                id,
-                Live {
-                    cancel: cancel.clone(),
-                    state,
-                },
-            )
-        });
-        (cancel, receiver)
+        let live = Arc::new(Live::new(record));
+        self.live(|all| all.insert(id, live.clone()));
+        live
     }
 
-    /// Shows a new state of a running task.
-    pub fn show(&self, record: Arc<Record>) {
-        self.live(|live| {
-            let id = record.task.id.clone();
-            let settled = record.state().is_settled();
-            if let Some(entry) = live.get(&id) {
-                entry.state.send_replace(record);
-            }
-            if settled {
-                live.remove(&id);
+    /// Shows the end of a turn; nothing runs any more.
+    pub(crate) fn release(&self, live: &Arc<Live>, record: Arc<Record>) {
+        let id = record.task.id.clone();
+        self.live(|all| {
+            // A next turn may run already.
+            if all.get(&id).is_some_and(|now| Arc::ptr_eq(now, live)) {
+                all.remove(&id);
             }
         });
+        live.show(record);
     }
 
-    /// Changes what is shown of a running task (progress), without a write.
-    pub fn annotate(&self, id: &str, change: impl FnOnce(&mut Record)) {
-        self.live(|live| {
-            if let Some(entry) = live.get(id) {
-                entry
-                    .state
-                    .send_modify(|record| change(Arc::make_mut(record)));
-            }
-        });
+    /// Changes a running task; no change when it does not run here.
+    pub(crate) fn amend(&self, id: &str, change: impl FnOnce(&mut Record)) {
+        if let Some(live) = self.running_here(id) {
+            live.amend(&self.0.store, change);
+        }
     }
 
-    /// Asks a running task to stop; `None` when it does not run here.
-    pub fn cancel(&self, id: &str) -> Option<watch::Receiver<Arc<Record>>> {
-        self.live(|live| {
-            live.get(id).map(|entry| {
-                entry.cancel.cancel();
-                entry.state.subscribe()
-            })
-        })
-    }
-
-    /// Follows a running task.
-    pub fn follow(&self, id: &str) -> Option<watch::Receiver<Arc<Record>>> {
-        self.live(|live| live.get(id).map(|entry| entry.state.subscribe()))
+    /// The run of a task in this process.
+    pub(crate) fn running_here(&self, id: &str) -> Option<Arc<Live>> {
+        self.live(|live| live.get(id).cloned())
     }
 
     /// How many tasks run.
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.live(|live| live.len())
     }
 
@@ -199,45 +188,49 @@ impl Tasks {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        if let Some(live) = self.follow(id) {
-            return Ok(Some(Record::clone(&live.borrow())));
+    pub(crate) async fn get(&self, id: &str) -> Result<Option<Arc<Record>>, StoreError> {
+        if let Some(live) = self.running_here(id) {
+            return Ok(Some(live.shown()));
         }
-        Ok(self
-            .store
-            .get(TASKS, id)
-            .await?
-            .and_then(|entry| decode(&entry)))
+        Ok(self.stored(id).await?.map(Arc::new))
+    }
+
+    /// A task as it is stored.
+    pub(crate) async fn stored(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        let entry = self.0.store.get(TASKS, id).await?;
+        Ok(entry.and_then(|entry| decode(&entry)))
     }
 
     /// A task of `owner`; somebody else's does not exist.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn owned(&self, id: &str, owner: &str) -> Result<Option<Record>, StoreError> {
+    pub(crate) async fn owned(
+        &self,
+        id: &str,
+        owner: &str,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
         Ok(self.get(id).await?.filter(|record| record.owner == owner))
     }
 
-    /// Replaces a task that nobody else changed since it was read.
+    /// Writes a task that nobody else changed since it was read.
     ///
     /// # Errors
     /// `Conflict` when somebody did.
-    pub async fn replace(&self, record: &Record) -> Result<(), StoreError> {
-        let mut writes = record.writes();
-        if let Some(first) = writes.first_mut() {
-            *first = Write::Update {
-                collection: TASKS,
-                entry: record.entry(),
-            };
-        }
-        self.store.submit(writes).await
+    pub(crate) async fn replace(&self, record: &mut Record) -> Result<(), StoreError> {
+        let writes = record.writes();
+        self.0.store.submit(writes).await
     }
 
-    /// All tasks of `owner`, newest status first, page by page through `visit` until it says stop.
+    /// All tasks of `owner`, newest status first, each through `visit`.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn each(&self, owner: &str, mut visit: impl FnMut(Record)) -> Result<(), StoreError> {
+    pub(crate) async fn each(
+        &self,
+        owner: &str,
+        mut visit: impl FnMut(Record),
+    ) -> Result<(), StoreError> {
         let mut scan = Scan {
             collection: TASKS,
             scope: Some(owner.to_owned()),
@@ -246,14 +239,12 @@ impl Tasks {
             limit: 200,
         };
         loop {
-            let page = self.store.scan(scan.clone()).await?;
+            let page = self.0.store.scan(scan.clone()).await?;
             let last = page
                 .last()
                 .map(|entry| (entry.sort.clone(), entry.key.clone()));
             let full = page.len() == scan.limit;
-            page.into_iter()
-                .filter_map(|entry| decode(&entry))
-                .for_each(&mut visit);
+            page.iter().filter_map(decode).for_each(&mut visit);
             match last {
                 Some(last) if full => scan.after = Some(last),
                 _ => return Ok(()),
@@ -261,71 +252,33 @@ impl Tasks {
         }
     }
 
-    /// Tasks that a crash or restart left unfinished.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn unfinished(&self) -> Result<Vec<Record>, StoreError> {
-        self.indexed(ACTIVE).await
-    }
-
     /// Tasks that wait for an approval.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn waiting(&self) -> Result<Vec<Record>, StoreError> {
+    pub(crate) async fn waiting(&self) -> Result<Vec<Record>, StoreError> {
         self.indexed(WAITING).await
     }
 
     async fn indexed(&self, collection: &'static str) -> Result<Vec<Record>, StoreError> {
-        let index = self
-            .store
-            .scan(Scan {
-                collection,
-                limit: 10_000,
-                ..Scan::default()
-            })
-            .await?;
-        let mut records = Vec::with_capacity(index.len());
-        for entry in index {
-            records.extend(
-                self.store
-                    .get(TASKS, &entry.key)
-                    .await?
-                    .and_then(|entry| decode(&entry)),
-            );
+        let mut scan = Scan {
+            collection,
+            limit: 1_000,
+            ..Scan::default()
+        };
+        let mut records = Vec::new();
+        loop {
+            let index = self.0.store.scan(scan.clone()).await?;
+            for entry in &index {
+                records.extend(self.stored(&entry.key).await?);
+            }
+            match index.last() {
+                Some(last) if index.len() == scan.limit => {
+                    scan.after = Some((last.sort.clone(), last.key.clone()));
+                }
+                _ => return Ok(records),
+            }
         }
-        Ok(records)
-    }
-
-    /// Removes settled tasks, and the keys of their owners' calls, that are older than `before`.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn evict(&self, before: &str, limit: usize) -> Result<usize, StoreError> {
-        let oldest = self
-            .store
-            .scan(Scan {
-                collection: TASKS,
-                limit,
-                ..Scan::default()
-            })
-            .await?;
-        let old: Vec<Write> = oldest
-            .into_iter()
-            .take_while(|entry| entry.sort.as_str() < before)
-            .filter_map(|entry| decode(&entry))
-            .filter(|record| record.state().is_terminal())
-            .map(|record| Write::Delete {
-                collection: TASKS,
-                key: record.task.id,
-            })
-            .collect();
-        let count = old.len();
-        if count > 0 {
-            self.store.submit(old).await?;
-        }
-        Ok(count)
     }
 }
 
@@ -336,6 +289,7 @@ fn decode(entry: &Entry) -> Option<Record> {
     }
     record.ok().map(|record| Record {
         version: entry.version,
+        stored: Some(record.state()),
         ..record
     })
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use a2a::types::Artifact;
 use identity::Principal;
 use serde_json::Value;
 use store::Store;
@@ -154,6 +155,10 @@ impl Backplane for FakeAgent {
     }
 
     fn progress(&self, _: &Work, _: &str, _: u64, _: u64) {}
+
+    fn artifact(&self, _: &Work, artifact: Artifact, _: bool, _: bool) {
+        self.note(format!("artifact {}", artifact.artifact_id));
+    }
 
     fn may_touch(&self, namespace: &str) -> bool {
         self.namespaces.is_empty() || self.namespaces.iter().any(|n| n == namespace)

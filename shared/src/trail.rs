@@ -14,7 +14,7 @@ use crate::{SkillError, ToolCall, context::Work, tasks::Record, telemetry::trace
 
 /// One record to be.
 #[derive(Debug, Clone)]
-pub struct Fact(Event);
+pub(crate) struct Fact(Event);
 
 fn event(phase: Phase, action: &str, decision: &str) -> Event {
     let ids = traces::ids(&Span::current());
@@ -39,7 +39,7 @@ fn phase_of(phase: &str) -> Phase {
 
 impl Fact {
     /// The run of a skill.
-    pub fn of_run(
+    pub(crate) fn of_run(
         record: &Record,
         work: &Work,
         phase: &str,
@@ -62,7 +62,7 @@ impl Fact {
     }
 
     /// A tool call within a run.
-    pub fn of_tool(
+    pub(crate) fn of_tool(
         work: &Work,
         call: &ToolCall,
         phase: &str,
@@ -82,7 +82,7 @@ impl Fact {
 
 /// The chain of this agent's records.
 #[derive(Debug, Clone)]
-pub struct Trail {
+pub(crate) struct Trail {
     recorder: Arc<Recorder>,
     depth: Gauge,
     appended: Arc<Notify>,
@@ -93,7 +93,7 @@ impl Trail {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn open(
+    pub(crate) async fn open(
         store: Arc<dyn Store>,
         key: SigningKey,
         own: &SpiffeId,
@@ -113,7 +113,7 @@ impl Trail {
     ///
     /// # Errors
     /// `Unavailable` when the outbox is full and the record belongs to mutating work.
-    pub fn append(&self, fact: Fact, writes: Vec<Write>) -> Result<Commit, SkillError> {
+    pub(crate) fn append(&self, fact: Fact, writes: Vec<Write>) -> Result<Commit, SkillError> {
         let commit = self
             .recorder
             .record_with(fact.0, writes)
@@ -146,7 +146,7 @@ impl Trail {
     }
 
     /// A declared caller asked for what it may not have.
-    pub fn refused(&self, principal: &Principal, action: &str) {
+    pub(crate) fn refused(&self, principal: &Principal, action: &str) {
         self.note(Event {
             caller: principal.id.to_string(),
             ..event(Phase::Outcome, action, "denied")
@@ -154,7 +154,7 @@ impl Trail {
     }
 
     /// An identity that the mesh does not declare.
-    pub fn stranger(&self, id: &SpiffeId) {
+    pub(crate) fn stranger(&self, id: &SpiffeId) {
         self.note(Event {
             caller: id.to_string(),
             ..event(Phase::Outcome, "connect", "denied")
@@ -162,7 +162,13 @@ impl Trail {
     }
 
     /// A person decided on a plan.
-    pub fn decided(&self, principal: &Principal, record: &Record, approver: &str, yes: bool) {
+    pub(crate) fn decided(
+        &self,
+        principal: &Principal,
+        record: &Record,
+        approver: &str,
+        yes: bool,
+    ) {
         let decision = if yes { "approved" } else { "rejected" };
         self.note(Event {
             caller: principal.id.to_string(),
@@ -178,12 +184,12 @@ impl Trail {
     }
 
     /// Records that are not delivered yet, those on their way to the disk included.
-    pub fn depth(&self) -> u64 {
+    pub(crate) fn depth(&self) -> u64 {
         self.recorder.depth()
     }
 
     /// Resolves when something was appended since the last call.
-    pub async fn appended(&self) {
+    pub(crate) async fn appended(&self) {
         self.appended.notified().await;
     }
 
@@ -191,7 +197,7 @@ impl Trail {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn pending(&self, limit: usize) -> Result<Vec<(u64, Value)>, StoreError> {
+    pub(crate) async fn pending(&self, limit: usize) -> Result<Vec<(u64, Value)>, StoreError> {
         self.recorder.pending(limit).await
     }
 
@@ -199,7 +205,7 @@ impl Trail {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn delivered(&self, counter: u64) -> Result<(), StoreError> {
+    pub(crate) async fn delivered(&self, counter: u64) -> Result<(), StoreError> {
         self.recorder.delivered(counter).await?;
         self.depth
             .set(i64::try_from(self.recorder.depth()).unwrap_or(i64::MAX));

@@ -2,3 +2,8 @@
 
 pub mod card;
 pub mod types;
+
+/// Extension of the protocol: the same message of the same caller gives the same task.
+pub const IDEMPOTENT_SEND: &str = "https://agent-mesh.dev/extensions/idempotent-send/v1";
+/// Extension of the protocol: streams that were cut off go on after `Last-Event-ID`.
+pub const RESUMABLE_STREAMS: &str = "https://agent-mesh.dev/extensions/resumable-streams/v1";

@@ -16,9 +16,10 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
 }
 
 /// State of a task, in the protocol's spelling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TaskState {
     /// Accepted, not started.
+    #[default]
     #[serde(rename = "TASK_STATE_SUBMITTED")]
     Submitted,
     /// Running.
@@ -169,7 +170,7 @@ pub struct Message {
 }
 
 /// Where a task stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskStatus {
     /// The state.
     pub state: TaskState,
@@ -212,7 +213,7 @@ pub struct Artifact {
 }
 
 /// A unit of work.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
     /// Chosen by the agent.

@@ -1,78 +1,75 @@
 //! `POST /a2a` and the agent card: one axum handler from bytes to answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Router,
+    Router,
     body::{Body, Bytes, to_bytes},
     extract::State,
-    http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, StatusCode, header},
+    http::{
+        HeaderMap, HeaderValue, Request as HttpRequest, Response, StatusCode, header,
+        request::Parts,
+    },
     response::IntoResponse,
     routing::{get, post},
 };
 use identity::{PeerIdentity, Principal};
 use serde::Deserialize;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
+use tokio::time::timeout;
 use tracing::{Instrument, Span, field};
 
 use super::{
-    card, envelope,
+    card::{self, Cards},
+    envelope, extensions,
     fault::{Fault, Kind},
-    methods,
+    methods::{self, Answer},
 };
 use crate::{
     approvals,
-    engine::{Call, Engine, Meta, clip},
+    engine::{Call, Engine, Meta, Work, clip},
     registry::DELIVERY_SKILL,
-    tasks::Record,
     telemetry::traces,
 };
 
 /// Largest request body. An SBOM or a folder of manifests stays below.
 pub const MAX_BODY: usize = 8 * 1024 * 1024;
+/// Time for a body to arrive: against clients that send a byte now and then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The header that names the task of a direct call.
 pub const TASK_HEADER: &str = "a2a-task-id";
 
 /// What the handlers need.
 #[derive(Debug, Clone)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// Runs the skills.
-    pub engine: Arc<Engine>,
-    /// The card, encoded once.
-    pub card: Arc<Value>,
+    pub(crate) engine: Arc<Engine>,
+    /// The agent's cards.
+    pub(crate) cards: Arc<Cards>,
+    /// Who calls.
+    pub(crate) callers: Arc<dyn Callers>,
 }
 
 /// The routes of the A2A port.
-pub fn router(endpoint: Endpoint) -> Router {
+pub(crate) fn router(endpoint: Endpoint) -> Router {
     Router::new()
         .route("/a2a", post(handle))
         .route("/.well-known/agent-card.json", get(serve_card))
         .with_state(endpoint)
 }
 
-async fn serve_card(State(endpoint): State<Endpoint>) -> impl IntoResponse {
-    (
-        [(header::CACHE_CONTROL, "max-age=300")],
-        axum::Json(Value::clone(&endpoint.card)),
-    )
+async fn serve_card(State(endpoint): State<Endpoint>, headers: HeaderMap) -> Response<Body> {
+    endpoint.cards.serve(&headers)
 }
 
-async fn handle(
-    State(endpoint): State<Endpoint>,
-    peer: Option<Extension<PeerIdentity>>,
-    request: HttpRequest<Body>,
-) -> Response<Body> {
+async fn handle(State(endpoint): State<Endpoint>, request: HttpRequest<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     if let Err(fault) = check_content_type(&parts.headers) {
         return envelope::failure(None, &fault, None);
     }
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        let fault = Fault::new(
-            Kind::BodyTooLarge,
-            format!("the body is larger than {MAX_BODY} bytes or broke off"),
-        )
-        .with("expected", format!("at most {MAX_BODY} bytes"));
-        return envelope::failure(None, &fault, None);
+    let body = match read(&parts.headers, body).await {
+        Ok(body) => body,
+        Err(fault) => return envelope::failure(None, &fault, None),
     };
     let span = tracing::info_span!(
         "a2a",
@@ -87,10 +84,37 @@ async fn handle(
         trace_id = field::Empty,
     );
     traces::continue_trace(&span, &parts.headers);
-    let peer = peer.map(|Extension(peer)| peer);
-    answer(endpoint, peer, parts.headers, body)
-        .instrument(span)
-        .await
+    answer(endpoint, parts, body).instrument(span).await
+}
+
+/// The whole body, within its limits of size and time.
+async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
+    let too_large = |got: &str| {
+        let said = format!("the body is larger than {MAX_BODY} bytes or broke off");
+        Fault::new(Kind::BodyTooLarge, said)
+            .with("expected", format!("at most {MAX_BODY} bytes"))
+            .with("got", got)
+    };
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    if let Some(length) = length
+        && length
+            .parse::<usize>()
+            .is_ok_and(|length| length > MAX_BODY)
+    {
+        return Err(too_large(&format!("{length} bytes")));
+    }
+    match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
+        Ok(body) => body.map_err(|_| too_large("more, or an end before its time")),
+        Err(_) => {
+            let said = format!(
+                "the body did not arrive within {} s",
+                BODY_TIMEOUT.as_secs()
+            );
+            Err(Fault::new(Kind::BodyTooSlow, said))
+        }
+    }
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Fault> {
@@ -108,20 +132,15 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Fault> {
     }
 }
 
-async fn answer(
-    endpoint: Endpoint,
-    peer: Option<PeerIdentity>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response<Body> {
+async fn answer(endpoint: Endpoint, parts: Parts, body: Bytes) -> Response<Body> {
     let trace_id = traces::ids(&Span::current()).map(|(trace, _)| trace);
     let request = match envelope::Request::parse(&body) {
         Ok(request) => request,
         Err(fault) => return failed(None, &fault, trace_id.as_deref()),
     };
-    if request.id.is_none() {
+    let Some(id) = request.id else {
         return StatusCode::NO_CONTENT.into_response();
-    }
+    };
     let engine = &endpoint.engine;
     let known =
         methods::is_defined(&request.method) || engine.registry.get(&request.method).is_some();
@@ -133,23 +152,29 @@ async fn answer(
     Span::current()
         .record("otel.name", method)
         .record("rpc.method", method);
-    let result = match principal(engine, peer) {
+    let result = match endpoint.callers.principal(engine, &parts) {
         Ok(principal) => {
             Span::current().record("peer", principal.name.as_str());
-            dispatch(&endpoint, &principal, &request, &headers).await
+            dispatch(&endpoint, &principal, &request, &parts.headers).await
         }
         Err(fault) => Err(fault),
     };
-    match result {
-        Ok((result, task_id)) => {
-            let mut response = envelope::success(request.id, &result);
+    let mut response = match result {
+        Ok(Answer::Result(result, task_id)) => {
+            let mut response = envelope::success(id, &result);
             if let Some(task_id) = task_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
                 response.headers_mut().insert(TASK_HEADER, task_id);
             }
             response
         }
-        Err(fault) => failed(request.id, &fault, trace_id.as_deref()),
+        Ok(Answer::Stream(updates)) => updates.respond(id),
+        Err(fault) => return failed(Some(id), &fault, trace_id.as_deref()),
+    };
+    let activated = extensions::activated(&endpoint.cards, &parts.headers);
+    if let Some(activated) = activated {
+        response.headers_mut().insert(extensions::HEADER, activated);
     }
+    response
 }
 
 fn failed(id: Option<&RawValue>, fault: &Fault, trace_id: Option<&str>) -> Response<Body> {
@@ -159,52 +184,65 @@ fn failed(id: Option<&RawValue>, fault: &Fault, trace_id: Option<&str>) -> Respo
     envelope::failure(id, fault, trace_id)
 }
 
-/// The declared caller behind a connection. Nobody else gets an answer.
-fn principal(engine: &Engine, peer: Option<PeerIdentity>) -> Result<Principal, Fault> {
-    let unknown = || {
-        engine
-            .metrics
-            .observe_request("unknown", &engine.name, "denied");
-        Fault::new(
-            Kind::Unauthenticated,
-            "the connection carries no identity that this mesh declares",
-        )
-    };
-    let Some(PeerIdentity(id)) = peer else {
-        return Err(unknown());
-    };
-    engine.access.principal(&id).ok_or_else(|| {
-        engine.trail.stranger(&id);
-        unknown()
-    })
+/// Says who sent a request. Nobody else gets an answer.
+pub(crate) trait Callers: std::fmt::Debug + Send + Sync {
+    /// The principal.
+    ///
+    /// # Errors
+    /// `Unauthenticated`.
+    fn principal(&self, engine: &Engine, request: &Parts) -> Result<Principal, Fault>;
 }
 
-type Answered = (Value, Option<String>);
+/// The declared callers of the mesh, by the identity of their connection.
+#[derive(Debug)]
+pub(crate) struct MeshCallers;
+
+impl Callers for MeshCallers {
+    fn principal(&self, engine: &Engine, request: &Parts) -> Result<Principal, Fault> {
+        let unknown = || {
+            engine
+                .metrics
+                .observe_request("unknown", &engine.name, "denied");
+            Fault::new(
+                Kind::Unauthenticated,
+                "the connection carries no identity that this mesh declares",
+            )
+        };
+        let Some(PeerIdentity(id)) = request.extensions.get::<PeerIdentity>() else {
+            return Err(unknown());
+        };
+        engine.access.principal(id).ok_or_else(|| {
+            engine.trail.stranger(id);
+            unknown()
+        })
+    }
+}
 
 async fn dispatch(
     endpoint: &Endpoint,
     principal: &Principal,
     request: &envelope::Request<'_>,
     headers: &HeaderMap,
-) -> Result<Answered, Fault> {
+) -> Result<Answer, Fault> {
     let engine = &endpoint.engine;
-    let params = params(request.params)?;
-    match request.method.as_ref() {
+    let method = request.method.as_ref();
+    let reads = methods::is_defined(method) && !methods::starts_work(method);
+    engine.rates.check(&principal.name, reads)?;
+    match method {
         method if methods::is_defined(method) => {
             check_version(headers)?;
-            let result = methods::dispatch(engine, principal, method, params).await?;
-            let task_id = result
-                .pointer("/task/id")
-                .or_else(|| result.get("id"))
-                .and_then(Value::as_str)
-                .map(str::to_owned);
-            Ok((result, task_id))
+            extensions::check(&endpoint.cards, headers)?;
+            let request = methods::Request {
+                engine,
+                cards: &endpoint.cards,
+                principal,
+                params: request.params,
+                last_event: last_event(headers)?,
+            };
+            methods::dispatch(method, request).await
         }
-        "rpc.discover" => Ok((
-            card::open_rpc(&engine.registry, engine.access.manifest()),
-            None,
-        )),
-        method @ ("list_approvals" | "decide_approval") => {
+        "rpc.discover" => Answer::of(&card::open_rpc(&engine.registry, engine.access.manifest())),
+        "list_approvals" | "decide_approval" => {
             if !engine.access.allows(principal, method) {
                 engine.refuse(principal, method);
                 return Err(Fault::new(
@@ -212,20 +250,31 @@ async fn dispatch(
                     format!("{} may not use {method}", principal.name),
                 ));
             }
-            approvals::dispatch(engine, principal, method, params)
-                .await
-                .map(|result| (result, None))
+            let params = by_name(request.params)?;
+            Answer::of(&approvals::dispatch(engine, principal, method, params).await?)
         }
-        DELIVERY_SKILL => engine
-            .deliver(principal, params)
-            .await
-            .map(|result| (result, None)),
-        method => direct(engine, principal, method, params).await,
+        DELIVERY_SKILL => Answer::of(&engine.deliver(principal, by_name(request.params)?).await?),
+        method => direct(engine, principal, method, by_name(request.params)?).await,
     }
 }
 
+/// The number of the last event that a resuming client has seen.
+fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    number.map(Some).ok_or_else(|| {
+        Fault::field(
+            "Last-Event-ID",
+            "the id of an event of this task",
+            "another text",
+        )
+    })
+}
+
 /// Parameters by name; absent means none.
-fn params(raw: Option<&RawValue>) -> Result<Map<String, Value>, Fault> {
+pub(crate) fn by_name(raw: Option<&RawValue>) -> Result<Map<String, Value>, Fault> {
     let Some(raw) = raw else {
         return Ok(Map::new());
     };
@@ -262,42 +311,26 @@ async fn direct(
     principal: &Principal,
     skill: &str,
     mut input: Map<String, Value>,
-) -> Result<Answered, Fault> {
+) -> Result<Answer, Fault> {
     let meta = Meta::take(&mut input)?;
     let detached = meta.detached;
     let call = Call {
         principal: principal.clone(),
-        skill: skill.to_owned(),
-        input,
+        work: Work::Skill(skill.to_owned(), input),
         meta,
-        context_id: None,
         message: None,
         continues: None,
+        shown: detached,
+        push: None,
     };
-    let receiver = engine.start(call).await?;
+    let following = engine.start(call).await?;
     if detached {
-        crate::context::Backplane::store(&*engine.plane)
-            .submit(Vec::new())
-            .await
-            .map_err(methods::store_fault)?;
-        let record = Record::clone(&receiver.borrow());
-        return Ok((json!(record.task), Some(record.task.id)));
+        let record = following.first;
+        return Answer::of_task(&methods::TaskView::new(&record.task, None), &record);
     }
-    let record = methods::settled(receiver).await;
-    let task_id = record.task.id.clone();
-    match record.fault {
-        Some(fault) => Err(fault),
-        None => Ok((artifact(record), Some(task_id))),
+    let record = following.settled().await;
+    match &record.fault {
+        Some(fault) => Err(fault.clone()),
+        None => Answer::of_task(methods::artifact(&record), &record),
     }
-}
-
-/// The data of the task's artifact.
-fn artifact(record: Record) -> Value {
-    let part = record
-        .task
-        .artifacts
-        .into_iter()
-        .next()
-        .and_then(|artifact| artifact.parts.into_iter().next());
-    part.and_then(|part| part.data).unwrap_or_default()
 }

@@ -11,11 +11,11 @@ use serde_json::value::RawValue;
 use super::fault::{Fault, Kind};
 
 /// Deepest nesting of a body. Real inputs stay under 20; the decoder's own limit is 128.
-pub const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// A request whose id and parameters are not decoded yet.
 #[derive(Debug, Deserialize)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// Always "2.0".
     #[serde(rename = "jsonrpc")]
     _version: TwoPointZero,
@@ -39,7 +39,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// `Parse` for what is not JSON, `InvalidRequest` for JSON that is no single request.
-    pub fn parse(body: &'a [u8]) -> Result<Self, Fault> {
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Fault> {
         let depth = depth(body);
         if depth > MAX_DEPTH {
             return Err(Fault::new(
@@ -123,21 +123,24 @@ enum Payload<T> {
 }
 
 /// Answers with a result.
-pub fn success(id: Option<&RawValue>, result: &impl Serialize) -> Response<Body> {
-    respond(StatusCode::OK, id, Payload::Result(result))
+pub(crate) fn success(id: &RawValue, result: &impl Serialize) -> Response<Body> {
+    respond(StatusCode::OK, Some(id), Payload::Result(result))
 }
 
 /// Answers with an error.
-pub fn failure(id: Option<&RawValue>, fault: &Fault, trace_id: Option<&str>) -> Response<Body> {
+pub(crate) fn failure(
+    id: Option<&RawValue>,
+    fault: &Fault,
+    trace_id: Option<&str>,
+) -> Response<Body> {
     let mut response = respond(
         fault.status(),
         id,
         Payload::<()>::Error(fault.object(trace_id)),
     );
-    if fault.kind == Kind::RateLimited {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = fault.retry_seconds() {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if fault.kind == Kind::Unauthenticated {
         response
@@ -147,19 +150,28 @@ pub fn failure(id: Option<&RawValue>, fault: &Fault, trace_id: Option<&str>) -> 
     response
 }
 
+/// A result as the text of one event.
+pub(crate) fn result(id: &RawValue, result: &RawValue) -> String {
+    encode(id, Payload::Result(result))
+}
+
+fn encode<T: Serialize>(id: &RawValue, payload: Payload<T>) -> String {
+    let answer = Answer {
+        jsonrpc: TwoPointZero,
+        payload,
+        id,
+    };
+    serde_json::to_string(&answer).unwrap_or_else(|_| {
+        r#"{"jsonrpc":"2.0","error":{"code":-32603,"message":"the answer cannot be encoded"},"id":null}"#.to_owned()
+    })
+}
+
 fn respond<T: Serialize>(
     status: StatusCode,
     id: Option<&RawValue>,
     payload: Payload<T>,
 ) -> Response<Body> {
-    let answer = Answer {
-        jsonrpc: TwoPointZero,
-        payload,
-        id: id.unwrap_or(RawValue::NULL),
-    };
-    let body = serde_json::to_vec(&answer).unwrap_or_else(|_| {
-        br#"{"jsonrpc":"2.0","error":{"code":-32603,"message":"the answer cannot be encoded"},"id":null}"#.to_vec()
-    });
+    let body = encode(id.unwrap_or(RawValue::NULL), payload);
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(

@@ -36,6 +36,8 @@ pub enum Kind {
     UnsupportedOperation,
     /// Wrong media type.
     ContentTypeNotSupported,
+    /// The caller has to know an extension that it does not name.
+    ExtensionSupportRequired,
     /// Another protocol version.
     VersionNotSupported,
     /// No edge, no approval, or not the caller's namespace.
@@ -58,8 +60,12 @@ pub enum Kind {
     TaskAuthRequired,
     /// The task was cancelled while the caller waited.
     TaskCanceled,
+    /// The task waits for another message of the caller.
+    TaskInputRequired,
     /// The body is larger than the limit.
     BodyTooLarge,
+    /// The body does not arrive.
+    BodyTooSlow,
 }
 
 impl Kind {
@@ -78,6 +84,7 @@ impl Kind {
             }
             Self::UnsupportedOperation => (-32004, "UNSUPPORTED_OPERATION", false),
             Self::ContentTypeNotSupported => (-32005, "CONTENT_TYPE_NOT_SUPPORTED", false),
+            Self::ExtensionSupportRequired => (-32008, "EXTENSION_SUPPORT_REQUIRED", false),
             Self::VersionNotSupported => (-32009, "VERSION_NOT_SUPPORTED", false),
             Self::PermissionDenied => (-32050, "PERMISSION_DENIED", false),
             Self::Unauthenticated => (-32050, "UNAUTHENTICATED", false),
@@ -89,7 +96,9 @@ impl Kind {
             Self::TaskFailed => (-32056, "TASK_FAILED", false),
             Self::TaskAuthRequired => (-32056, "TASK_AUTH_REQUIRED", false),
             Self::TaskCanceled => (-32056, "TASK_CANCELED", false),
+            Self::TaskInputRequired => (-32056, "TASK_INPUT_REQUIRED", false),
             Self::BodyTooLarge => (-32600, "BODY_TOO_LARGE", false),
+            Self::BodyTooSlow => (-32600, "BODY_TOO_SLOW", true),
         }
     }
 
@@ -116,6 +125,9 @@ pub struct Fault {
     message: String,
     metadata: Map<String, Value>,
     violation: Option<(String, String)>,
+    /// Seconds after which a second try makes sense.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 impl Fault {
@@ -126,6 +138,7 @@ impl Fault {
             message: message.into(),
             metadata: Map::new(),
             violation: None,
+            retry_after: None,
         }
     }
 
@@ -150,6 +163,19 @@ impl Fault {
         self
     }
 
+    /// Says when a second try makes sense.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Seconds after which a second try makes sense.
+    pub fn retry_seconds(&self) -> Option<u64> {
+        self.retry_after
+            .or_else(|| (self.kind == Kind::Overloaded).then_some(1))
+    }
+
     /// The sentence for people.
     pub fn message(&self) -> &str {
         &self.message
@@ -162,6 +188,7 @@ impl Fault {
             Kind::PermissionDenied => StatusCode::FORBIDDEN,
             Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Kind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::OK,
         }
     }
@@ -207,6 +234,7 @@ impl From<&SkillError> for Fault {
             SkillError::ApprovalRequired { plan_digest, .. } => {
                 Self::new(Kind::TaskAuthRequired, message).with("plan_digest", plan_digest)
             }
+            SkillError::InputRequired(_) => Self::new(Kind::TaskInputRequired, message),
             SkillError::Unavailable { dependency, .. } => {
                 Self::new(Kind::DependencyUnavailable, chain(error)).with("dependency", *dependency)
             }

@@ -1,90 +1,145 @@
-//! The A2A methods of this endpoint on top of the engine.
+//! The methods of A2A 1.0 on top of the engine.
 
+mod cancel;
 mod list;
 mod message;
+mod push;
+mod send;
+mod view;
 
 use std::sync::Arc;
 
+use a2a::types::{GetTaskRequest, TaskIdRequest};
 use identity::Principal;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
+    card::Cards,
     fault::{Fault, Kind},
-    types::{GetTaskRequest, Message, SendMessageRequest, TaskIdRequest, TaskState},
+    stream::Updates,
 };
 use crate::{
     SkillError,
-    engine::{Call, Engine, Meta, new_record},
+    engine::{Engine, Following},
     registry::decode,
-    tasks::{Caller, Record},
+    tasks::Record,
     telemetry::Chain,
 };
-use list::list_tasks;
-use message::{Reading, check_message, continued, reading};
+pub(crate) use view::{TaskView, artifact};
 
-/// Methods of A2A 1.0 that this endpoint does not offer, and the error each is answered with.
-const ABSENT: [(&str, Kind); 7] = [
-    ("SendStreamingMessage", Kind::UnsupportedOperation),
-    ("SubscribeToTask", Kind::UnsupportedOperation),
-    ("GetExtendedAgentCard", Kind::UnsupportedOperation),
-    (
-        "CreateTaskPushNotificationConfig",
-        Kind::PushNotificationNotSupported,
-    ),
-    (
-        "GetTaskPushNotificationConfig",
-        Kind::PushNotificationNotSupported,
-    ),
-    (
-        "ListTaskPushNotificationConfigs",
-        Kind::PushNotificationNotSupported,
-    ),
-    (
-        "DeleteTaskPushNotificationConfig",
-        Kind::PushNotificationNotSupported,
-    ),
+/// The methods of A2A 1.0.
+const METHODS: [&str; 11] = [
+    "SendMessage",
+    "SendStreamingMessage",
+    "GetTask",
+    "ListTasks",
+    "CancelTask",
+    "SubscribeToTask",
+    "CreateTaskPushNotificationConfig",
+    "GetTaskPushNotificationConfig",
+    "ListTaskPushNotificationConfigs",
+    "DeleteTaskPushNotificationConfig",
+    "GetExtendedAgentCard",
 ];
-
-/// Methods of A2A 1.0 that this endpoint offers.
-const OFFERED: [&str; 4] = ["SendMessage", "GetTask", "ListTasks", "CancelTask"];
 
 /// Longest id that is looked up.
 const MAX_ID: usize = 256;
 
 /// Whether A2A 1.0 defines a method of this name.
 pub(crate) fn is_defined(method: &str) -> bool {
-    OFFERED.contains(&method) || ABSENT.iter().any(|(name, _)| *name == method)
+    METHODS.contains(&method)
 }
 
-/// Runs an A2A method.
-pub(crate) async fn dispatch(
-    engine: &Arc<Engine>,
-    principal: &Principal,
-    method: &str,
-    params: Map<String, Value>,
-) -> Result<Value, Fault> {
-    match method {
-        "SendMessage" => send_message(engine, principal, params).await,
-        "GetTask" => get_task(engine, principal, params).await,
-        "ListTasks" => list_tasks(engine, principal, params).await,
-        "CancelTask" => cancel_task(engine, principal, params).await,
-        _ => {
-            let absent = ABSENT
-                .iter()
-                .find(|(name, _)| *name == method)
-                .map(|(_, kind)| *kind);
-            Err(Fault::new(
-                absent.unwrap_or(Kind::MethodNotFound),
-                format!("this agent does not offer {method}"),
-            ))
-        }
+/// Whether a method starts work, which the manifest limits; the others only look, or end work.
+pub(crate) fn starts_work(method: &str) -> bool {
+    matches!(method, "SendMessage" | "SendStreamingMessage")
+}
+
+/// What a method comes to.
+pub(crate) enum Answer {
+    /// One result, encoded, and the task it is about.
+    Result(Box<RawValue>, Option<String>),
+    /// Events of one task.
+    Stream(Updates),
+}
+
+impl Answer {
+    /// A result.
+    pub(crate) fn of(result: &impl Serialize) -> Result<Self, Fault> {
+        Ok(Self::Result(encode(result)?, None))
+    }
+
+    /// A result about one task.
+    pub(crate) fn of_task(result: &impl Serialize, record: &Record) -> Result<Self, Fault> {
+        Ok(Self::Result(encode(result)?, Some(record.task.id.clone())))
     }
 }
 
-fn typed<T: DeserializeOwned>(params: Map<String, Value>) -> Result<T, Fault> {
-    decode(params).map_err(|error| Fault::from(&error))
+fn encode(result: &impl Serialize) -> Result<Box<RawValue>, Fault> {
+    to_raw_value(result).map_err(|error| {
+        tracing::error!(%error, "cannot encode an answer");
+        Fault::new(Kind::Internal, "the answer cannot be encoded")
+    })
+}
+
+/// One request for a method.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) engine: &'a Arc<Engine>,
+    pub(crate) cards: &'a Cards,
+    pub(crate) principal: &'a Principal,
+    pub(crate) params: Option<&'a RawValue>,
+    /// `Last-Event-ID` of a stream that is resumed.
+    pub(crate) last_event: Option<u64>,
+}
+
+/// Runs a method.
+pub(crate) async fn dispatch(method: &str, request: Request<'_>) -> Result<Answer, Fault> {
+    let offers = request.cards.offers();
+    match method {
+        "SendMessage" => send::send_message(request).await,
+        "SendStreamingMessage" if offers.streaming => send::send_streaming_message(request).await,
+        "GetTask" => get_task(request).await,
+        "ListTasks" => list::list_tasks(request).await,
+        "CancelTask" => cancel::cancel_task(request).await,
+        "SubscribeToTask" if offers.streaming => subscribe_to_task(request).await,
+        "GetExtendedAgentCard" => extended_card(&request),
+        "SendStreamingMessage" | "SubscribeToTask" => {
+            let kind = Kind::UnsupportedOperation;
+            Err(Fault::new(kind, "this agent does not stream"))
+        }
+        _ if !offers.push => Err(no_push()),
+        "CreateTaskPushNotificationConfig" => push::create(request).await,
+        "GetTaskPushNotificationConfig" => push::get(request).await,
+        "ListTaskPushNotificationConfigs" => push::list(request).await,
+        _ => push::delete(request).await,
+    }
+}
+
+fn no_push() -> Fault {
+    Fault::new(
+        Kind::PushNotificationNotSupported,
+        "this agent sends no push notifications",
+    )
+}
+
+fn extended_card(request: &Request<'_>) -> Result<Answer, Fault> {
+    if !request.cards.offers().extended_card {
+        let kind = Kind::UnsupportedOperation;
+        return Err(Fault::new(kind, "this agent has no extended card"));
+    }
+    let may = |skill: &str| request.engine.access.allows(request.principal, skill);
+    Answer::of(&request.cards.extended(may))
+}
+
+/// Decodes parameters. The second, slower reading finds the path of the wrong field.
+fn typed<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<T, Fault> {
+    let text = params.map_or("{}", RawValue::get);
+    if let Ok(typed) = serde_json::from_str(text) {
+        return Ok(typed);
+    }
+    decode(super::endpoint::by_name(params)?).map_err(|error| Fault::from(&error))
 }
 
 fn check_id(field: &str, id: &str) -> Result<(), Fault> {
@@ -106,106 +161,15 @@ fn history_limit(length: Option<i64>) -> Result<Option<u32>, Fault> {
         .transpose()
 }
 
-async fn send_message(
-    engine: &Arc<Engine>,
-    principal: &Principal,
-    params: Map<String, Value>,
-) -> Result<Value, Fault> {
-    let request: SendMessageRequest = typed(params)?;
-    check_message(&request.message)?;
-    let configuration = request.configuration.unwrap_or_default();
-    let limit = history_limit(configuration.history_length)?;
-    if configuration.task_push_notification_config.is_some() {
-        return Err(Fault::new(
-            Kind::PushNotificationNotSupported,
-            "this agent sends no push notifications",
-        ));
+fn page_size(size: Option<i64>) -> Result<usize, Fault> {
+    let size = size.unwrap_or(50);
+    match usize::try_from(size) {
+        Ok(size @ 1..=100) => Ok(size),
+        _ => Err(Fault::field("pageSize", "1 to 100", &size.to_string())),
     }
-    let continues = continued(engine, principal, &request.message).await?;
-    let (skill, mut input) = match reading(engine, &request.message) {
-        Reading::Skill(skill, input) => (skill, input),
-        Reading::Unclear => return ask(engine, principal, request.message, continues).await,
-    };
-    let mut meta = Meta::take(&mut input)?;
-    meta.detached |= configuration.return_immediately;
-    let call = Call {
-        principal: principal.clone(),
-        skill,
-        input,
-        context_id: request.message.context_id.clone(),
-        meta: meta.clone(),
-        message: Some(request.message),
-        continues,
-    };
-    let receiver = engine.start(call).await?;
-    let record = if meta.detached {
-        durable(engine, &receiver).await?
-    } else {
-        settled(receiver).await
-    };
-    Ok(json!({"task": record.task.with_history(limit)}))
 }
 
-/// A detached task is answered once it is on disk.
-async fn durable(
-    engine: &Arc<Engine>,
-    receiver: &watch::Receiver<Arc<Record>>,
-) -> Result<Record, Fault> {
-    let record = Record::clone(&receiver.borrow());
-    crate::context::Backplane::store(&*engine.plane)
-        .submit(Vec::new())
-        .await
-        .map_err(store_fault)?;
-    Ok(record)
-}
-
-/// The task once it settled.
-pub(crate) async fn settled(mut receiver: watch::Receiver<Arc<Record>>) -> Record {
-    let _closed_only_after_the_last_state = receiver
-        .wait_for(|record| record.state().is_settled())
-        .await
-        .is_ok();
-    let record = receiver.borrow();
-    Record::clone(&record)
-}
-
-/// Puts the task into `input-required` with the list of skills.
-async fn ask(
-    engine: &Arc<Engine>,
-    principal: &Principal,
-    message: Message,
-    continues: Option<Record>,
-) -> Result<Value, Fault> {
-    let caller = Caller {
-        agent: principal.kind == identity::PrincipalKind::Agent,
-        name: principal.name.clone(),
-    };
-    let mut record = continues.unwrap_or_else(|| {
-        new_record(principal.id.to_string(), caller, message.context_id.clone())
-    });
-    let skills = engine
-        .registry
-        .iter()
-        .map(|skill| skill.id)
-        .collect::<Vec<_>>()
-        .join(", ");
-    let context = record.task.context_id.clone();
-    let task_id = Some(record.task.id.clone());
-    record.task.history.push(Message {
-        context_id: Some(context),
-        task_id,
-        ..message
-    });
-    let say = format!("Send a data part {{\"skill\": ..., \"input\": {{...}}}}. Skills: {skills}.");
-    record.enter(TaskState::InputRequired, Some(&say));
-    crate::context::Backplane::store(&*engine.plane)
-        .submit(record.writes())
-        .await
-        .map_err(store_fault)?;
-    Ok(json!({"task": record.task}))
-}
-
-async fn find(engine: &Engine, principal: &Principal, id: &str) -> Result<Record, Fault> {
+async fn find(engine: &Engine, principal: &Principal, id: &str) -> Result<Arc<Record>, Fault> {
     let record = engine
         .tasks
         .owned(id, principal.id.as_str())
@@ -214,59 +178,35 @@ async fn find(engine: &Engine, principal: &Principal, id: &str) -> Result<Record
     record.ok_or_else(|| Fault::new(Kind::TaskNotFound, "no such task").with("field", "id"))
 }
 
-async fn get_task(
-    engine: &Engine,
-    principal: &Principal,
-    params: Map<String, Value>,
-) -> Result<Value, Fault> {
-    let request: GetTaskRequest = typed(params)?;
-    check_id("id", &request.id)?;
-    let limit = history_limit(request.history_length)?;
-    Ok(json!(
-        find(engine, principal, &request.id)
-            .await?
-            .task
-            .with_history(limit)
-    ))
+async fn get_task(request: Request<'_>) -> Result<Answer, Fault> {
+    let params: GetTaskRequest = typed(request.params)?;
+    check_id("id", &params.id)?;
+    let limit = history_limit(params.history_length)?;
+    let record = find(request.engine, request.principal, &params.id).await?;
+    Answer::of_task(&TaskView::new(&record.task, limit), &record)
 }
 
-async fn cancel_task(
-    engine: &Engine,
-    principal: &Principal,
-    params: Map<String, Value>,
-) -> Result<Value, Fault> {
-    let request: TaskIdRequest = typed(params)?;
-    check_id("id", &request.id)?;
-    let record = find(engine, principal, &request.id).await?;
-    if let Some(receiver) = engine.tasks.cancel(&request.id) {
-        let record = settled(receiver).await;
-        return if record.state() == TaskState::Canceled {
-            Ok(json!(record.task))
-        } else {
-            Err(not_cancelable(&request.id))
-        };
+async fn subscribe_to_task(request: Request<'_>) -> Result<Answer, Fault> {
+    let Request {
+        engine,
+        principal,
+        params,
+        last_event,
+        ..
+    } = request;
+    let params: TaskIdRequest = typed(params)?;
+    check_id("id", &params.id)?;
+    let first = find(engine, principal, &params.id).await?;
+    let told_all = last_event.is_none_or(|seen| seen == first.log.newest());
+    if first.state().is_terminal() && told_all {
+        let kind = Kind::UnsupportedOperation;
+        return Err(Fault::new(kind, "the task has ended").with("task_id", &params.id));
     }
-    match record.state() {
-        TaskState::Canceled => Ok(json!(record.task)),
-        state if state.is_terminal() => Err(not_cancelable(&request.id)),
-        _ => {
-            let mut record = record;
-            record.enter(TaskState::Canceled, Some("canceled by the caller"));
-            engine
-                .tasks
-                .replace(&record)
-                .await
-                .map_err(|error| match error {
-                    store::StoreError::Conflict { .. } => not_cancelable(&request.id),
-                    other @ store::StoreError::Unavailable(_) => store_fault(other),
-                })?;
-            Ok(json!(record.task))
-        }
-    }
-}
-
-fn not_cancelable(id: &str) -> Fault {
-    Fault::new(Kind::TaskNotCancelable, "the task has ended").with("task_id", id)
+    let following = Following {
+        now: engine.tasks.follow(first.clone()),
+        first,
+    };
+    Updates::subscribed(engine, principal, following, last_event).map(Answer::Stream)
 }
 
 pub(crate) fn store_fault(error: store::StoreError) -> Fault {

@@ -8,6 +8,7 @@ use manifest::{Fleet, Manifest, Tier};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use store::Store;
 use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::{Addresses, Bound, Daemon, Loops};
 use crate::{
@@ -17,9 +18,12 @@ use crate::{
     args::TransportKind,
     backplane::Plane,
     builder::AgentBuilder,
+    converse::AskForSkill,
     engine::Engine,
+    push::Push,
     readiness::{Guard, Readiness},
     registry::Registry,
+    streams::Streams,
     tasks::Tasks,
     telemetry::metrics::Metrics,
     trail::Trail,
@@ -67,6 +71,7 @@ pub async fn bind_on<D: Daemon>(cli: D, store: Arc<dyn Store>) -> anyhow::Result
         readiness,
         loops: Vec::new(),
         webhooks: None,
+        converse: None,
     };
     let metrics = builder.registry(Metrics::register);
     let builder = cli
@@ -164,8 +169,13 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         store,
         skills,
         readiness,
+        converse,
         ..
     } = builder;
+    let converse = converse.unwrap_or_else(|| {
+        let skills = skills.iter().map(|skill| skill.id);
+        Box::new(AskForSkill(skills.collect()))
+    });
     let access = Access::new(fleet.clone(), manifest.clone())?;
     let depth = metrics.outbox_depth.clone();
     let trail = Trail::open(store.clone(), key, &own, args.max_outbox, depth).await?;
@@ -186,6 +196,8 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
     Ok(Engine {
         name: manifest.name.clone(),
         registry: skills,
+        converse,
+        push: Push,
         tasks,
         access,
         rates: RateLimits::of(&manifest),
@@ -195,6 +207,8 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         slots: Arc::new(Semaphore::new(args.max_concurrency)),
         timeouts,
         plane: Arc::new(plane),
+        streams: Streams::default(),
+        closing: CancellationToken::new(),
     })
 }
 

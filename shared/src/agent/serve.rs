@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use audit::record::timestamp;
 use axum::Router;
 use identity::{Limits, Mode};
 use tokio::{
@@ -16,17 +15,13 @@ use super::{Addresses, Bound, Loops};
 use crate::{
     Args,
     a2a::{
-        card,
-        endpoint::{self, Endpoint},
+        card::{Cards, Profile},
+        endpoint::{self, Endpoint, MeshCallers},
     },
     delivery,
     engine::Engine,
-    listeners, loops,
-    tasks::Record,
+    listeners, loops, upkeep,
 };
-
-/// How often ended tasks past their retention are removed, and how many at a time.
-const EVICTION: (Duration, usize) = (Duration::from_mins(1), 1_000);
 
 type Parts = JoinSet<anyhow::Result<()>>;
 
@@ -46,10 +41,12 @@ impl Bound {
     pub fn router(&self) -> Router {
         let engine = &self.engine;
         let url = advertised(&self.args, engine, self.addresses);
-        let card = card::agent_card(&engine.registry, engine.access.manifest(), &url);
+        let profile = Profile::of(engine.access.manifest(), &url);
+        let cards = Cards::new(profile, &engine.registry, None);
         endpoint::router(Endpoint {
             engine: engine.clone(),
-            card: Arc::new(card),
+            cards: Arc::new(cards),
+            callers: Arc::new(MeshCallers),
         })
     }
 
@@ -60,7 +57,10 @@ impl Bound {
     pub async fn serve(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let engine = self.engine.clone();
         // Read before anybody can call: a call that comes in now is running, not left behind.
-        let unfinished = engine.tasks.unfinished().await?;
+        if engine.tasks.has_replicas() {
+            engine.tasks.beat().await?;
+        }
+        let unfinished = engine.tasks.left_behind().await?;
         let stop = CancellationToken::new();
         let mut parts = Parts::new();
         for (name, work) in std::mem::replace(&mut self.loops, Loops(Vec::new())).0 {
@@ -71,11 +71,17 @@ impl Bound {
             });
         }
         parts.spawn(delivery::run(engine.clone(), stop.clone()));
-        let days = self.args.task_retention_days;
-        parts.spawn(evict(engine.clone(), days, stop.clone()));
+        parts.spawn(upkeep::evict(
+            engine.clone(),
+            self.args.retention(),
+            stop.clone(),
+        ));
+        if engine.tasks.has_replicas() {
+            parts.spawn(upkeep::replicate(engine.clone(), stop.clone()));
+        }
         let (limit, addresses) = (self.args.drain(), self.addresses);
         let starting = self.listen(&mut parts, &stop);
-        recover(&engine, unfinished);
+        upkeep::take_up(&engine, unfinished).await?;
         tracing::info!(agent = engine.name, a2a = %addresses.a2a, health = %addresses.health, metrics = %addresses.metrics, "ready");
         drop(starting);
         let broken = tokio::select! {
@@ -84,6 +90,7 @@ impl Bound {
         };
         engine.readiness.drain();
         drain(&engine, limit).await;
+        engine.closing.cancel();
         stop.cancel();
         end(parts, broken).await
     }
@@ -154,38 +161,9 @@ fn advertised(args: &Args, engine: &Engine, addresses: Addresses) -> String {
     }
 }
 
-/// Takes up what a crash left: runs again what was running. Whoever called has gone, and with them their deadline:
-/// half of a change is worse than a late one.
-fn recover(engine: &Arc<Engine>, unfinished: Vec<Record>) {
-    for record in unfinished {
-        tracing::info!(
-            task_id = record.task.id,
-            skill = record.skill.as_deref(),
-            "resuming a task after a restart"
-        );
-        let deadline = record.deadline.clone().filter(|_| !record.mutates);
-        engine.resume(Record { deadline, ..record });
-    }
-}
-
 async fn drain(engine: &Engine, limit: Duration) {
     let deadline = Instant::now() + limit;
     while engine.tasks.running() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-async fn evict(engine: Arc<Engine>, days: u32, stop: CancellationToken) -> anyhow::Result<()> {
-    let (period, limit) = EVICTION;
-    while stop
-        .run_until_cancelled(tokio::time::sleep(period))
-        .await
-        .is_some()
-    {
-        let before = timestamp(time::OffsetDateTime::now_utc() - time::Duration::days(days.into()));
-        if let Err(error) = engine.tasks.evict(&before, limit).await {
-            tracing::warn!(%error, "cannot remove old tasks");
-        }
-    }
-    Ok(())
 }

@@ -1,11 +1,14 @@
 //! What comes in: one call of a skill, with its settings.
 
+use a2a::types::Message;
 use identity::Principal;
 use serde_json::{Map, Value};
 
 use crate::{
     Effect, SkillError,
-    a2a::{fault::Fault, types::Message},
+    a2a::fault::Fault,
+    converse::Talk,
+    push::Checked,
     registry::Registered,
     tasks::{Record, parse_time},
 };
@@ -13,29 +16,36 @@ use crate::{
 /// Longest idempotency key.
 const MAX_KEY: usize = 128;
 
-/// One call of a skill.
-#[derive(Debug)]
-pub struct Call {
+/// What a call asks for.
+pub(crate) enum Work {
+    /// A skill, with its input without `_meta`.
+    Skill(String, Map<String, Value>),
+    /// What the agent made of a message that names no skill.
+    Talk(Talk),
+}
+
+/// One call.
+pub(crate) struct Call {
     /// Who calls.
-    pub principal: Principal,
-    /// The skill.
-    pub skill: String,
-    /// Its input, without `_meta`.
-    pub input: Map<String, Value>,
+    pub(crate) principal: Principal,
+    /// What is to be done.
+    pub(crate) work: Work,
     /// Per-call settings.
-    pub meta: Meta,
-    /// The conversation, when the caller has one.
-    pub context_id: Option<String>,
+    pub(crate) meta: Meta,
     /// The message that asked for it.
-    pub message: Option<Message>,
-    /// The task to continue (it was `input-required`).
-    pub continues: Option<Record>,
+    pub(crate) message: Option<Message>,
+    /// The task to continue (it waited for this message).
+    pub(crate) continues: Option<Record>,
+    /// Whether the task has to be durable before its run starts, because it is shown at once.
+    pub(crate) shown: bool,
+    /// Where to push the task's updates.
+    pub(crate) push: Option<Checked>,
 }
 
 /// `_meta` of a call.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Meta {
+pub(crate) struct Meta {
     /// Answer with the task as soon as it exists.
     #[serde(default, rename = "async")]
     pub detached: bool,
@@ -50,7 +60,7 @@ impl Meta {
     ///
     /// # Errors
     /// `InvalidParams` with the wrong field.
-    pub fn take(input: &mut Map<String, Value>) -> Result<Self, Fault> {
+    pub(crate) fn take(input: &mut Map<String, Value>) -> Result<Self, Fault> {
         let meta = match input.remove("_meta") {
             None => return Ok(Self::default()),
             Some(Value::Object(meta)) => meta,

@@ -1,67 +1,75 @@
 //! What is kept of a call: the task as it is made and as its run leaves it.
 
-use identity::PrincipalKind;
+use a2a::types::{Artifact, Message, Part, Role, Task, TaskState};
+use identity::{Principal, PrincipalKind};
 use serde_json::{Map, Value};
 use tracing::Span;
 
-use super::Call;
+use super::Meta;
 use crate::{
     SkillError,
-    a2a::{
-        fault::Fault,
-        types::{Artifact, Message, Part, Task, TaskState, TaskStatus},
-    },
+    a2a::fault::Fault,
     digest,
-    tasks::{Caller, IdempotencyKey, Record},
+    tasks::{Caller, Key, Record},
     telemetry::traces,
 };
 
-/// The task of a call, and the key under which it happens at most once.
-pub(super) fn record_of(call: Call, mutates: bool) -> (Record, Option<IdempotencyKey>) {
-    let Call {
+/// What a call says, apart from the work itself.
+pub(super) struct Asked {
+    pub(super) principal: Principal,
+    pub(super) skill: Option<String>,
+    pub(super) input: Map<String, Value>,
+    pub(super) mutates: bool,
+    pub(super) meta: Meta,
+    pub(super) message: Option<Message>,
+    pub(super) continues: Option<Record>,
+}
+
+/// The task of a call, and the keys under which it happens at most once.
+pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
+    let Asked {
         principal,
         skill,
         input,
+        mutates,
         meta,
-        context_id,
         message,
         continues,
-    } = call;
+    } = asked;
     let owner = principal.id.to_string();
     let input_digest = digest::of_json(&input);
-    let key = mutates
-        .then(|| input.get("idempotency_key").and_then(Value::as_str))
+    let named = mutates
+        .then(|| input.get("idempotency_key")?.as_str())
         .flatten();
-    let key = key.map(|key| IdempotencyKey::new(&owner, &skill, key, &input_digest));
+    let named = named.zip(skill.as_deref());
+    let of_call = named.map(|(key, skill)| Key::of_call(&owner, skill, key, &input_digest));
+    let of_message = message.as_ref().map(|message| {
+        // Equal messages have equal bytes: the members have an order, and those of free JSON are sorted.
+        let bytes = serde_json::to_vec(message).unwrap_or_default();
+        Key::of_message(&owner, &message.message_id, digest::of_bytes(&bytes))
+    });
     let agent = principal.kind == PrincipalKind::Agent;
     let on_behalf_of = if agent {
         meta.on_behalf_of
     } else {
         Some(principal.name.clone())
     };
+    let first = continues.is_none();
     let mut record = continues.unwrap_or_else(|| {
-        new_record(
-            owner,
-            Caller {
-                agent,
-                name: principal.name,
-            },
-            context_id,
-        )
+        let name = principal.name;
+        let context = message
+            .as_ref()
+            .and_then(|message| message.context_id.clone());
+        new_record(owner, Caller { agent, name }, context)
     });
-    let context = (record.task.context_id.clone(), record.task.id.clone());
-    record.task.history.extend(message.map(|message| Message {
-        context_id: Some(context.0),
-        task_id: Some(context.1),
-        ..message
-    }));
-    record
-        .task
-        .metadata
-        .insert("skill".into(), Value::String(skill.clone()));
-    let record = Record {
+    converse(&mut record, message);
+    if let Some(skill) = &skill {
+        let skill = Value::String(skill.clone());
+        record.task.metadata.insert("skill".into(), skill);
+    }
+    let mut record = Record {
         on_behalf_of,
-        skill: Some(skill),
+        skill,
         input,
         input_digest,
         mutates,
@@ -69,7 +77,28 @@ pub(super) fn record_of(call: Call, mutates: bool) -> (Record, Option<Idempotenc
         traceparent: traces::traceparent(&Span::current()),
         ..record
     };
-    (entered(record, TaskState::Working, None), key)
+    if first {
+        record.begin(TaskState::Working);
+    } else {
+        record.enter(TaskState::Working, None);
+    }
+    (record, of_call.into_iter().chain(of_message).collect())
+}
+
+/// Adds the caller's message to the history, after the question that it answers.
+fn converse(record: &mut Record, message: Option<Message>) {
+    let Some(message) = message else {
+        return;
+    };
+    let task = &mut record.task;
+    let asked = task.status.message.take();
+    task.history
+        .extend(asked.filter(|asked| asked.role == Role::Agent));
+    task.history.push(Message {
+        context_id: Some(task.context_id.clone()),
+        task_id: Some(task.id.clone()),
+        ..message
+    });
 }
 
 /// A fresh task of `owner`.
@@ -77,57 +106,35 @@ pub(crate) fn new_record(owner: String, caller: Caller, context_id: Option<Strin
     let task = Task {
         id: uuid::Uuid::now_v7().to_string(),
         context_id: context_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
-        status: TaskStatus {
-            state: TaskState::Submitted,
-            message: None,
-            timestamp: String::new(),
-        },
-        artifacts: Vec::new(),
-        history: Vec::new(),
-        metadata: Map::new(),
+        ..Task::default()
     };
-    let record = Record {
+    Record {
         task,
         owner,
         caller,
-        on_behalf_of: None,
-        skill: None,
-        input: Map::new(),
-        input_digest: String::new(),
-        mutates: false,
-        plan_digest: None,
-        approval: None,
-        fault: None,
-        deadline: None,
-        traceparent: None,
-        version: 0,
-    };
-    entered(record, TaskState::Submitted, None)
-}
-
-/// The record in another state.
-pub(super) fn entered(mut record: Record, state: TaskState, say: Option<&str>) -> Record {
-    record.enter(state, say);
-    record
+        ..Record::default()
+    }
 }
 
 /// Moves the task to where its run left it.
 pub(super) fn conclude(
     record: &mut Record,
-    result: Result<Value, SkillError>,
+    result: Result<Option<Value>, SkillError>,
     trace_id: Option<&str>,
 ) {
     let error = match result {
         Ok(output) => {
-            let artifact = Artifact {
-                artifact_id: uuid::Uuid::now_v7().to_string(),
-                name: record.skill.clone(),
-                description: None,
-                parts: vec![Part::json(output)],
-                metadata: None,
-                extensions: Vec::new(),
-            };
-            record.task.artifacts = vec![artifact];
+            if let Some(output) = output {
+                let artifact = Artifact {
+                    artifact_id: uuid::Uuid::now_v7().to_string(),
+                    name: record.skill.clone(),
+                    description: None,
+                    parts: vec![Part::json(output)],
+                    metadata: None,
+                    extensions: Vec::new(),
+                };
+                record.add(artifact, false, true);
+            }
             record.fault = None;
             return record.enter(TaskState::Completed, None);
         }
@@ -139,6 +146,7 @@ pub(super) fn conclude(
             record.plan_digest = Some(plan_digest.clone());
             TaskState::AuthRequired
         }
+        SkillError::InputRequired(_) => TaskState::InputRequired,
         SkillError::Canceled => TaskState::Canceled,
         SkillError::Unavailable { .. }
         | SkillError::Failed { .. }

@@ -2,30 +2,29 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use a2a::types::{Role, TaskState};
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::Value;
-use store::Store;
+use store::StoreError;
 use time::OffsetDateTime;
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field};
 
 use super::{
-    Engine,
-    record::{conclude, entered, redact},
+    Engine, Following,
+    record::{conclude, redact},
 };
 use crate::{
     Context, SkillError,
-    a2a::{
-        fault::{Fault, Kind},
-        types::TaskState,
-    },
+    a2a::fault::{Fault, Kind},
     context::{Backplane as _, Work},
-    digest,
-    tasks::{Record, parse_time},
+    converse::{Reply, Turn},
+    digest, registry,
+    tasks::{Live, Record, parse_time},
     telemetry::{Chain, traces},
     trail::Fact,
 };
@@ -34,62 +33,89 @@ use crate::{
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long a cancelled or late run may take to stop by itself before it is dropped.
 const GRACE: Duration = Duration::from_secs(2);
+
 impl Engine {
     /// Runs a task that an approval, or a restart, set going again.
-    pub fn resume(self: &Arc<Self>, record: Record) {
-        let Some(skill) = record.skill.as_deref().and_then(|id| self.registry.get(id)) else {
+    pub(crate) fn resume(self: &Arc<Self>, record: Record) {
+        let span = traces::resumed(
+            record.skill.as_deref().unwrap_or("message"),
+            record.traceparent.as_deref(),
+        );
+        let Some(prepared) = self.prepare_again(&record) else {
             return;
-        };
-        let span = traces::resumed(skill.id, record.traceparent.as_deref());
-        let prepared = match skill.prepare(record.input.clone()) {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                tracing::error!(task_id = record.task.id, error = %Chain(&error), "cannot resume a task");
-                return;
-            }
         };
         let engine = self.clone();
         tokio::spawn(async move {
             let Ok(permit) = engine.slots.clone().acquire_owned().await else {
                 return;
             };
-            // It may have been cancelled while it waited for its turn.
-            if matches!(engine.tasks.get(&record.task.id).await, Ok(Some(now)) if now.state().is_terminal())
-            {
-                return;
+            // It may have been cancelled, or taken over, while it waited for its turn.
+            let id = &record.task.id;
+            match engine.tasks.stored(id).await {
+                Ok(Some(now)) if now.version == record.version => {}
+                _ => return,
             }
-            engine.launch(Run {
-                record,
+            let run = Run {
                 prepared,
                 permit,
                 commit: None,
                 span,
-            });
+            };
+            engine.launch(record, run);
         });
     }
 
-    pub(super) fn launch(self: &Arc<Self>, run: Run) -> watch::Receiver<Arc<Record>> {
-        let (cancel, receiver) = self.tasks.track(Arc::new(run.record.clone()));
-        let engine = self.clone();
+    /// The run of a stored task: of its skill, or of what its last message asked for.
+    fn prepare_again(&self, record: &Record) -> Option<registry::Run> {
+        let Some(skill) = &record.skill else {
+            let task = &record.task;
+            let said = task.history.iter().rfind(|said| said.role == Role::User)?;
+            let turn = Turn {
+                message: said,
+                task: Some(task),
+            };
+            return match self.converse.reply(&turn) {
+                Reply::Message(_) => None,
+                Reply::Task(talk) => Some(Box::new(|context| {
+                    Box::pin(async move { talk(context).await.map(|()| None) })
+                })),
+            };
+        };
+        match self.registry.get(skill)?.prepare(record.input.clone()) {
+            Ok(prepared) => Some(prepared),
+            Err(error) => {
+                tracing::error!(task_id = record.task.id, error = %Chain(&error), "cannot resume a task");
+                None
+            }
+        }
+    }
+
+    pub(super) fn launch(self: &Arc<Self>, record: Record, run: Run) -> Following {
         let span = tracing::info_span!(
-            parent: &run.span, "execute_tool", "otel.name" = run.record.skill.as_deref(), "gen_ai.operation.name" = "execute_tool",
-            "a2a.task.id" = run.record.task.id, "a2a.task.state" = field::Empty, "error.type" = field::Empty, trace_id = field::Empty,
+            parent: &run.span, "execute_tool", "otel.name" = record.skill.as_deref().unwrap_or("message"), "gen_ai.operation.name" = "execute_tool",
+            "a2a.task.id" = record.task.id, "a2a.task.state" = field::Empty, "error.type" = field::Empty, trace_id = field::Empty,
         );
         if let Some((trace_id, _)) = traces::ids(&span) {
             span.record("trace_id", trace_id);
         }
-        tokio::spawn(async move { engine.run(run, cancel).await }.instrument(span));
-        receiver
+        let live = self.tasks.track(record);
+        let following = Following {
+            first: live.shown(),
+            now: live.follow(),
+        };
+        let engine = self.clone();
+        tokio::spawn(async move { engine.run(live, run).await }.instrument(span));
+        following
     }
 
-    async fn run(self: Arc<Self>, run: Run, cancel: CancellationToken) {
+    async fn run(self: Arc<Self>, live: Arc<Live>, run: Run) {
         let Run {
-            record,
             prepared,
             permit,
             commit,
             ..
         } = run;
+        let record = live.shown();
         let started = Instant::now();
         let skill = record.skill.clone().unwrap_or_default();
         let deadline = started + self.allowance(&record, &skill);
@@ -99,10 +125,10 @@ impl Engine {
                 let context = Context::new(
                     work,
                     record.approval.clone().map(Into::into),
-                    cancel.clone(),
+                    live.cancel.clone(),
                     self.plane.clone(),
                 );
-                supervise(prepared(context), deadline, cancel).await
+                supervise(prepared(context), deadline, live.cancel.clone()).await
             }
             Err(error) => Err(error),
         };
@@ -116,7 +142,7 @@ impl Engine {
                 trace_id.as_deref(),
             );
         }
-        self.settle(record, result, trace_id.as_deref()).await;
+        self.settle(&live, result, trace_id.as_deref()).await;
         drop(permit);
     }
 
@@ -157,13 +183,16 @@ impl Engine {
 
     async fn settle(
         &self,
-        mut record: Record,
-        result: Result<Value, SkillError>,
+        live: &Arc<Live>,
+        result: Result<Option<Value>, SkillError>,
         trace_id: Option<&str>,
     ) {
+        let Some(mut record) = live.close() else {
+            return;
+        };
         let work = Work::new(&record, &self.access, Instant::now());
         let (outcome, output_digest) = match &result {
-            Ok(output) => ("ok", Some(digest::of_json(output))),
+            Ok(output) => ("ok", output.as_ref().map(digest::of_json)),
             Err(error) => (error.kind(), None),
         };
         conclude(&mut record, result, trace_id);
@@ -182,22 +211,15 @@ impl Engine {
             redact(&mut record);
         }
         let fact = Fact::of_run(&record, &work, "outcome", outcome, output_digest);
-        let writes = record.writes();
-        let written = match self.trail.append(fact, writes.clone()) {
-            Ok(commit) => commit.await,
-            Err(_full) => self.tasks_store().submit(writes).await,
+        let written = match self.keep(&mut record, &fact).await {
+            Err(StoreError::Conflict { .. }) => self.keep_anyway(&mut record, &fact).await,
+            written => written,
         };
         if let Err(error) = written {
             tracing::error!(task_id = record.task.id, error = %Chain(&error), "cannot keep the end of a task");
-            record.fault = Some(Fault::new(
-                Kind::Internal,
-                "the outcome could not be stored",
-            ));
-            record = entered(
-                record,
-                TaskState::Failed,
-                Some("the outcome could not be stored"),
-            );
+            let said = "the outcome could not be stored";
+            record.fault = Some(Fault::new(Kind::Internal, said));
+            record.enter(TaskState::Failed, Some(said));
         }
         tracing::info!(
             task_id = record.task.id,
@@ -206,19 +228,46 @@ impl Engine {
             caller = record.caller.name,
             "task settled"
         );
-        self.tasks.show(Arc::new(record));
+        self.tasks.release(live, Arc::new(record));
+        self.push.wake();
     }
 
-    fn tasks_store(&self) -> Arc<dyn Store> {
-        self.plane.store()
+    /// Writes the end of a run with its audit record.
+    async fn keep(&self, record: &mut Record, fact: &Fact) -> Result<(), StoreError> {
+        let writes = record.writes();
+        match self.trail.append(fact.clone(), writes.clone()) {
+            Ok(commit) => commit.await,
+            Err(_full) => self.plane.store().submit(writes).await,
+        }
+    }
+
+    /// The stored task is not as it was left here. When an earlier write of this run was lost, the end is written on
+    /// top of what is there; when another replica has taken the task over, its word counts and only the audit record
+    /// is kept.
+    async fn keep_anyway(&self, record: &mut Record, fact: &Fact) -> Result<(), StoreError> {
+        let id = record.task.id.clone();
+        match self.tasks.stored(&id).await? {
+            Some(stored) if stored.holder == record.holder && !stored.state().is_terminal() => {
+                record.rebase(&stored);
+                self.keep(record, fact).await
+            }
+            stored => {
+                tracing::warn!(task_id = id, "another replica has taken the task over");
+                if let Some(stored) = stored {
+                    *record = stored;
+                }
+                match self.trail.append(fact.clone(), Vec::new()) {
+                    Ok(commit) => commit.await,
+                    Err(_full) => Ok(()),
+                }
+            }
+        }
     }
 }
 
 /// A task on its way to its run.
 pub(super) struct Run {
-    pub(super) record: Record,
-    pub(super) prepared:
-        Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<Value, SkillError>> + Send>,
+    pub(super) prepared: registry::Run,
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) commit: Option<store::Commit>,
     pub(super) span: Span,
@@ -226,10 +275,10 @@ pub(super) struct Run {
 
 /// Awaits a run within its deadline; panics and dropped runs become errors.
 pub(super) async fn supervise(
-    run: BoxFuture<'static, Result<Value, SkillError>>,
+    run: BoxFuture<'static, Result<Option<Value>, SkillError>>,
     deadline: Instant,
     cancel: CancellationToken,
-) -> Result<Value, SkillError> {
+) -> Result<Option<Value>, SkillError> {
     let mut run = AssertUnwindSafe(run).catch_unwind();
     let stopped = async {
         tokio::select! {

@@ -1,23 +1,21 @@
 //! One task as it is stored.
 
+use a2a::types::{Artifact, Message, Part, Role, Task, TaskState, TaskStatus};
 use audit::record::timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::{Entry, Write};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{ACTIVE, TASKS, WAITING};
-use crate::{
-    a2a::{
-        fault::Fault,
-        types::{Message, Part, Role, Task, TaskState, TaskStatus},
-    },
-    context::Approval,
+use super::{
+    ACTIVE, TASKS, WAITING,
+    events::{self, Event, Log},
 };
+use crate::{a2a::fault::Fault, context::Approval};
 
 /// A task with what only the agent needs to know of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Record {
     /// What the caller sees.
     pub task: Task,
     /// SPIFFE id of the principal that owns it.
@@ -44,14 +42,23 @@ pub struct Record {
     pub deadline: Option<String>,
     /// Trace that a resumed run continues.
     pub traceparent: Option<String>,
-    /// Version in the store.
+    /// What happened so far, numbered.
+    #[serde(default)]
+    pub(crate) log: Log,
+    /// The replica that runs it, where several share the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// Version in the store, once the writes made so far are done.
     #[serde(skip)]
     pub version: u64,
+    /// State in the store, likewise; decides about the indexes.
+    #[serde(skip)]
+    pub(crate) stored: Option<TaskState>,
 }
 
 /// The principal in a stored task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caller {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Caller {
     /// Whether it is an agent of the mesh.
     pub agent: bool,
     /// Its name.
@@ -60,7 +67,7 @@ pub struct Caller {
 
 /// An approval in a stored task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredApproval {
+pub(crate) struct StoredApproval {
     /// Digest of the approved plan.
     pub plan_digest: String,
     /// Who approved.
@@ -88,8 +95,47 @@ pub(crate) fn parse_time(text: &str) -> Option<OffsetDateTime> {
 
 impl Record {
     /// Moves to a state, with a sentence for people when there is one to say.
-    pub fn enter(&mut self, state: TaskState, say: Option<&str>) {
-        let message = say.map(|text| Message {
+    pub(crate) fn enter(&mut self, state: TaskState, say: Option<&str>) {
+        let message = say.map(|text| self.saying(text));
+        self.stand(state, message);
+        self.log.push(Event::Status {
+            status: self.task.status.clone(),
+            metadata: None,
+        });
+    }
+
+    /// The state of a task that nobody has seen yet.
+    pub(crate) fn begin(&mut self, state: TaskState) {
+        self.stand(state, None);
+    }
+
+    /// Shows progress: it replaces what was said before, and the state stays.
+    pub(crate) fn advance(&mut self, text: &str, progress: Value) {
+        let message = Some(self.saying(text));
+        self.stand(self.state(), message);
+        let metadata = Map::from_iter([("progress".to_owned(), progress)]);
+        self.task.metadata.extend(metadata.clone());
+        self.log.push(Event::Status {
+            status: self.task.status.clone(),
+            metadata: Some(metadata),
+        });
+    }
+
+    /// Adds an artifact, replaces it, or lets it grow.
+    pub(crate) fn add(&mut self, artifact: Artifact, append: bool, last: bool) {
+        events::add(&mut self.task, &mut self.log, artifact, append, last);
+    }
+
+    fn stand(&mut self, state: TaskState, message: Option<Message>) {
+        self.task.status = TaskStatus {
+            state,
+            message,
+            timestamp: timestamp(OffsetDateTime::now_utc()),
+        };
+    }
+
+    fn saying(&self, text: &str) -> Message {
+        Message {
             message_id: uuid::Uuid::now_v7().to_string(),
             role: Role::Agent,
             parts: vec![Part::text(text)],
@@ -98,20 +144,15 @@ impl Record {
             metadata: None,
             extensions: Vec::new(),
             reference_task_ids: Vec::new(),
-        });
-        self.task.status = TaskStatus {
-            state,
-            message,
-            timestamp: timestamp(OffsetDateTime::now_utc()),
-        };
+        }
     }
 
     /// The state it is in.
-    pub fn state(&self) -> TaskState {
+    pub(crate) fn state(&self) -> TaskState {
         self.task.status.state
     }
 
-    pub(super) fn entry(&self) -> Entry {
+    fn entry(&self) -> Entry {
         Entry {
             key: self.task.id.clone(),
             scope: self.owner.clone(),
@@ -121,45 +162,60 @@ impl Record {
         }
     }
 
-    fn index(&self) -> Entry {
-        Entry {
-            key: self.task.id.clone(),
-            scope: String::new(),
-            sort: String::new(),
-            version: 0,
-            body: Vec::new(),
-        }
+    /// Makes its next writes follow what is stored now, after one of its own was lost.
+    pub(crate) fn rebase(&mut self, stored: &Self) {
+        self.version = stored.version;
+        self.stored = stored.stored;
     }
 
-    /// The writes that make its present state durable, indexes included.
-    pub fn writes(&self) -> Vec<Write> {
-        let mut writes = vec![Write::Put {
-            collection: TASKS,
-            entry: self.entry(),
+    /// The writes that make its present state durable, indexes included. They fail when somebody else has written
+    /// the task since, and the record counts on their success.
+    pub(crate) fn writes(&mut self) -> Vec<Write> {
+        let entry = self.entry();
+        let collection = TASKS;
+        let mut writes = vec![if self.version == 0 {
+            Write::Insert { collection, entry }
+        } else {
+            Write::Update { collection, entry }
         }];
-        let key = || self.task.id.clone();
-        if self.state().is_settled() {
-            writes.push(Write::Delete {
-                collection: ACTIVE,
-                key: key(),
-            });
-        } else {
-            writes.push(Write::Put {
-                collection: ACTIVE,
-                entry: self.index(),
-            });
-        }
-        if self.state() == TaskState::AuthRequired {
-            writes.push(Write::Put {
-                collection: WAITING,
-                entry: self.index(),
-            });
-        } else {
-            writes.push(Write::Delete {
-                collection: WAITING,
-                key: key(),
-            });
-        }
+        let (before, now) = (self.stored, self.state());
+        let active = |state: TaskState| !state.is_settled();
+        let waits = |state: TaskState| state == TaskState::AuthRequired;
+        writes.extend(index(
+            ACTIVE,
+            &self.task.id,
+            before.is_some_and(active),
+            active(now),
+        ));
+        writes.extend(index(
+            WAITING,
+            &self.task.id,
+            before.is_some_and(waits),
+            waits(now),
+        ));
+        self.version += 1;
+        self.stored = Some(now);
         writes
+    }
+}
+
+/// The write that puts a task into an index or takes it out.
+fn index(collection: &'static str, id: &str, before: bool, now: bool) -> Option<Write> {
+    match (before, now) {
+        (false, true) => Some(Write::Put {
+            collection,
+            entry: Entry {
+                key: id.to_owned(),
+                scope: String::new(),
+                sort: String::new(),
+                version: 0,
+                body: Vec::new(),
+            },
+        }),
+        (true, false) => Some(Write::Delete {
+            collection,
+            key: id.to_owned(),
+        }),
+        _ => None,
     }
 }

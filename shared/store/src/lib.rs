@@ -99,6 +99,11 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Reads entries in order; none when the scope or the position is one that no store would keep.
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError>;
 
+    /// Whether other processes may write to the same store.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Counts the entries of a collection, of one scope when given.
     async fn count(&self, collection: &'static str, scope: Option<&str>)
     -> Result<u64, StoreError>;

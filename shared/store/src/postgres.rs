@@ -130,6 +130,10 @@ impl Store for PostgresStore {
         rows.iter().map(entry).collect()
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn count(
         &self,
         collection: &'static str,

@@ -1,70 +1,58 @@
 //! `ListTasks`: the caller's tasks, newest status first, page by page.
 
-use identity::Principal;
-use serde_json::{Map, Value, json};
+use a2a::types::{ListTasksRequest, Task};
+use serde::Serialize;
 
-use super::{history_limit, store_fault, typed};
+use super::{Answer, Request, TaskView, history_limit, page_size, store_fault, typed};
 use crate::{
-    a2a::{
-        fault::Fault,
-        types::{ListTasksRequest, ListTasksResponse, Task},
-    },
-    engine::Engine,
+    a2a::fault::Fault,
     tasks::{Record, parse_time},
 };
 
-pub(super) async fn list_tasks(
-    engine: &Engine,
-    principal: &Principal,
-    params: Map<String, Value>,
-) -> Result<Value, Fault> {
-    let request: ListTasksRequest = typed(params)?;
-    let page_size = page_size(&request)?;
-    let limit = history_limit(request.history_length)?;
-    let after = position(&request)?;
+/// `ListTasksResponse` with borrowed tasks; all four members are always there.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed<'a> {
+    tasks: Vec<TaskView<'a>>,
+    next_page_token: String,
+    page_size: usize,
+    total_size: usize,
+}
+
+pub(super) async fn list_tasks(request: Request<'_>) -> Result<Answer, Fault> {
+    let params: ListTasksRequest = typed(request.params)?;
+    let page_size = page_size(params.page_size)?;
+    let limit = history_limit(params.history_length)?;
+    let after = position(&params)?;
     let mut page = Vec::new();
     let (mut total, mut more) = (0, false);
-    let visit = |record: Record| {
-        if !matches(&record.task, &request) {
+    let visit = |mut record: Record| {
+        if !matches(&record.task, &params) {
             return;
         }
         total += 1;
         if after.is_none_or(|after| position_of(&record.task) < after) {
             if page.len() < page_size {
+                if !params.include_artifacts {
+                    record.task.artifacts.clear();
+                }
                 page.push(record.task);
             } else {
                 more = true;
             }
         }
     };
-    engine
-        .tasks
-        .each(principal.id.as_str(), visit)
-        .await
-        .map_err(store_fault)?;
-    let next_page_token = page
-        .last()
-        .filter(|_| more)
-        .map(|task: &Task| format!("{}/{}", task.status.timestamp, task.id))
-        .unwrap_or_default();
-    let tasks = page
-        .into_iter()
-        .map(|task| listed(task.with_history(limit), request.include_artifacts))
-        .collect();
-    Ok(json!(ListTasksResponse {
-        tasks,
-        next_page_token,
+    let owner = request.principal.id.as_str();
+    let read = request.engine.tasks.each(owner, visit).await;
+    read.map_err(store_fault)?;
+    let last = page.last().filter(|_| more);
+    let next = last.map(|task: &Task| format!("{}/{}", task.status.timestamp, task.id));
+    Answer::of(&Listed {
+        tasks: page.iter().map(|task| TaskView::new(task, limit)).collect(),
+        next_page_token: next.unwrap_or_default(),
         page_size,
-        total_size: total
-    }))
-}
-
-fn page_size(request: &ListTasksRequest) -> Result<usize, Fault> {
-    let size = request.page_size.unwrap_or(50);
-    match usize::try_from(size) {
-        Ok(size @ 1..=100) => Ok(size),
-        _ => Err(Fault::field("pageSize", "1 to 100", &size.to_string())),
-    }
+        total_size: total,
+    })
 }
 
 /// Where the page before ended; also refuses the other filter that may be malformed.
@@ -107,11 +95,4 @@ fn matches(task: &Task, request: &ListTasksRequest) -> bool {
             .is_none_or(|state| state == task.status.state)
         && since
             .is_none_or(|since| parse_time(&task.status.timestamp).is_some_and(|at| at >= since))
-}
-
-fn listed(mut task: Task, artifacts: bool) -> Task {
-    if !artifacts {
-        task.artifacts.clear();
-    }
-    task
 }

@@ -1,0 +1,128 @@
+//! Bounded memory: ended tasks and old keys go.
+
+use std::sync::atomic::Ordering;
+
+use a2a::types::TaskState;
+use store::{Entry, Scan, StoreError, Write};
+
+use super::{KEYS, TASKS, Tasks, decode};
+use crate::push::CONFIGS;
+
+/// This many new tasks call for an eviction before its time.
+pub(super) const CROWD: u64 = 1_000;
+/// Entries read in one step.
+const STEP: usize = 500;
+/// A key outlives its task this many times: a late retry must not run again.
+const KEY_FACTOR: u64 = 4;
+
+/// What may stay.
+#[derive(Debug, Clone)]
+pub(crate) struct Retention {
+    /// Ended tasks that are older (RFC 3339) go.
+    pub(crate) tasks_before: String,
+    /// Keys that are older go.
+    pub(crate) keys_before: String,
+    /// Where there are more tasks, the oldest ended ones go.
+    pub(crate) max_tasks: u64,
+}
+
+impl Tasks {
+    /// Resolves when many tasks were made since the last eviction.
+    pub(crate) async fn crowded(&self) {
+        self.0.crowded.notified().await;
+    }
+
+    /// Removes what may not stay. Says how many tasks went.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub(crate) async fn evict(&self, retention: &Retention) -> Result<u64, StoreError> {
+        self.0.made.store(0, Ordering::Relaxed);
+        let store = &self.0.store;
+        let surplus = store
+            .count(TASKS, None)
+            .await?
+            .saturating_sub(retention.max_tasks);
+        let tasks = self
+            .sweep(TASKS, surplus, &retention.tasks_before, is_over)
+            .await?;
+        let max_keys = retention.max_tasks.saturating_mul(KEY_FACTOR);
+        let surplus = store.count(KEYS, None).await?.saturating_sub(max_keys);
+        self.sweep(KEYS, surplus, &retention.keys_before, |_| true)
+            .await?;
+        Ok(tasks)
+    }
+
+    /// Removes entries from the oldest on while there is a surplus or they are too old, and `goes` agrees.
+    async fn sweep(
+        &self,
+        collection: &'static str,
+        mut surplus: u64,
+        before: &str,
+        goes: impl Fn(&Entry) -> bool,
+    ) -> Result<u64, StoreError> {
+        let mut scan = Scan {
+            collection,
+            limit: STEP,
+            ..Scan::default()
+        };
+        let mut removed = 0;
+        loop {
+            let page = self.0.store.scan(scan.clone()).await?;
+            let full = page.len() == STEP;
+            scan.after = page
+                .last()
+                .map(|last| (last.sort.clone(), last.key.clone()));
+            let mut writes = Vec::new();
+            let mut young = false;
+            for entry in page {
+                young = surplus == 0 && entry.sort.as_str() >= before;
+                if young {
+                    break;
+                }
+                if goes(&entry) {
+                    surplus = surplus.saturating_sub(1);
+                    removed += 1;
+                    writes.extend(self.removal(collection, entry.key).await?);
+                }
+            }
+            if !writes.is_empty() {
+                self.0.store.submit(writes).await?;
+            }
+            if young || !full {
+                return Ok(removed);
+            }
+        }
+    }
+
+    /// What goes with an entry.
+    async fn removal(
+        &self,
+        collection: &'static str,
+        key: String,
+    ) -> Result<Vec<Write>, StoreError> {
+        let mut writes = Vec::new();
+        if collection == TASKS {
+            let scan = Scan {
+                collection: CONFIGS,
+                scope: Some(key.clone()),
+                limit: STEP,
+                ..Scan::default()
+            };
+            let configs = self.0.store.scan(scan).await?;
+            writes.extend(configs.into_iter().map(|config| Write::Delete {
+                collection: CONFIGS,
+                key: config.key,
+            }));
+        }
+        writes.push(Write::Delete { collection, key });
+        Ok(writes)
+    }
+}
+
+/// Whether nothing can come of a task any more: it has ended, or its caller never answered the agent's question.
+fn is_over(entry: &Entry) -> bool {
+    decode(entry).is_some_and(|record| {
+        record.state().is_terminal() || record.state() == TaskState::InputRequired
+    })
+}
