@@ -1,5 +1,7 @@
 //! Fakes for testing skills without a network: a recording agent with scripted peers.
 
+mod open;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -12,6 +14,8 @@ use serde_json::Value;
 use store::Store;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+pub use open::OpenAgent;
 
 use crate::{
     Context, SkillError, ToolCall,

@@ -80,10 +80,18 @@ impl Fact {
     }
 }
 
+/// Where records go.
+#[derive(Debug, Clone)]
+enum Keeper {
+    Chain(Recorder),
+    /// Nowhere, for agents outside of any mesh; only the writes that come with a record are kept.
+    Nowhere(Arc<dyn Store>),
+}
+
 /// The chain of this agent's records.
 #[derive(Debug, Clone)]
 pub(crate) struct Trail {
-    recorder: Arc<Recorder>,
+    keeper: Keeper,
     depth: Gauge,
     appended: Arc<Notify>,
 }
@@ -103,10 +111,19 @@ impl Trail {
         let recorder = Recorder::open(store, key, own, max_outbox).await?;
         depth.set(i64::try_from(recorder.depth()).unwrap_or(i64::MAX));
         Ok(Self {
-            recorder: Arc::new(recorder),
+            keeper: Keeper::Chain(recorder),
             depth,
             appended: Arc::new(Notify::new()),
         })
+    }
+
+    /// A trail that keeps no records.
+    pub(crate) fn nowhere(store: Arc<dyn Store>) -> Self {
+        Self {
+            keeper: Keeper::Nowhere(store),
+            depth: Gauge::default(),
+            appended: Arc::new(Notify::new()),
+        }
     }
 
     /// Appends a record, together with other writes in one batch.
@@ -114,19 +131,22 @@ impl Trail {
     /// # Errors
     /// `Unavailable` when the outbox is full and the record belongs to mutating work.
     pub(crate) fn append(&self, fact: Fact, writes: Vec<Write>) -> Result<Commit, SkillError> {
-        let commit = self
-            .recorder
+        let recorder = match &self.keeper {
+            Keeper::Chain(recorder) => recorder,
+            Keeper::Nowhere(store) => return Ok(store.submit(writes)),
+        };
+        let commit = recorder
             .record_with(fact.0, writes)
             .map_err(|e| SkillError::unavailable("audit", e))?;
         self.depth
-            .set(i64::try_from(self.recorder.depth()).unwrap_or(i64::MAX));
+            .set(i64::try_from(recorder.depth()).unwrap_or(i64::MAX));
         self.appended.notify_one();
         Ok(commit)
     }
 
     /// Records a refusal; a flood of them does not fill the disk.
     fn note(&self, event: Event) {
-        if self.recorder.full() {
+        if matches!(&self.keeper, Keeper::Chain(recorder) if recorder.full()) {
             tracing::warn!(
                 action = event.action,
                 caller = event.caller,
@@ -185,7 +205,10 @@ impl Trail {
 
     /// Records that are not delivered yet, those on their way to the disk included.
     pub(crate) fn depth(&self) -> u64 {
-        self.recorder.depth()
+        match &self.keeper {
+            Keeper::Chain(recorder) => recorder.depth(),
+            Keeper::Nowhere(_) => 0,
+        }
     }
 
     /// Resolves when something was appended since the last call.
@@ -198,7 +221,10 @@ impl Trail {
     /// # Errors
     /// When the store does not answer.
     pub(crate) async fn pending(&self, limit: usize) -> Result<Vec<(u64, Value)>, StoreError> {
-        self.recorder.pending(limit).await
+        match &self.keeper {
+            Keeper::Chain(recorder) => recorder.pending(limit).await,
+            Keeper::Nowhere(_) => Ok(Vec::new()),
+        }
     }
 
     /// Forgets records up to this counter.
@@ -206,9 +232,11 @@ impl Trail {
     /// # Errors
     /// When the store does not answer.
     pub(crate) async fn delivered(&self, counter: u64) -> Result<(), StoreError> {
-        self.recorder.delivered(counter).await?;
+        if let Keeper::Chain(recorder) = &self.keeper {
+            recorder.delivered(counter).await?;
+        }
         self.depth
-            .set(i64::try_from(self.recorder.depth()).unwrap_or(i64::MAX));
+            .set(i64::try_from(self.depth()).unwrap_or(i64::MAX));
         Ok(())
     }
 }

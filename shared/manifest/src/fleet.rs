@@ -21,6 +21,20 @@ pub struct Fleet {
 }
 
 impl Fleet {
+    /// Puts a mesh together.
+    ///
+    /// # Errors
+    /// Declarations that contradict each other.
+    pub fn new(mut manifests: Vec<Manifest>, mesh: Mesh) -> Result<Self, CompileEdgesError> {
+        manifests.sort_by(|a, b| a.name.cmp(&b.name));
+        let edges = compile_edges(&manifests, &mesh)?;
+        Ok(Self {
+            manifests,
+            mesh,
+            edges,
+        })
+    }
+
     /// An agent's manifest.
     pub fn manifest(&self, name: &str) -> Option<&Manifest> {
         self.manifests.iter().find(|manifest| manifest.name == name)
@@ -96,15 +110,9 @@ pub fn load_dir(directory: &Path) -> Result<Fleet, LoadError> {
     for path in manifest_paths(directory)? {
         manifests.push(load_manifest(&path)?);
     }
-    manifests.sort_by(|a, b| a.name.cmp(&b.name));
-    let edges = compile_edges(&manifests, &mesh).map_err(|source| LoadError::Edges {
+    Fleet::new(manifests, mesh).map_err(|source| LoadError::Edges {
         path: directory.into(),
         source,
-    })?;
-    Ok(Fleet {
-        manifests,
-        mesh,
-        edges,
     })
 }
 

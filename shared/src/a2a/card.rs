@@ -36,7 +36,7 @@ impl Default for Offers {
     fn default() -> Self {
         Self {
             streaming: true,
-            push: true,
+            push: false,
             extended_card: true,
         }
     }

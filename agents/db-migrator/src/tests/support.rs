@@ -117,6 +117,8 @@ impl Backplane for Hooked {
 
     fn progress(&self, _: &Work, _: &str, _: u64, _: u64) {}
 
+    fn artifact(&self, _: &Work, _: a2a::types::Artifact, _: bool, _: bool) {}
+
     fn may_touch(&self, _: &str) -> bool {
         true
     }
