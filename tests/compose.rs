@@ -25,18 +25,7 @@ use config_validator::{
     },
 };
 use serde_json::Value;
-use tests::tools::{files, program, root};
-
-const AGENTS: [&str; 8] = [
-    "security-scanner",
-    "compliance-auditor",
-    "performance-optimizer",
-    "cost-analyzer",
-    "db-migrator",
-    "config-validator",
-    "monitoring-agent",
-    "rollback-coordinator",
-];
+use tests::tools::{agents, files, program, root};
 
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -183,7 +172,7 @@ fn nothing_is_used_that_compose_v2_refuses() {
 #[test]
 fn every_flag_and_variable_of_the_compose_file_is_one_of_the_agents() {
     let services = &compose()["services"];
-    for agent in AGENTS {
+    for agent in &agents() {
         let environment = services[agent]["environment"].as_object().unwrap();
         let environment = environment
             .iter()
@@ -196,7 +185,7 @@ fn every_flag_and_variable_of_the_compose_file_is_one_of_the_agents() {
 
 #[test]
 fn every_flag_and_variable_of_the_deployments_is_one_of_the_agents() {
-    for agent in AGENTS {
+    for agent in &agents() {
         let objects: Vec<Value> = serde_saphyr::from_multiple(&text(
             &root().join(format!("deploy/kubernetes/{agent}.yaml")),
         ))
@@ -240,7 +229,7 @@ fn a_flag_that_no_agent_has_is_noticed() {
 fn containers_are_locked_down_and_agents_see_their_own_keys_only() {
     let compose = compose();
     let fleet = manifest::load_dir(&root().join("manifests")).unwrap();
-    for agent in AGENTS {
+    for agent in &agents() {
         let service = &compose["services"][agent];
         assert_eq!(
             (&service["read_only"], &service["cap_drop"]),
@@ -300,7 +289,7 @@ fn what_compose_mounts_is_there() {
     }
     let compose = compose();
     let examples = |path: &str| path.replace("/workspace/", "examples/");
-    for agent in AGENTS {
+    for agent in &agents() {
         let service = &compose["services"][agent];
         let cluster = service["environment"]["AGENT_CLUSTER"]
             .as_str()
@@ -337,7 +326,7 @@ fn prometheus_and_grafana_know_the_services() {
                 name
             })
             .collect();
-    assert_eq!(scraped, AGENTS.map(str::to_owned).into());
+    assert_eq!(scraped, agents().into_iter().collect());
     let sources = yaml("deploy/compose/grafana/provisioning/datasources/datasources.yaml");
     for source in sources["datasources"].as_array().unwrap() {
         let host = source["url"]
@@ -380,7 +369,7 @@ fn the_image_has_a_folder_for_every_volume_and_the_health_checks_program() {
         path.starts_with("/mesh/agents/") || dockerfile.contains(&format!("/skeleton{path}"))
     };
     let compose = compose();
-    for name in AGENTS.iter().chain(&["init"]) {
+    for name in agents().into_iter().chain(["init".to_owned()]) {
         for volume in strings(&compose["services"][name]["volumes"]) {
             let mut parts = volume.split(':');
             let (source, target) = (parts.next().unwrap(), parts.next().unwrap());
@@ -408,7 +397,7 @@ fn our_own_validator_accepts_the_rendered_objects_as_restricted() {
             content: text(&path),
         })
         .collect();
-    assert_eq!(sources.len(), AGENTS.len() + 1);
+    assert_eq!(sources.len(), agents().len() + 1);
     let manifests = Manifests::read(&sources).unwrap();
     let (mut findings, objects) =
         validate(&manifests, &built_in().unwrap(), PodSecurity::Restricted);

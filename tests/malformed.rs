@@ -9,7 +9,8 @@
 )]
 
 use serde_json::{Value, json};
-use tests::Mesh;
+use shared::a2a::MAX_BODY;
+use tests::{Mesh, Wire, wire};
 
 /// What is sent, and what has to come back.
 struct Case {
@@ -421,11 +422,17 @@ fn messages() -> Vec<Case> {
             SCANNER,
             "SubscribeToTask",
             &json!({"id": "x"}),
-            -32004,
-            None,
+            -32001,
+            Some("id"),
         ),
-        call(SCANNER, "SendStreamingMessage", &json!({}), -32004, None),
-        call(SCANNER, "GetExtendedAgentCard", &json!({}), -32004, None),
+        call(SCANNER, "SubscribeToTask", &json!({}), -32602, Some("id")),
+        call(
+            SCANNER,
+            "SendStreamingMessage",
+            &json!({}),
+            -32602,
+            Some("message"),
+        ),
         call(
             SCANNER,
             "CreateTaskPushNotificationConfig",
@@ -939,12 +946,6 @@ async fn http_itself_is_held_to_the_rules() {
         .await
         .unwrap();
     assert_eq!(text["error"]["code"], -32005);
-    let huge = post("application/json", vec![b' '; 9 * 1024 * 1024])
-        .send()
-        .await;
-    if let Ok(huge) = huge {
-        assert_eq!(huge.status(), 413);
-    }
     let version = post(
         "application/json",
         br#"{"jsonrpc":"2.0","id":1,"method":"GetTask","params":{"id":"x"}}"#.to_vec(),
@@ -1010,5 +1011,92 @@ async fn http_itself_is_held_to_the_rules() {
     .await
     .unwrap();
     assert_eq!(id["id"], -7);
+    mesh.stop().await.unwrap();
+}
+
+/// How a body is sent.
+#[derive(Debug, Clone, Copy)]
+enum Sent {
+    /// With its length, at once.
+    Declared,
+    /// With its length, once the agent says that it wants the body: never, where it is too large.
+    Expecting,
+    /// In chunks, its length unknown until the end.
+    Chunked,
+}
+
+impl Sent {
+    fn head(self, length: usize) -> String {
+        wire::head(&match self {
+            Self::Declared => format!("Content-Length: {length}"),
+            Self::Expecting => format!("Content-Length: {length}\r\nExpect: 100-continue"),
+            Self::Chunked => "Transfer-Encoding: chunked".to_owned(),
+        })
+    }
+
+    fn body(self, length: usize) -> Vec<u8> {
+        let spaces = vec![b' '; length];
+        match self {
+            Self::Declared | Self::Expecting => spaces,
+            Self::Chunked => {
+                let size = format!("{length:x}\r\n");
+                [size.as_bytes(), &spaces, b"\r\n0\r\n\r\n"].concat()
+            }
+        }
+    }
+}
+
+/// Sends a body of spaces and reads while it writes: an agent may answer before it has read everything, and close.
+async fn answer_to(wire: &Wire<'_>, mesh: &Mesh, sent: Sent, length: usize) -> wire::Response {
+    let good = wire.sign("spiffe://mesh.local/external/operator", |_| ());
+    let stream = wire.connect(&mesh.target(SCANNER), Some(&good)).await;
+    let (read, mut write) = tokio::io::split(stream.unwrap());
+    let mut responses = wire::Responses::new(read);
+    wire::send(&mut write, sent.head(length).as_bytes())
+        .await
+        .unwrap();
+    if let Sent::Expecting = sent {
+        let first = responses.next().await.unwrap();
+        if length > MAX_BODY {
+            return first;
+        }
+        assert_eq!(first.status, 100, "a body at the limit is wanted");
+    }
+    let writing = async {
+        // What is not wanted any more breaks off; the answer says why.
+        drop(wire::send(&mut write, &sent.body(length)).await);
+        std::future::pending().await
+    };
+    tokio::select! {
+        response = responses.next() => response.unwrap(),
+        response = writing => response,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_the_limit_gets_413_and_one_at_the_limit_is_read() {
+    let mesh = Mesh::start().await.unwrap();
+    let wire = Wire::new(&mesh);
+    for sent in [Sent::Declared, Sent::Expecting, Sent::Chunked] {
+        for length in [MAX_BODY + 1, 4 * MAX_BODY] {
+            let response = answer_to(&wire, &mesh, sent, length).await;
+            let error = &response.body["error"];
+            let info = &error["data"][0];
+            assert_eq!(
+                (response.status, &error["code"], &info["reason"]),
+                (413, &json!(-32600), &json!("BODY_TOO_LARGE")),
+                "{sent:?} {length}: {response:?}"
+            );
+            let expected = format!("at most {MAX_BODY} bytes");
+            assert_eq!(info["metadata"]["expected"], expected, "{response:?}");
+            assert_eq!(response.body["id"], Value::Null);
+        }
+        let at_limit = answer_to(&wire, &mesh, sent, MAX_BODY).await;
+        assert_eq!(
+            (at_limit.status, &at_limit.body["error"]["code"]),
+            (200, &json!(-32700)),
+            "{sent:?}"
+        );
+    }
     mesh.stop().await.unwrap();
 }

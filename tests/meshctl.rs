@@ -18,7 +18,7 @@ use meshctl::processes::programs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::tools::root;
+use tests::tools::{agents, root};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -27,6 +27,16 @@ use tokio::{
 
 /// The fixed ports belong to one test at a time.
 static PORTS: Mutex<()> = Mutex::const_new(());
+
+/// Processes of a mesh: all agents and the embedded cluster.
+fn processes() -> usize {
+    agents().len() + 1
+}
+
+/// What is said when all of them have stopped.
+fn stopped() -> String {
+    format!("stopped {} processes", processes())
+}
 
 /// A user's folder with a workspace in it.
 struct Desk {
@@ -157,11 +167,7 @@ impl Desk {
         }
         // Keeps the pipe open for what is said at the end.
         child.stdout = Some(lines.into_inner().into_inner());
-        assert_eq!(
-            self.left().len(),
-            9,
-            "eight agents and the embedded cluster"
-        );
+        assert_eq!(self.left().len(), processes());
         child
     }
 
@@ -245,16 +251,16 @@ async fn a_detached_mesh_is_started_once_called_approved_and_stopped() {
         again.out.contains("already running from .mesh"),
         "{again:?}"
     );
-    assert_eq!(desk.left().len(), 9);
+    assert_eq!(desk.left().len(), processes());
 
     let status = desk.run(&["status", "--json"]).await.ok().json();
     assert_eq!(status["ready"], true, "{status}");
-    let processes = status["processes"].as_array().unwrap();
-    assert_eq!(processes.len(), 9);
+    let listed = status["processes"].as_array().unwrap();
+    assert_eq!(listed.len(), processes());
     for line in up.out.lines().filter(|line| line.starts_with('┌')) {
         assert!(line.chars().count() <= 100, "too wide: {line}");
     }
-    let metrics = processes
+    let metrics = listed
         .iter()
         .filter_map(|process| process["metrics"].as_str());
     for url in metrics {
@@ -274,7 +280,7 @@ async fn a_detached_mesh_is_started_once_called_approved_and_stopped() {
     approves(&desk).await;
 
     let down = desk.run(&["down"]).await.ok();
-    assert!(down.out.contains("stopped 9 processes"), "{down:?}");
+    assert!(down.out.contains(&stopped()), "{down:?}");
     desk.nothing_left();
     desk.run(&["status"])
         .await
@@ -523,7 +529,7 @@ async fn down_stops_what_a_killed_meshctl_left_behind() {
     let desk = Desk::new().await;
     let mut mesh = desk.up_in_front().await;
     mesh.kill().await.unwrap();
-    assert_eq!(desk.left().len(), 9);
+    assert_eq!(desk.left().len(), processes());
     let again = desk.up_detached().await.ok();
     assert!(again.out.contains("already running"), "{again:?}");
     desk.run(&["down"]).await.ok();
@@ -536,14 +542,14 @@ async fn a_demo_leaves_a_mesh_when_asked_and_nothing_when_stopped() {
     let mut kept = desk.command(&["demo", "--keep", "--json"]);
     kept.env("TMPDIR", desk.folder.path());
     let report = said(kept).await.ok().json();
-    assert_eq!(desk.left().len(), 9);
+    assert_eq!(desk.left().len(), processes());
     let links = report["links"].as_array().unwrap();
     for (name, words) in [
         ("agents", "compliance-auditor"),
         ("incident", "incidents"),
         ("rollback", "rolled_back"),
         ("audit", "execute_rollback"),
-        ("stop", "stopped 9 processes"),
+        ("stop", &stopped()),
     ] {
         let link = links.iter().find(|link| link["name"] == name).unwrap();
         let tried = desk.shell(link["target"].as_str().unwrap()).await.ok();

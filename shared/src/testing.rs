@@ -1,6 +1,7 @@
 //! Fakes for testing skills without a network: a recording agent with scripted peers.
 
 mod open;
+pub mod readme;
 
 use std::{
     collections::HashMap,

@@ -190,39 +190,15 @@ async fn start_all(
     resources: &Resources,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Vec<JoinHandle<anyhow::Result<()>>>> {
-    let bound: BTreeMap<&str, Bound> = BTreeMap::from([
-        (
-            "compliance-auditor",
-            bind::<compliance_auditor::Cli>(ground, resources).await?,
-        ),
-        (
-            "security-scanner",
-            bind::<security_scanner::Cli>(ground, resources).await?,
-        ),
-        (
-            "performance-optimizer",
-            bind::<performance_optimizer::Cli>(ground, resources).await?,
-        ),
-        (
-            "cost-analyzer",
-            bind::<cost_analyzer::Cli>(ground, resources).await?,
-        ),
-        (
-            "db-migrator",
-            bind::<db_migrator::Cli>(ground, resources).await?,
-        ),
-        (
-            "config-validator",
-            bind::<config_validator::Cli>(ground, resources).await?,
-        ),
-        (
-            "monitoring-agent",
-            bind::<monitoring_agent::Cli>(ground, resources).await?,
-        ),
-        (
-            "rollback-coordinator",
-            bind::<rollback_coordinator::Cli>(ground, resources).await?,
-        ),
+    let bound = BTreeMap::from([
+        bind::<compliance_auditor::Cli>(ground, resources).await?,
+        bind::<security_scanner::Cli>(ground, resources).await?,
+        bind::<performance_optimizer::Cli>(ground, resources).await?,
+        bind::<cost_analyzer::Cli>(ground, resources).await?,
+        bind::<db_migrator::Cli>(ground, resources).await?,
+        bind::<config_validator::Cli>(ground, resources).await?,
+        bind::<monitoring_agent::Cli>(ground, resources).await?,
+        bind::<rollback_coordinator::Cli>(ground, resources).await?,
     ]);
     for (name, agent) in &bound {
         let addresses = agent.addresses();
@@ -244,12 +220,16 @@ async fn start_all(
         .collect())
 }
 
-async fn bind<D: Daemon>(ground: &Ground, resources: &Resources) -> anyhow::Result<Bound> {
+async fn bind<D: Daemon>(
+    ground: &Ground,
+    resources: &Resources,
+) -> anyhow::Result<(&'static str, Bound)> {
     let arguments = std::iter::once(D::NAME.to_owned()).chain(flags(ground, D::NAME, resources));
     let cli = D::try_parse_from(arguments).with_context(|| format!("flags of {}", D::NAME))?;
-    shared::bind(cli)
+    let bound = shared::bind(cli)
         .await
-        .with_context(|| format!("cannot bind {}", D::NAME))
+        .with_context(|| format!("cannot bind {}", D::NAME))?;
+    Ok((D::NAME, bound))
 }
 
 /// Code, reason and field of an answer's error.

@@ -23,9 +23,11 @@ use cost_analyzer::{
     },
 };
 use prometheus_client::registry::Registry;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use shared::{Skill, SkillError, testing::FakeAgent};
+use serde_json::json;
+use shared::{
+    Skill, SkillError,
+    testing::{FakeAgent, readme::check_example},
+};
 use usage::Prices;
 
 fn tools(flags: &[&str]) -> Tools {
@@ -272,53 +274,9 @@ async fn the_number_of_checks_is_bounded() {
     assert!(matches!(answer, Err(SkillError::Rejected { field, .. }) if field == "max_checks"));
 }
 
-/// Where the two JSON blocks under a skill's heading start and end.
-fn blocks(readme: &str, skill: &str) -> [(usize, usize); 2] {
-    let mut from = readme
-        .find(&format!("### `{skill}`"))
-        .expect("a heading for the skill");
-    [(); 2].map(|()| {
-        let start = from + readme[from..].find("```json\n").unwrap() + "```json\n".len();
-        let end = start + readme[start..].find("```").unwrap();
-        from = end + 3;
-        (start, end)
-    })
-}
-
-async fn documented<S: Skill>(skill: S, readme: &mut String)
-where
-    S::Output: DeserializeOwned + PartialEq + std::fmt::Debug,
-{
-    let [request, answer] = blocks(readme, S::ID);
-    let input: Value = serde_json::from_str(&readme[request.0..request.1]).unwrap();
-    let (context, _) = optimizer(0.0).context();
-    let output = skill
-        .run(&context, serde_json::from_value(input).unwrap())
-        .await
-        .unwrap();
-    if std::env::var_os("UPDATE_README").is_some() {
-        readme.replace_range(
-            answer.0..answer.1,
-            &(serde_json::to_string_pretty(&output).unwrap() + "\n"),
-        );
-    } else {
-        assert_eq!(
-            serde_json::from_str::<S::Output>(&readme[answer.0..answer.1]).unwrap(),
-            output,
-            "{}",
-            S::ID
-        );
-    }
-}
-
 #[tokio::test]
 async fn the_readme_shows_real_answers() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let before = std::fs::read_to_string(&path).unwrap();
-    let mut readme = before.clone();
-    documented(FindIdleResources(tools(&[])), &mut readme).await;
-    documented(RecommendRightsizing(tools(&[])), &mut readme).await;
-    if readme != before {
-        std::fs::write(&path, readme).unwrap();
-    }
+    let folder = env!("CARGO_MANIFEST_DIR");
+    check_example(folder, FindIdleResources(tools(&[])), optimizer(0.0)).await;
+    check_example(folder, RecommendRightsizing(tools(&[])), optimizer(0.0)).await;
 }

@@ -16,9 +16,11 @@ use performance_optimizer::{
     skills::{AnalyzeUtilization, AssessResize, RecommendHpa, RecommendVpa, Tools},
 };
 use prometheus_client::registry::Registry;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use shared::{Skill, SkillError, testing::FakeAgent};
+use shared::{
+    Skill, SkillError,
+    testing::{FakeAgent, readme::check_example},
+};
 use usage::Prices;
 
 fn tools() -> Tools {
@@ -236,54 +238,12 @@ async fn a_wrong_resize_is_rejected_by_field() {
     assert!(serde_json::from_value::<<AssessResize as Skill>::Input>(unknown).is_err());
 }
 
-/// Where the two JSON blocks under a skill's heading start and end.
-fn blocks(readme: &str, skill: &str) -> [(usize, usize); 2] {
-    let mut from = readme
-        .find(&format!("### `{skill}`"))
-        .expect("a heading for the skill");
-    [(); 2].map(|()| {
-        let start = from + readme[from..].find("```json\n").unwrap() + "```json\n".len();
-        let end = start + readme[start..].find("```").unwrap();
-        from = end + 3;
-        (start, end)
-    })
-}
-
-async fn documented<S: Skill>(skill: S, readme: &mut String)
-where
-    S::Output: DeserializeOwned + PartialEq + std::fmt::Debug,
-{
-    let [request, answer] = blocks(readme, S::ID);
-    let output = run(
-        skill,
-        serde_json::from_str(&readme[request.0..request.1]).unwrap(),
-    )
-    .await;
-    if std::env::var_os("UPDATE_README").is_some() {
-        readme.replace_range(
-            answer.0..answer.1,
-            &(serde_json::to_string_pretty(&output).unwrap() + "\n"),
-        );
-    } else {
-        assert_eq!(
-            serde_json::from_str::<S::Output>(&readme[answer.0..answer.1]).unwrap(),
-            output,
-            "{}",
-            S::ID
-        );
-    }
-}
-
 #[tokio::test]
 async fn the_readme_shows_real_answers() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let before = std::fs::read_to_string(&path).unwrap();
-    let mut readme = before.clone();
-    documented(AnalyzeUtilization(tools()), &mut readme).await;
-    documented(RecommendVpa(tools()), &mut readme).await;
-    documented(RecommendHpa(tools()), &mut readme).await;
-    documented(AssessResize(tools()), &mut readme).await;
-    if readme != before {
-        std::fs::write(&path, readme).unwrap();
-    }
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let agent = || FakeAgent::default().namespace("shop");
+    check_example(folder, AnalyzeUtilization(tools()), agent()).await;
+    check_example(folder, RecommendVpa(tools()), agent()).await;
+    check_example(folder, RecommendHpa(tools()), agent()).await;
+    check_example(folder, AssessResize(tools()), agent()).await;
 }

@@ -10,6 +10,8 @@ mod finding;
 pub mod schema;
 mod score;
 pub mod secret;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use document::{Document, Position, SyntaxError, child};
 pub use finding::{Finding, Severity, Verdict};

@@ -5,18 +5,16 @@
     clippy::unwrap_in_result,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     reason = "a test that cannot go on fails"
 )]
 
-mod common;
-
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jsonschema::Validator;
 use ossa::{
     Document,
     schema::{self, Version},
+    testing,
 };
 use serde_json::{Map, Value, json};
 
@@ -63,66 +61,50 @@ fn agree(validators: &[(Version, Validator)], value: &Value, what: &str) -> [boo
     verdicts
 }
 
+/// Both give each of these documents, of which there are at least the eight agents', this verdict three times.
+fn agree_on_all(data: &Path, files: &[PathBuf], valid: bool) {
+    assert!(files.len() >= 8, "{files:?}");
+    let validators = validators(data);
+    for path in files {
+        let name = path.display().to_string();
+        let verdicts = agree(&validators, testing::document(path).root(), &name);
+        assert_eq!(verdicts, [valid; 3], "{name}");
+    }
+}
+
 #[test]
 fn agrees_on_our_manifests_which_are_valid_under_all_three() {
-    let Some(data) = common::test_data() else {
+    let Some(data) = testing::test_data() else {
         return;
     };
-    let validators = validators(&data);
-    let files = common::files(&common::manifests(), ".ossa.yaml");
-    assert_eq!(files.len(), 8);
-    for path in files {
-        let verdicts = agree(
-            &validators,
-            common::document(&path).root(),
-            &path.display().to_string(),
-        );
-        assert_eq!(verdicts, [true; 3], "{}", path.display());
-    }
+    let files = testing::files(&testing::manifests(), ".ossa.yaml");
+    agree_on_all(&data, &files, true);
 }
 
 #[test]
 fn agrees_on_the_reference_manifests() {
-    let Some(data) = common::test_data() else {
+    let Some(data) = testing::test_data() else {
         return;
     };
-    let validators = validators(&data);
-    let files = common::files(&data.join("reference-manifests"), ".ossa.yaml");
-    assert_eq!(files.len(), 8);
-    for path in files {
-        let verdicts = agree(
-            &validators,
-            common::document(&path).root(),
-            &path.display().to_string(),
-        );
-        assert_eq!(verdicts, [true; 3], "{}", path.display());
-    }
+    let files = testing::files(&data.join("reference-manifests"), ".ossa.yaml");
+    agree_on_all(&data, &files, true);
 }
 
 #[test]
 fn agrees_on_the_conformance_fixtures_which_all_fail() {
-    let Some(data) = common::test_data() else {
+    let Some(data) = testing::test_data() else {
         return;
     };
-    let validators = validators(&data);
-    let files = common::files(&data.join("conformance/tests"), ".yaml");
-    assert_eq!(files.len(), 8);
-    for path in files {
-        let verdicts = agree(
-            &validators,
-            common::document(&path).root(),
-            &path.display().to_string(),
-        );
-        assert_eq!(verdicts, [false; 3], "{}", path.display());
-    }
+    let files = testing::files(&data.join("conformance/tests"), ".yaml");
+    agree_on_all(&data, &files, false);
 }
 
 #[test]
 fn agrees_on_500_mutations_of_our_manifests() {
-    let Some(data) = common::test_data() else {
+    let Some(data) = testing::test_data() else {
         return;
     };
-    let documents = common::files(&common::manifests(), ".ossa.yaml");
+    let documents = testing::files(&testing::manifests(), ".ossa.yaml");
     let (valid, invalid) = mutate(&validators(&data), &documents, 500);
     assert!(
         valid > 300 && invalid > 300,
@@ -132,11 +114,11 @@ fn agrees_on_500_mutations_of_our_manifests() {
 
 #[test]
 fn agrees_on_500_mutations_of_the_reference_manifests_and_fixtures() {
-    let Some(data) = common::test_data() else {
+    let Some(data) = testing::test_data() else {
         return;
     };
-    let mut documents = common::files(&data.join("reference-manifests"), ".ossa.yaml");
-    documents.extend(common::files(&data.join("conformance/tests"), ".yaml"));
+    let mut documents = testing::files(&data.join("reference-manifests"), ".ossa.yaml");
+    documents.extend(testing::files(&data.join("conformance/tests"), ".yaml"));
     let (valid, invalid) = mutate(&validators(&data), &documents, 500);
     assert!(
         valid > 200 && invalid > 200,
@@ -146,7 +128,7 @@ fn agrees_on_500_mutations_of_the_reference_manifests_and_fixtures() {
 
 #[test]
 fn agrees_on_documents_of_every_kind_and_extension() {
-    let Some(data) = common::test_data() else {
+    let Some(data) = testing::test_data() else {
         return;
     };
     let validators = validators(&data);
@@ -224,12 +206,12 @@ fn samples() -> Vec<Value> {
 /// Changes one place of a document at a time; how many verdicts were valid and invalid.
 fn mutate(
     validators: &[(Version, Validator)],
-    documents: &[std::path::PathBuf],
+    documents: &[PathBuf],
     count: usize,
 ) -> (usize, usize) {
     let originals: Vec<Value> = documents
         .iter()
-        .map(|path| common::document(path).root().clone())
+        .map(|path| testing::document(path).root().clone())
         .collect();
     let mut random = Random(0x5eed);
     let (mut valid, mut invalid) = (0, 0);

@@ -1,67 +1,19 @@
-//! Where the tests' files are.
-#![allow(dead_code, reason = "each test file uses its own part")]
+//! The project's own fleet, and the standard's documents.
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use manifest::{Document, Fleet, Profile};
+use manifest::{Fleet, Profile};
 
-/// The project's own manifests.
-pub(crate) fn manifests() -> PathBuf {
-    root().join("manifests")
-}
+pub(crate) use ossa::testing::{document, files, manifests, test_data};
 
 /// The project's own fleet.
 pub(crate) fn fleet() -> Fleet {
     manifest::load_dir(&manifests()).unwrap()
 }
 
-/// Test data that is not part of the project: `$MESH_TEST_DATA`, else `shared` beside the project.
-/// Without it the caller returns, and the test's output says so.
-pub(crate) fn test_data() -> Option<PathBuf> {
-    let beside = root().join("../shared");
-    let folder = std::env::var_os("MESH_TEST_DATA")
-        .map_or(beside, PathBuf::from)
-        .join("ossa");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!(
-        "skipped: there is no OSSA test data in {} (set MESH_TEST_DATA)",
-        folder.display()
-    );
-    None
-}
-
-/// All files below a folder whose name ends like this, sorted.
-pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path, ending));
-        } else if path.to_string_lossy().ends_with(ending) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
-/// A parsed file.
-pub(crate) fn document(path: &Path) -> Document {
-    let text = fs::read_to_string(path).unwrap();
-    Document::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
 /// A conformance profile of the standard.
 pub(crate) fn profile(data: &Path, id: &str) -> Profile {
-    let text = fs::read_to_string(data.join(format!("conformance/profiles/{id}.json"))).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let path = data.join(format!("conformance/profiles/{id}.json"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }

@@ -1,20 +1,27 @@
-//! Where the tests' files are.
+//! Where the tests of this crate and of `manifest` find their documents.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and one that is skipped says so"
+)]
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use ossa::Document;
+use crate::Document;
 
 /// The project's own manifests.
-pub(crate) fn manifests() -> PathBuf {
+pub fn manifests() -> PathBuf {
     root().join("manifests")
 }
 
 /// Test data that is not part of the project: `$MESH_TEST_DATA`, else `shared` beside the project.
 /// Without it the caller returns, and the test's output says so.
-pub(crate) fn test_data() -> Option<PathBuf> {
+pub fn test_data() -> Option<PathBuf> {
     let beside = root().join("../shared");
     let folder = std::env::var_os("MESH_TEST_DATA")
         .map_or(beside, PathBuf::from)
@@ -30,7 +37,10 @@ pub(crate) fn test_data() -> Option<PathBuf> {
 }
 
 /// All files below a folder whose name ends like this, sorted.
-pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+///
+/// # Panics
+/// When the folder cannot be read.
+pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -45,7 +55,10 @@ pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 /// A parsed file.
-pub(crate) fn document(path: &Path) -> Document {
+///
+/// # Panics
+/// When it cannot be read or parsed.
+pub fn document(path: &Path) -> Document {
     let text = fs::read_to_string(path).unwrap();
     Document::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
