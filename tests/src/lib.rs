@@ -6,10 +6,14 @@
     reason = "a harness fails loudly, and starts eight agents in one future"
 )]
 
+pub mod acts;
+pub mod conformance;
 pub mod mesh;
 pub mod otlp;
 pub mod processes;
 pub mod tools;
+pub mod wire;
 
 pub use mesh::{Mesh, call_error, post};
 pub use processes::Processes;
+pub use wire::{Verdict, Wire};

@@ -13,6 +13,23 @@ pub fn root() -> PathBuf {
         .to_path_buf()
 }
 
+/// The agents of `mesh.yaml`, sorted.
+///
+/// # Panics
+/// When the manifests do not load.
+pub fn agents() -> Vec<String> {
+    agents_of(&root())
+}
+
+/// The agents of the workspace in this folder, sorted.
+///
+/// # Panics
+/// When its manifests do not load.
+pub fn agents_of(root: &Path) -> Vec<String> {
+    let fleet = manifest::load_dir(&root.join("manifests")).expect("the manifests load");
+    fleet.mesh.agents.into_keys().collect()
+}
+
 /// All files below a folder whose name ends with `suffix`, without build output.
 pub fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -24,7 +41,7 @@ pub fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
         let name = entry.file_name().to_string_lossy().into_owned();
         if path.is_dir() && name != "target" && !name.starts_with('.') {
             found.extend(files(&path, suffix));
-        } else if name.ends_with(suffix) {
+        } else if path.is_file() && name.ends_with(suffix) {
             found.push(path);
         }
     }
