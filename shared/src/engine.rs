@@ -35,7 +35,7 @@ use crate::{
     trail::Trail,
 };
 use call::mutates;
-use record::{Asked, record_of};
+use record::{Asked, hear, key_of, record_of};
 use run::{Run, supervise};
 
 /// Runs skills as tasks.
@@ -138,7 +138,10 @@ impl Engine {
             message,
             continues,
         });
-        let push = push.map(|checked| self.push.write(checked, &record.task.id, &record.owner));
+        let push = match push {
+            Some(checked) => Some(self.push.write(checked, &record).await?),
+            None => None,
+        };
         let created = self.tasks.create(&mut record, &keys, push).await;
         let commit = match created.map_err(unavailable)? {
             Created::New(commit) if detached || shown => {
@@ -152,13 +155,7 @@ impl Engine {
                 return self.attach(&task_id).await;
             }
             Created::Other(kind) => return Err(taken(kind)),
-            Created::Raced => {
-                return Err(Fault::new(
-                    Kind::UnsupportedOperation,
-                    "the task has moved on; it takes no further message in its state",
-                )
-                .with("task_id", &record.task.id));
-            }
+            Created::Raced => return Err(moved_on(&record.task.id)),
         };
         Ok(self.launch(
             record,
@@ -169,6 +166,25 @@ impl Engine {
                 span: Span::current(),
             },
         ))
+    }
+
+    /// Keeps what the caller says to a task that waits for an approval. Nothing runs: an approval is signed, not said.
+    pub(crate) async fn hear(&self, record: Record, message: Message) -> Result<Following, Fault> {
+        let key = key_of(&record.owner, &message);
+        let mut heard = record;
+        hear(&mut heard, message);
+        let created = self.tasks.create(&mut heard, &[key], None).await;
+        match created.map_err(unavailable)? {
+            Created::New(commit) => {
+                commit.0.await.map_err(unavailable)?;
+                let first = Arc::new(heard);
+                let now = self.tasks.follow(first.clone());
+                Ok(Following { first, now })
+            }
+            Created::Same(task_id) => self.attach(&task_id).await,
+            Created::Other(kind) => Err(taken(kind)),
+            Created::Raced => Err(moved_on(&heard.task.id)),
+        }
     }
 
     /// What is to run, when this principal may ask for it.
@@ -281,6 +297,11 @@ impl Engine {
 
 /// Skill, input, whether the run changes the world, and the run.
 type Prepared = (Option<String>, Map<String, Value>, bool, registry::Run);
+
+fn moved_on(task_id: &str) -> Fault {
+    let said = "the task has moved on; it takes no further message in its state";
+    Fault::new(Kind::UnsupportedOperation, said).with("task_id", task_id)
+}
 
 fn taken(kind: KeyKind) -> Fault {
     match kind {

@@ -20,7 +20,7 @@ use crate::{
     builder::AgentBuilder,
     converse::AskForSkill,
     engine::Engine,
-    push::Push,
+    push::{Outcomes, Push, Setup},
     readiness::{Guard, Readiness},
     registry::Registry,
     streams::Streams,
@@ -163,6 +163,7 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         transport,
         metrics,
     } = parts;
+    let outcomes = builder.registry(Outcomes::register);
     let AgentBuilder {
         fleet,
         manifest,
@@ -178,8 +179,15 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
     });
     let access = Access::new(fleet.clone(), manifest.clone())?;
     let depth = metrics.outbox_depth.clone();
-    let trail = Trail::open(store.clone(), key, &own, args.max_outbox, depth).await?;
     let tasks = Tasks::new(store.clone());
+    let push = Push::open(Setup {
+        store: store.clone(),
+        tasks: tasks.clone(),
+        key: &key,
+        policy: args.push_policy(),
+        outcomes,
+    })?;
+    let trail = Trail::open(store.clone(), key, &own, args.max_outbox, depth).await?;
     let known = peers_of(&fleet, &args)?;
     let plane = Plane {
         access: access.clone(),
@@ -197,7 +205,7 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         name: manifest.name.clone(),
         registry: skills,
         converse,
-        push: Push,
+        push,
         tasks,
         access,
         rates: RateLimits::of(&manifest),

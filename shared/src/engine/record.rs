@@ -43,11 +43,7 @@ pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
         .flatten();
     let named = named.zip(skill.as_deref());
     let of_call = named.map(|(key, skill)| Key::of_call(&owner, skill, key, &input_digest));
-    let of_message = message.as_ref().map(|message| {
-        // Equal messages have equal bytes: the members have an order, and those of free JSON are sorted.
-        let bytes = serde_json::to_vec(message).unwrap_or_default();
-        Key::of_message(&owner, &message.message_id, digest::of_bytes(&bytes))
-    });
+    let of_message = message.as_ref().map(|message| key_of(&owner, message));
     let agent = principal.kind == PrincipalKind::Agent;
     let on_behalf_of = if agent {
         meta.on_behalf_of
@@ -85,15 +81,26 @@ pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
     (record, of_call.into_iter().chain(of_message).collect())
 }
 
+/// The key of a message. Equal messages have equal bytes: the members have an order, and those of free JSON are sorted.
+pub(super) fn key_of(owner: &str, message: &Message) -> Key {
+    let bytes = serde_json::to_vec(message).unwrap_or_default();
+    Key::of_message(owner, &message.message_id, digest::of_bytes(&bytes))
+}
+
 /// Adds the caller's message to the history, after the question that it answers.
 fn converse(record: &mut Record, message: Option<Message>) {
     let Some(message) = message else {
         return;
     };
+    let asked = record.task.status.message.take();
+    let asked = asked.filter(|asked| asked.role == Role::Agent);
+    record.task.history.extend(asked);
+    hear(record, message);
+}
+
+/// Adds a message to the history.
+pub(super) fn hear(record: &mut Record, message: Message) {
     let task = &mut record.task;
-    let asked = task.status.message.take();
-    task.history
-        .extend(asked.filter(|asked| asked.role == Role::Agent));
     task.history.push(Message {
         context_id: Some(task.context_id.clone()),
         task_id: Some(task.id.clone()),

@@ -1,7 +1,7 @@
 //! What a caller says about its webhook: checked when it comes, masked when it is shown.
 
 use a2a::types::{PushAuthentication, PushConfig};
-use reqwest::{Url, header::HeaderValue};
+use reqwest::header::HeaderValue;
 
 use super::screen::Policy;
 use crate::a2a::fault::Fault;
@@ -31,7 +31,7 @@ pub(super) fn check(policy: &Policy, config: PushConfig) -> Result<Checked, Faul
     if !config.id.is_empty() {
         text("id", &config.id, MAX_ID)?;
     }
-    let url = policy.url(&config.url).map(Url::into)?;
+    policy.url(&config.url)?;
     if let Some(token) = &config.token {
         text("token", token, MAX_TOKEN)?;
         unmasked("token", token)?;
@@ -44,7 +44,11 @@ pub(super) fn check(policy: &Policy, config: PushConfig) -> Result<Checked, Faul
         text("authentication.scheme", scheme, MAX_SCHEME)?;
         if !scheme.bytes().all(is_token) {
             let got = "another character";
-            return Err(Fault::field("authentication.scheme", "letters, digits and !#$%&'*+-.^_`|~", got));
+            return Err(Fault::field(
+                "authentication.scheme",
+                "letters, digits and !#$%&'*+-.^_`|~",
+                got,
+            ));
         }
         if let Some(credentials) = credentials {
             text("authentication.credentials", credentials, MAX_CREDENTIALS)?;
@@ -52,7 +56,6 @@ pub(super) fn check(policy: &Policy, config: PushConfig) -> Result<Checked, Faul
         }
     }
     Ok(Checked(PushConfig {
-        url,
         task_id: String::new(),
         ..config
     }))
@@ -62,10 +65,18 @@ pub(super) fn check(policy: &Policy, config: PushConfig) -> Result<Checked, Faul
 fn text(field: &str, text: &str, most: usize) -> Result<(), Fault> {
     let expected = format!("1 to {most} printable ASCII characters");
     if !(1..=most).contains(&text.len()) {
-        return Err(Fault::field(field, &expected, &format!("{} bytes", text.len())));
+        return Err(Fault::field(
+            field,
+            &expected,
+            &format!("{} bytes", text.len()),
+        ));
     }
     match text.bytes().position(|byte| !matches!(byte, b' '..=b'~')) {
-        Some(at) => Err(Fault::field(field, &expected, &format!("another one at byte {at}"))),
+        Some(at) => Err(Fault::field(
+            field,
+            &expected,
+            &format!("another one at byte {at}"),
+        )),
         None => Ok(()),
     }
 }
@@ -73,7 +84,11 @@ fn text(field: &str, text: &str, most: usize) -> Result<(), Fault> {
 /// Refuses what an earlier answer showed in place of a secret.
 fn unmasked(field: &str, text: &str) -> Result<(), Fault> {
     if text == MASK {
-        return Err(Fault::field(field, "the secret itself", "the mask of an answer"));
+        return Err(Fault::field(
+            field,
+            "the secret itself",
+            "the mask of an answer",
+        ));
     }
     Ok(())
 }
@@ -180,7 +195,10 @@ mod tests {
             (scheme(config(), ""), "authentication.scheme"),
             (scheme(config(), "Bearer x"), "authentication.scheme"),
             (scheme(config(), "Bearer\r"), "authentication.scheme"),
-            (credentials(config(), "a\r\nX: y"), "authentication.credentials"),
+            (
+                credentials(config(), "a\r\nX: y"),
+                "authentication.credentials",
+            ),
             (credentials(config(), "***"), "authentication.credentials"),
             (url, "url"),
         ] {

@@ -29,6 +29,7 @@ const A2A_JSON: &str = "application/a2a+json";
 const AGENT: &str = concat!("agent-mesh/", env!("CARGO_PKG_VERSION"));
 const VERSION: HeaderName = HeaderName::from_static("a2a-version");
 const TOKEN: HeaderName = HeaderName::from_static("x-a2a-notification-token");
+const TRACE: HeaderName = HeaderName::from_static("traceparent");
 /// Number of the event, as streams give it: a webhook that gets one twice knows it by this.
 const EVENT: HeaderName = HeaderName::from_static("x-a2a-event-id");
 /// Idle connections are closed after this; names are resolved anew for every connection.
@@ -72,7 +73,13 @@ impl PostError {
 
     /// Whether another try is in vain: the webhook is gone.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::Status { status: 404 | 410, .. })
+        matches!(
+            self,
+            Self::Status {
+                status: 404 | 410,
+                ..
+            }
+        )
     }
 
     /// When the webhook wants to be asked again.
@@ -190,6 +197,8 @@ fn headers(letter: &Letter<'_>, span: &Span) -> HeaderMap {
     headers.extend(authorization(letter.config).map(|value| (AUTHORIZATION, value)));
     let token = letter.config.token.as_deref().and_then(secret);
     headers.extend(token.map(|value| (TOKEN, value)));
+    let parent = letter.traceparent.and_then(|parent| parent.parse().ok());
+    headers.extend(parent.map(|parent: HeaderValue| (TRACE, parent)));
     traces::propagate(span, &mut headers);
     headers
 }
@@ -233,7 +242,11 @@ mod tests {
             ("soon", None),
             ("", None),
         ] {
-            assert_eq!(retry_after(text, now).map(|wait| wait.as_secs()), expected, "{text}");
+            assert_eq!(
+                retry_after(text, now).map(|wait| wait.as_secs()),
+                expected,
+                "{text}"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{CONFIGS, post::PostError};
 /// Sort key of rows that may still have something to deliver; they come first.
 pub(super) const PENDING: &str = "0";
 /// Sort key of rows that only stay to be shown.
-const DONE: &str = "1";
+pub(super) const DONE: &str = "1";
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +167,10 @@ impl Row {
 
     /// What is to be done by `me` now, with the task at event `newest`.
     pub(super) fn step(&self, newest: u64, ended: bool, (me, now): (&str, OffsetDateTime)) -> Step {
-        let foreign = self.lease.as_ref().filter(|lease| lease.holder != me && lease.until > now);
+        let foreign = self
+            .lease
+            .as_ref()
+            .filter(|lease| lease.holder != me && lease.until > now);
         match (self.next_try, foreign) {
             _ if self.done => Step::Over,
             _ if self.sent == newest && ended => Step::Over,
@@ -195,7 +198,12 @@ impl Row {
     }
 
     /// A delivery failed: it is tried again later, or given up. Others may try then.
-    pub(super) fn failed(&mut self, error: &PostError, timing: &Timing, (now, chance): (OffsetDateTime, u16)) {
+    pub(super) fn failed(
+        &mut self,
+        error: &PostError,
+        timing: &Timing,
+        (now, chance): (OffsetDateTime, u16),
+    ) {
         self.failures = self.failures.saturating_add(1);
         let since = *self.failing_since.get_or_insert(now);
         let pause = timing.pause(self.failures, chance);
@@ -257,9 +265,24 @@ mod tests {
             (with(None, None, true), 4, false, Step::Over),
             (with(Some(later), None, false), 4, true, Step::Later(later)),
             (with(Some(now()), None, false), 4, true, Step::Deliver),
-            (with(None, lease("other", later), false), 4, true, Step::Later(later)),
-            (with(None, lease("other", later), false), 3, false, Step::Idle),
-            (with(None, lease("other", now()), false), 4, true, Step::Deliver),
+            (
+                with(None, lease("other", later), false),
+                4,
+                true,
+                Step::Later(later),
+            ),
+            (
+                with(None, lease("other", later), false),
+                3,
+                false,
+                Step::Idle,
+            ),
+            (
+                with(None, lease("other", now()), false),
+                4,
+                true,
+                Step::Deliver,
+            ),
             (with(None, lease(ME, later), false), 4, true, Step::Deliver),
         ] {
             assert_eq!(row.step(newest, ended, (ME, now())), expected, "{row:?}");
@@ -361,9 +384,23 @@ mod tests {
         let Write::Put { entry, .. } = row.put() else {
             panic!("a put");
         };
-        assert_eq!((entry.key.as_str(), entry.scope.as_str(), entry.sort.as_str()), ("t/c", "t", PENDING));
-        let again = Row::read(&Entry { version: 7, ..entry }).unwrap();
-        assert_eq!((again.version, again.failures, again.next_try), (7, 1, row.next_try));
+        assert_eq!(
+            (
+                entry.key.as_str(),
+                entry.scope.as_str(),
+                entry.sort.as_str()
+            ),
+            ("t/c", "t", PENDING)
+        );
+        let again = Row::read(&Entry {
+            version: 7,
+            ..entry
+        })
+        .unwrap();
+        assert_eq!(
+            (again.version, again.failures, again.next_try),
+            (7, 1, row.next_try)
+        );
         assert_eq!(Row { done: true, ..row }.entry().sort, DONE);
     }
 }

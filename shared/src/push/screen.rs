@@ -51,6 +51,10 @@ impl Policy {
         if text.len() > MAX_URL {
             return wrong(&format!("{} bytes", text.len()));
         }
+        // The parser drops them, so the URL would not be the one that is shown.
+        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return wrong("a control character or white space");
+        }
         let Ok(url) = Url::parse(text) else {
             return wrong("no URL");
         };
@@ -158,6 +162,7 @@ mod tests {
             ("example.com", Err("no URL")),
             ("https://", Err("no URL")),
             ("", Err("no URL")),
+            ("https://exam\nple.com/", Err("white space")),
             ("https://a:b@example.com/", Err("a user name")),
             ("https://:b@example.com/", Err("a user name")),
             ("https://example.com:0/", Err("port 0")),

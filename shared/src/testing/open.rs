@@ -30,7 +30,7 @@ use crate::{
     backplane::Plane,
     converse::{AskForSkill, Converse},
     engine::Engine,
-    push::Push,
+    push::{Outcomes, Policy, Push, Setup},
     readiness::Readiness,
     registry::Registry,
     streams::Streams,
@@ -190,6 +190,7 @@ impl OpenAgent {
         let left = engine.tasks.left_behind().await?;
         upkeep::take_up(&engine, left).await?;
         tokio::spawn(upkeep::evict(engine.clone(), keep, stop.clone()));
+        tokio::spawn(engine.push.clone().run(stop.clone()));
         let closing = engine.closing.clone();
         tokio::spawn(async move {
             stop.cancelled().await;
@@ -258,6 +259,16 @@ impl OpenAgent {
             }
             None => Trail::nowhere(self.store.clone()),
         };
+        let push = Push::open(Setup {
+            store: self.store.clone(),
+            tasks: tasks.clone(),
+            key: &self.key.unwrap_or_else(SigningKey::generate),
+            policy: Policy {
+                loopback: self.loopback_webhooks,
+                allow: Vec::new(),
+            },
+            outcomes: Outcomes::default(),
+        })?;
         let peers = Peers::new(
             &self.name,
             HashMap::new(),
@@ -279,7 +290,7 @@ impl OpenAgent {
             converse: self
                 .converse
                 .unwrap_or_else(|| Box::new(AskForSkill(names))),
-            push: Push,
+            push,
             tasks,
             access,
             rates: RateLimits::new(u32::MAX, u32::MAX),

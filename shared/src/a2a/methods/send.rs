@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use a2a::types::{Message, Part, Role, SendMessageRequest};
+use a2a::types::{Message, Part, Role, SendMessageRequest, TaskState};
 
 use super::{
     Answer, Request, history_limit,
@@ -75,7 +75,11 @@ async fn start(
         Some(config) => Some(engine.push.check(config)?),
         None => None,
     };
-    let continues = continued(engine, principal, &message).await?;
+    let mut continues = continued(engine, principal, &message).await?;
+    if let Some(waiting) = continues.take_if(|task| task.state() == TaskState::AuthRequired) {
+        let following = engine.hear(waiting, message).await?;
+        return Ok((Started::Task(following), shown));
+    }
     let (work, meta) = match reading(engine, &message)? {
         Reading::Skill(skill, mut input) => {
             let meta = Meta::take(&mut input)?;
