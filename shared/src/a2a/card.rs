@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use a2a::{
-    IDEMPOTENT_SEND, RESUMABLE_STREAMS,
+    IDEMPOTENT_SEND, RESUMABLE_STREAMS, signature::sign,
     card::{
         AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentSkill,
         SecurityRequirement, StringList,
@@ -190,7 +190,8 @@ impl Cards {
     }
 }
 
-fn signed(card: AgentCard, _signer: Option<&identity::SigningKey>) -> AgentCard {
+fn signed(mut card: AgentCard, signer: Option<&identity::SigningKey>) -> AgentCard {
+    card.signatures = signer.map(|key| sign(&card, key)).into_iter().collect();
     card
 }
 

@@ -308,10 +308,13 @@ impl OpenAgent {
 
 /// The mesh of one agent, whose operator may do everything.
 fn fleet(name: &str, skills: &Registry) -> anyhow::Result<Fleet> {
-    let mesh = format!(
-        "trust_domain: open.local\nagents:\n  {name}: {{namespace: {NAMESPACE}, port: 1}}\ncallers:\n  operator: \
-         {{identities: [{{spiffe: \"spiffe://open.local/external/operator\"}}], skills: all}}\n"
+    let mut mesh = format!(
+        "trust_domain: open.local\nagents:\n  {name}: {{namespace: {NAMESPACE}, port: 1}}\n"
     );
+    // An agent without skills has nothing that a caller could be allowed.
+    if skills.iter().next().is_some() {
+        mesh += "callers:\n  operator: {identities: [{spiffe: \"spiffe://open.local/external/operator\"}], skills: all}\n";
+    }
     let mut text = format!(
         "apiVersion: ossa/v0.3.6\nkind: Agent\nmetadata: {{name: {name}, namespace: {NAMESPACE}, version: \"0.1.0\"}}\n\
          spec:\n  type: operator\n  role: An agent that anybody may call.\n  access: {{tier: tier_2_write_limited}}\n"
