@@ -320,6 +320,8 @@ impl Push {
     /// # Errors
     /// None; what fails is tried again.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        // Whatever ends this ends the workers.
+        let _workers = self.0.abort.clone().drop_guard();
         let period = if self.0.store.is_shared() {
             SWEEP_AMONG_REPLICAS
         } else {
@@ -343,7 +345,6 @@ impl Push {
                 "push notifications on their way are delivered again after the next start"
             );
         }
-        self.0.abort.cancel();
         Ok(())
     }
 

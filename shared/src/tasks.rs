@@ -170,7 +170,7 @@ impl Tasks {
     /// Changes a running task; no change when it does not run here.
     pub(crate) fn amend(&self, id: &str, change: impl FnOnce(&mut Record)) {
         if let Some(live) = self.running_here(id) {
-            live.amend(&self.0.store, change);
+            live.amend(change);
         }
     }
 

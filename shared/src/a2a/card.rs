@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use a2a::{
-    IDEMPOTENT_SEND, RESUMABLE_STREAMS, signature::sign,
+    IDEMPOTENT_SEND, RESUMABLE_STREAMS,
     card::{
         AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentSkill,
         SecurityRequirement, StringList,
     },
+    signature::sign,
 };
 use axum::{
     body::Body,
@@ -36,7 +37,7 @@ impl Default for Offers {
     fn default() -> Self {
         Self {
             streaming: true,
-            push: false,
+            push: true,
             extended_card: true,
         }
     }

@@ -128,7 +128,8 @@ impl Engine {
                     live.cancel.clone(),
                     self.plane.clone(),
                 );
-                supervise(prepared(context), deadline, live.cancel.clone()).await
+                let work = supervise(prepared(context), deadline, live.cancel.clone());
+                live.accompany(&*self.plane.store(), work).await
             }
             Err(error) => Err(error),
         };
@@ -232,13 +233,12 @@ impl Engine {
         self.push.wake();
     }
 
-    /// Writes the end of a run with its audit record.
+    /// Writes the end of a run with its audit record. What has happened is recorded even into a full outbox.
     async fn keep(&self, record: &mut Record, fact: &Fact) -> Result<(), StoreError> {
-        let writes = record.writes();
-        match self.trail.append(fact.clone(), writes.clone()) {
-            Ok(commit) => commit.await,
-            Err(_full) => self.plane.store().submit(writes).await,
-        }
+        let commit = self.trail.append(fact.clone(), record.writes());
+        commit
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+            .await
     }
 
     /// The stored task is not as it was left here. When an earlier write of this run was lost, the end is written on
@@ -256,10 +256,10 @@ impl Engine {
                 if let Some(stored) = stored {
                     *record = stored;
                 }
-                match self.trail.append(fact.clone(), Vec::new()) {
-                    Ok(commit) => commit.await,
-                    Err(_full) => Ok(()),
-                }
+                let commit = self.trail.append(fact.clone(), Vec::new());
+                commit
+                    .map_err(|error| StoreError::Unavailable(error.to_string()))?
+                    .await
             }
         }
     }

@@ -322,7 +322,6 @@ async fn a_restart_goes_on_after_the_last_acknowledged_event() {
     first.settle(&live, TaskState::Completed).await;
     webhook.gets(3).await;
     // A crash: nothing of the process is left but its store.
-    first.push.0.abort.cancel();
     first.running.abort();
     drop((live, first));
     let second = Process::start(&store, &key);
@@ -484,7 +483,7 @@ async fn a_row_of_another_key_is_reported_and_blocks_nobody() {
     let first = Process::start(&store, &SigningKey::generate());
     let live = first.task("t").await;
     first.configure("t", hook(&webhook, "old")).await;
-    first.push.0.abort.cancel();
+    first.running.abort();
     let second = Process::start(&store, &SigningKey::generate());
     first.settle(&live, TaskState::Completed).await;
     let live = second.task("u").await;
@@ -554,7 +553,7 @@ async fn secrets_are_neither_stored_nor_logged() {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
+        .with_max_level(tracing::Level::DEBUG)
         .with_writer(move || writer.clone())
         .finish();
     let _here = tracing::subscriber::set_default(subscriber);
@@ -592,14 +591,9 @@ async fn secrets_are_neither_stored_nor_logged() {
         logged.contains("cannot deliver a push notification"),
         "{logged}"
     );
-    let own = |text: &str| {
-        text.lines()
-            .filter(|line| line.contains("shared::"))
-            .collect::<String>()
-    };
     for secret in ["token-5d1c", "credentials-77aa", "in-the-url-31f"] {
         assert!(!stored.contains(secret), "{stored}");
-        assert!(!own(&logged).contains(secret), "{logged}");
+        assert!(!logged.contains(secret), "{logged}");
     }
 }
 

@@ -35,7 +35,7 @@ const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// First pause while a row that is on its way to the store is not there yet; doubles.
 const FIRST_GLIMPSE: Duration = Duration::from_millis(5);
 /// After this pause the row is not coming: the call that brought it was a repetition.
-const LAST_GLIMPSE: Duration = Duration::from_secs(2);
+const LAST_GLIMPSE: Duration = Duration::from_secs(1);
 
 /// What follows a look.
 enum Next {

@@ -1,9 +1,12 @@
 //! A task that runs in this process: what it is becoming, and what of it is durable and may be shown.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use store::{Store, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Record;
@@ -16,13 +19,13 @@ pub(crate) struct Live {
     pub(crate) cancel: CancellationToken,
     shown: watch::Sender<Arc<Record>>,
     draft: Mutex<Draft>,
+    amended: Notify,
 }
 
 #[derive(Debug)]
 struct Draft {
     /// Gone once the run has ended.
     record: Option<Record>,
-    writing: bool,
     changed: bool,
 }
 
@@ -33,9 +36,9 @@ impl Live {
             shown: watch::Sender::new(Arc::new(record.clone())),
             draft: Mutex::new(Draft {
                 record: Some(record),
-                writing: false,
                 changed: false,
             }),
+            amended: Notify::new(),
         }
     }
 
@@ -64,40 +67,43 @@ impl Live {
         });
     }
 
-    /// Changes the task. The change is written in the background and shown once it is durable; changes that come
-    /// while a write is on its way share the next one.
-    pub(crate) fn amend(
-        self: &Arc<Self>,
-        store: &Arc<dyn Store>,
-        change: impl FnOnce(&mut Record),
-    ) {
-        let start = self.draft(|draft| {
-            let Some(record) = &mut draft.record else {
-                return false;
-            };
-            change(record);
-            draft.changed = true;
-            !std::mem::replace(&mut draft.writing, true)
+    /// Changes the task. [`Self::accompany`] writes the change and shows it once it is durable; changes that come while
+    /// a write is on its way share the next one.
+    pub(crate) fn amend(&self, change: impl FnOnce(&mut Record)) {
+        let changed = self.draft(|draft| {
+            let record = draft.record.as_mut();
+            draft.changed = record.map(change).is_some();
+            draft.changed
         });
-        if start {
-            let (live, store) = (self.clone(), store.clone());
-            tokio::spawn(async move { live.write(&*store).await });
+        if changed {
+            self.amended.notify_one();
         }
     }
 
-    async fn write(&self, store: &dyn Store) {
-        while let Some((record, commit)) = self.next(store) {
-            match commit.await {
-                Ok(()) => self.show(Arc::new(record)),
-                Err(error @ StoreError::Conflict { .. }) => {
-                    tracing::warn!(task_id = record.task.id, %error, "another replica has taken the task over");
-                    self.cancel.cancel();
-                    self.draft(|draft| draft.writing = false);
-                    return;
-                }
-                Err(error) => {
-                    // The end of the run will be written with all that was added before.
-                    tracing::warn!(task_id = record.task.id, error = %Chain(&error), "cannot keep a task's progress");
+    /// Awaits the run, and writes and shows what it adds to the task meanwhile. What it adds just before its end is
+    /// left to the write of the end.
+    pub(crate) async fn accompany<T>(&self, store: &dyn Store, run: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            result = run => result,
+            () = self.keep_up(store) => std::future::pending().await,
+        }
+    }
+
+    async fn keep_up(&self, store: &dyn Store) {
+        loop {
+            self.amended.notified().await;
+            while let Some((record, commit)) = self.next(store) {
+                match commit.await {
+                    Ok(()) => self.show(Arc::new(record)),
+                    Err(error @ StoreError::Conflict { .. }) => {
+                        tracing::warn!(task_id = record.task.id, %error, "another replica has taken the task over");
+                        self.cancel.cancel();
+                    }
+                    Err(error) => {
+                        // The end of the run will be written with all that was added before.
+                        tracing::warn!(task_id = record.task.id, error = %Chain(&error), "cannot keep a task's progress");
+                    }
                 }
             }
         }
@@ -106,11 +112,7 @@ impl Live {
     /// Submits what changed, under the lock: the writes of one task reach the store in their order.
     fn next(&self, store: &dyn Store) -> Option<(Record, store::Commit)> {
         self.draft(|draft| {
-            let record = draft.record.as_mut().filter(|_| draft.changed);
-            let Some(record) = record else {
-                draft.writing = false;
-                return None;
-            };
+            let record = draft.record.as_mut().filter(|_| draft.changed)?;
             draft.changed = false;
             let writes = record.writes();
             Some((record.clone(), store.submit(writes)))
