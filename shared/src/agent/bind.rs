@@ -163,7 +163,8 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         transport,
         metrics,
     } = parts;
-    let outcomes = builder.registry(Outcomes::register);
+    let tasks = Tasks::new(builder.store.clone());
+    let push = push(&args, &builder, (&tasks, &key))?;
     let AgentBuilder {
         fleet,
         manifest,
@@ -179,14 +180,6 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
     });
     let access = Access::new(fleet.clone(), manifest.clone())?;
     let depth = metrics.outbox_depth.clone();
-    let tasks = Tasks::new(store.clone());
-    let push = Push::open(Setup {
-        store: store.clone(),
-        tasks: tasks.clone(),
-        key: &key,
-        policy: args.push_policy(),
-        outcomes,
-    })?;
     let trail = Trail::open(store.clone(), key, &own, args.max_outbox, depth).await?;
     let known = peers_of(&fleet, &args)?;
     let plane = Plane {
@@ -218,6 +211,21 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         streams: Streams::default(),
         closing: CancellationToken::new(),
     })
+}
+
+fn push(
+    args: &Args,
+    builder: &AgentBuilder,
+    (tasks, key): (&Tasks, &SigningKey),
+) -> anyhow::Result<Push> {
+    let setup = Setup {
+        store: builder.store.clone(),
+        tasks: tasks.clone(),
+        key,
+        policy: args.push_policy(),
+        outcomes: builder.registry(Outcomes::register),
+    };
+    Ok(Push::open(setup)?)
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -25,8 +25,8 @@ pub(super) struct Asked {
     pub(super) continues: Option<Record>,
 }
 
-/// The task of a call, and the keys under which it happens at most once.
-pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
+/// The task of a call, with the keys under which it happens at most once.
+pub(super) fn record_of(asked: Asked) -> Record {
     let Asked {
         principal,
         skill,
@@ -71,6 +71,7 @@ pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
         mutates,
         deadline: meta.deadline,
         traceparent: traces::traceparent(&Span::current()),
+        keys: of_call.into_iter().chain(of_message).collect(),
         ..record
     };
     if first {
@@ -78,7 +79,7 @@ pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
     } else {
         record.enter(TaskState::Working, None);
     }
-    (record, of_call.into_iter().chain(of_message).collect())
+    record
 }
 
 /// The key of a message. Equal messages have equal bytes: the members have an order, and those of free JSON are sorted.

@@ -3,14 +3,22 @@
 use std::{
     future::Future,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use store::{Store, StoreError};
-use tokio::sync::{Notify, watch};
+use store::{Store, StoreError, Write};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::Record;
 use crate::telemetry::Chain;
+
+/// A call that only reads is written once, at its end, when it ends within this time. Until then nobody has been told of
+/// its task, and after a crash the caller asks again.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A running task.
 #[derive(Debug)]
@@ -30,10 +38,10 @@ struct Draft {
 }
 
 impl Live {
-    pub(super) fn new(record: Record) -> Self {
+    pub(super) fn new(record: Record, shown: Arc<Record>) -> Self {
         Self {
             cancel: CancellationToken::new(),
-            shown: watch::Sender::new(Arc::new(record.clone())),
+            shown: watch::Sender::new(shown),
             draft: Mutex::new(Draft {
                 record: Some(record),
                 changed: false,
@@ -51,9 +59,15 @@ impl Live {
         self.shown.subscribe()
     }
 
-    /// What may be shown now.
-    pub(crate) fn shown(&self) -> Arc<Record> {
-        self.shown.borrow().clone()
+    /// What may be shown now; nothing before the task is durable.
+    pub(crate) fn shown(&self) -> Option<Arc<Record>> {
+        let shown = self.shown.borrow();
+        (shown.version > 0).then(|| shown.clone())
+    }
+
+    /// Looks at the task as it is becoming; nothing after its end.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Record) -> T) -> Option<T> {
+        self.draft(|draft| draft.record.as_ref().map(look))
     }
 
     /// Shows what is durable now. Commits may be noticed out of order; the newest stays.
@@ -80,6 +94,29 @@ impl Live {
         }
     }
 
+    /// Writes the task for the first time, with one more write, and shows it.
+    ///
+    /// # Errors
+    /// What the store said; the task is then as if nothing had been written.
+    pub(crate) async fn begin(
+        &self,
+        store: &dyn Store,
+        with: Option<Write>,
+    ) -> Result<(), StoreError> {
+        let begun = self.draft(|draft| {
+            let record = draft.record.as_mut()?;
+            let mut writes = record.writes();
+            writes.extend(with);
+            Some((record.clone(), store.submit(writes)))
+        });
+        let Some((record, commit)) = begun else {
+            return Ok(());
+        };
+        commit.await?;
+        self.show(Arc::new(record));
+        Ok(())
+    }
+
     /// Awaits the run, and writes and shows what it adds to the task meanwhile. What it adds just before its end is
     /// left to the write of the end.
     pub(crate) async fn accompany<T>(&self, store: &dyn Store, run: impl Future<Output = T>) -> T {
@@ -91,19 +128,35 @@ impl Live {
     }
 
     async fn keep_up(&self, store: &dyn Store) {
+        if self.look(|record| record.version == 0) == Some(true) {
+            let patience = timeout(PATIENCE, self.amended.notified());
+            if patience.await.is_err() {
+                self.amend(|_| {});
+            }
+            self.write(store).await;
+        }
         loop {
             self.amended.notified().await;
-            while let Some((record, commit)) = self.next(store) {
-                match commit.await {
-                    Ok(()) => self.show(Arc::new(record)),
-                    Err(error @ StoreError::Conflict { .. }) => {
-                        tracing::warn!(task_id = record.task.id, %error, "another replica has taken the task over");
-                        self.cancel.cancel();
+            self.write(store).await;
+        }
+    }
+
+    async fn write(&self, store: &dyn Store) {
+        while let Some((record, commit)) = self.next(store) {
+            match commit.await {
+                Ok(()) => self.show(Arc::new(record)),
+                Err(error @ StoreError::Conflict { .. }) => {
+                    // Somebody made the same call, or has taken the task over. The end of the run finds out.
+                    tracing::info!(task_id = record.task.id, %error, "the run stops");
+                    if record.version == 1 {
+                        self.draft(|draft| draft.record.as_mut().map(Record::unwrite));
                     }
-                    Err(error) => {
-                        // The end of the run will be written with all that was added before.
-                        tracing::warn!(task_id = record.task.id, error = %Chain(&error), "cannot keep a task's progress");
-                    }
+                    self.cancel.cancel();
+                    return;
+                }
+                Err(error) => {
+                    // The end of the run will be written with all that was added before.
+                    tracing::warn!(task_id = record.task.id, error = %Chain(&error), "cannot keep a task's progress");
                 }
             }
         }

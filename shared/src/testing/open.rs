@@ -242,6 +242,20 @@ impl OpenAgent {
         }
     }
 
+    fn push(&self, tasks: &Tasks) -> anyhow::Result<Push> {
+        let setup = Setup {
+            store: self.store.clone(),
+            tasks: tasks.clone(),
+            key: &self.key.clone().unwrap_or_else(SigningKey::generate),
+            policy: Policy {
+                loopback: self.loopback_webhooks,
+                allow: Vec::new(),
+            },
+            outcomes: Outcomes::default(),
+        };
+        Ok(Push::open(setup)?)
+    }
+
     async fn engine(self) -> anyhow::Result<Engine> {
         let fleet = Arc::new(fleet(&self.name, &self.skills)?);
         let manifest = fleet
@@ -259,16 +273,7 @@ impl OpenAgent {
             }
             None => Trail::nowhere(self.store.clone()),
         };
-        let push = Push::open(Setup {
-            store: self.store.clone(),
-            tasks: tasks.clone(),
-            key: &self.key.unwrap_or_else(SigningKey::generate),
-            policy: Policy {
-                loopback: self.loopback_webhooks,
-                allow: Vec::new(),
-            },
-            outcomes: Outcomes::default(),
-        })?;
+        let push = self.push(&tasks)?;
         let peers = Peers::new(
             &self.name,
             HashMap::new(),

@@ -84,7 +84,16 @@ impl Collection {
         found
             .take(scan.limit)
             .filter_map(|(_, key)| self.entries.get(&**key))
-            .map(|stored| stored.entry.clone())
+            .map(|stored| match &stored.entry {
+                entry if scan.keys_only => Entry {
+                    key: entry.key.clone(),
+                    scope: entry.scope.clone(),
+                    sort: entry.sort.clone(),
+                    version: entry.version,
+                    body: Vec::new(),
+                },
+                entry => entry.clone(),
+            })
             .collect()
     }
 }
