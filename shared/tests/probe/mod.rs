@@ -393,8 +393,10 @@ impl Ground {
         ] {
             arguments.extend([flag.to_owned(), text(&self.path(name))]);
         }
-        let store = format!("sqlite:{}", text(&self.path("store.db")));
-        arguments.extend(["--store".to_owned(), store]);
+        if !further.contains(&"--store") {
+            let store = format!("sqlite:{}", text(&self.path("store.db")));
+            arguments.extend(["--store".to_owned(), store]);
+        }
         arguments.extend(further.iter().map(|flag| (*flag).to_owned()));
         let cli = <Cli as clap::Parser>::try_parse_from(arguments).unwrap();
         Cli {
