@@ -122,7 +122,7 @@ impl Caller {
             .with_context(|| format!("cannot reach {}", target.url))?;
         let task = response
             .headers()
-            .get(shared::a2a::endpoint::TASK_HEADER)
+            .get(shared::a2a::TASK_HEADER)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         let status = response.status();

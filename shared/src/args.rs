@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use identity::{Cidr, HeaderFamily};
 
 use crate::{
+    push::Policy,
     telemetry::{LogFilter, LogFormat},
     upkeep::Keep,
 };
@@ -100,6 +101,17 @@ pub struct Args {
     /// Ended tasks that are kept; beyond that the oldest go.
     #[arg(long, env = "AGENT_MAX_TASKS", default_value_t = 100_000)]
     pub max_tasks: u64,
+    /// Network in which webhooks of push notifications may be although it is not public, repeatable.
+    #[arg(
+        long,
+        env = "AGENT_PUSH_ALLOW",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub push_allow: Vec<Cidr>,
+    /// Allow webhooks on loopback and over plain HTTP; for tests.
+    #[arg(long, env = "AGENT_PUSH_ALLOW_LOOPBACK", default_value_t = false)]
+    pub push_allow_loopback: bool,
 }
 
 impl Args {
@@ -108,6 +120,14 @@ impl Args {
         Keep {
             age: time::Duration::days(self.task_retention_days.into()),
             tasks: self.max_tasks,
+        }
+    }
+
+    /// Where webhooks may be.
+    pub(crate) fn push_policy(&self) -> Policy {
+        Policy {
+            loopback: self.push_allow_loopback,
+            allow: self.push_allow.clone(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a call goes through: access, limits, decoding, task, audit, run, outcome.
 
 mod call;
+mod detach;
 mod record;
 mod run;
 
@@ -30,12 +31,13 @@ use crate::{
     readiness::Readiness,
     registry::{self, DELIVERY_SKILL, Registered, Registry},
     streams::Streams,
-    tasks::{Caller, Created, KeyKind, Record, Tasks},
+    tasks::{Caller, Created, KeyKind, Live, Record, Tasks},
     telemetry::metrics::Metrics,
     trail::Trail,
 };
 use call::mutates;
-use record::{Asked, record_of};
+use detach::Detaching;
+use record::{Asked, hear, key_of, record_of};
 use run::{Run, supervise};
 
 /// Runs skills as tasks.
@@ -90,6 +92,39 @@ pub(crate) struct Following {
     pub(crate) now: watch::Receiver<Arc<Record>>,
 }
 
+/// A task that a call started, or met.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) following: Following,
+    /// The run, when this call started it.
+    run: Option<Detaching>,
+}
+
+impl From<Following> for Started {
+    fn from(following: Following) -> Self {
+        Self {
+            following,
+            run: None,
+        }
+    }
+}
+
+impl Started {
+    /// The task once nothing runs any more.
+    pub(crate) async fn settled(self) -> Result<Arc<Record>, Fault> {
+        if let Some(run) = self.run {
+            run.await;
+        }
+        let record = self.following.settled().await;
+        record.refused.clone().map_or(Ok(record), Err)
+    }
+
+    /// Leaves the run to itself.
+    pub(crate) fn detach(self) -> Following {
+        self.following
+    }
+}
+
 impl Following {
     /// The task once nothing runs any more.
     pub(crate) async fn settled(mut self) -> Arc<Record> {
@@ -108,7 +143,7 @@ impl Engine {
     ///
     /// # Errors
     /// Why no task was made.
-    pub(crate) async fn start(self: &Arc<Self>, call: Call) -> Result<Following, Fault> {
+    pub(crate) async fn start(self: &Arc<Self>, call: Call) -> Result<Started, Fault> {
         if self.readiness.is_draining() {
             return Err(Fault::new(Kind::Overloaded, "the agent is draining"));
         }
@@ -121,7 +156,6 @@ impl Engine {
             shown,
             push,
         } = call;
-        let detached = meta.detached;
         let (skill, input, mutates, prepared) = self.prepare(&principal, work)?;
         let permit = self.slots.clone().try_acquire_owned().map_err(|_| {
             Fault::new(
@@ -129,7 +163,10 @@ impl Engine {
                 "the agent is at its limit of concurrent runs",
             )
         })?;
-        let (mut record, keys) = record_of(Asked {
+        // Who waits for the end of a call that only reads need not wait for its beginning to be durable.
+        let later = !(mutates || shown || meta.detached || push.is_some());
+        let before = continues.clone();
+        let mut record = record_of(Asked {
             principal,
             skill,
             input,
@@ -138,37 +175,88 @@ impl Engine {
             message,
             continues,
         });
-        let push = push.map(|checked| self.push.write(checked, &record.task.id, &record.owner));
-        let created = self.tasks.create(&mut record, &keys, push).await;
-        let commit = match created.map_err(unavailable)? {
-            Created::New(commit) if detached || shown => {
-                commit.0.await.map_err(unavailable)?;
-                None
+        let push = match push {
+            Some(checked) => Some(self.push.write(checked, &record).await?),
+            None => None,
+        };
+        let run = Run {
+            prepared,
+            permit,
+            span: Span::current(),
+        };
+        let known = self.tasks.meet(&record);
+        let met = match (known, before) {
+            (Some(known), _) => known,
+            (None, Some(before)) => match self.tasks.create(&mut record, push).await {
+                Ok(Created::New) => {
+                    self.push.wake();
+                    return Ok(self.launch(record, Some(before.into()), run));
+                }
+                other => other.map_err(unavailable)?,
+            },
+            (None, None) => match self.begin(record, push, later).await? {
+                Ok(live) => return Ok(self.accompany(live, run)),
+                Err(met) => met,
+            },
+        };
+        // Nothing runs for this call, so it gives its place back while it waits.
+        drop(run);
+        self.meet(met).await
+    }
+
+    /// Makes a new task known in this process, and durable unless that may wait.
+    async fn begin(
+        &self,
+        record: Record,
+        push: Option<store::Write>,
+        later: bool,
+    ) -> Result<Result<Arc<Live>, Created>, Fault> {
+        self.tasks.count();
+        let live = self.tasks.track(record, None);
+        if later {
+            return Ok(Ok(live));
+        }
+        let Err(error) = live.begin(&*self.plane.store, push).await else {
+            self.push.wake();
+            return Ok(Ok(live));
+        };
+        let record = live.close().unwrap_or_default();
+        self.tasks.forget_keys(&record);
+        let met = self.tasks.lost(&record, error).await;
+        self.tasks.abandon(&live, &record.task.id);
+        met.map(Err).map_err(unavailable)
+    }
+
+    /// Follows the task of an earlier call, or says why the call is refused.
+    async fn meet(&self, met: Created) -> Result<Started, Fault> {
+        match met {
+            Created::Same(task_id) => self.attach(&task_id).await.map(Started::from),
+            Created::Other(kind) => Err(taken(kind)),
+            Created::Raced | Created::New => {
+                let said = "the task has moved on; it takes no further message in its state";
+                Err(Fault::new(Kind::UnsupportedOperation, said))
             }
-            Created::New(commit) => Some(commit.0),
-            Created::Same(task_id) => {
-                // Nothing runs for this call, so it gives its place back while it waits.
-                drop(permit);
-                return self.attach(&task_id).await;
-            }
-            Created::Other(kind) => return Err(taken(kind)),
-            Created::Raced => {
-                return Err(Fault::new(
-                    Kind::UnsupportedOperation,
-                    "the task has moved on; it takes no further message in its state",
-                )
-                .with("task_id", &record.task.id));
+        }
+    }
+
+    /// Keeps what the caller says to a task that waits for an approval. Nothing runs: an approval is signed, not said.
+    pub(crate) async fn hear(&self, record: Record, message: Message) -> Result<Following, Fault> {
+        let keys = vec![key_of(&record.owner, &message)];
+        let mut heard = Record { keys, ..record };
+        hear(&mut heard, message);
+        let met = match self.tasks.meet(&heard) {
+            Some(met) => met,
+            None => {
+                let created = self.tasks.create(&mut heard, None).await;
+                created.map_err(unavailable)?
             }
         };
-        Ok(self.launch(
-            record,
-            Run {
-                prepared,
-                permit,
-                commit,
-                span: Span::current(),
-            },
-        ))
+        if !matches!(met, Created::New) {
+            return self.meet(met).await.map(Started::detach);
+        }
+        let first = Arc::new(heard);
+        let now = self.tasks.follow(first.clone());
+        Ok(Following { first, now })
     }
 
     /// What is to run, when this principal may ask for it.
@@ -226,6 +314,13 @@ impl Engine {
 
     /// Follows the task that a key stands for, wherever it runs.
     async fn attach(&self, task_id: &str) -> Result<Following, Fault> {
+        if let Some(live) = self.tasks.running_here(task_id) {
+            let mut now = live.follow();
+            let written = now.wait_for(|record| record.version > 0).await;
+            if let Ok(first) = written.map(|record| record.clone()) {
+                return Ok(Following { first, now });
+            }
+        }
         let record = self.tasks.get(task_id).await.map_err(unavailable)?;
         let record = record.ok_or_else(|| {
             Fault::new(

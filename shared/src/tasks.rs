@@ -16,12 +16,12 @@ use std::{
     },
 };
 
-use store::{Commit, Entry, Scan, Store, StoreError, Write};
+use store::{Entry, Scan, Store, StoreError, Write};
 use tokio::sync::{Notify, watch};
 
 pub(crate) use events::response;
 pub(crate) use evict::Retention;
-use keys::{KEYS, KeyBody};
+use keys::{KEYS, KeyBody, Recent};
 pub(crate) use keys::{Key, KeyKind};
 pub(crate) use live::Live;
 pub(crate) use record::parse_time;
@@ -35,23 +35,14 @@ const WAITING: &str = "waiting_tasks";
 /// What became of a creation.
 #[derive(Debug)]
 pub(crate) enum Created {
-    /// A new task, or a new turn of one, durable when the commit resolves.
-    New(Pending),
+    /// A new task, or a new turn of one.
+    New,
     /// The key is taken by this task for the same input.
     Same(String),
     /// The key is taken for another input.
     Other(KeyKind),
     /// Somebody else changed the task that was to be continued.
     Raced,
-}
-
-/// A commit on its way.
-pub(crate) struct Pending(pub(crate) Commit);
-
-impl std::fmt::Debug for Pending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pending")
-    }
 }
 
 /// All tasks of an agent. Clones share them.
@@ -65,6 +56,7 @@ struct Inner {
     holder: String,
     live: Mutex<HashMap<String, Arc<Live>>>,
     remote: Mutex<HashMap<String, watch::Sender<Arc<Record>>>>,
+    recent: Mutex<Recent>,
     /// Tasks made since the last eviction.
     made: AtomicU64,
     crowded: Notify,
@@ -78,6 +70,7 @@ impl Tasks {
             holder: uuid::Uuid::new_v4().to_string(),
             live: Mutex::default(),
             remote: Mutex::default(),
+            recent: Mutex::default(),
             made: AtomicU64::new(0),
             crowded: Notify::new(),
         }))
@@ -87,52 +80,81 @@ impl Tasks {
         f(&mut self.0.live.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Stores a new task, or a new turn of one, together with one more write. Without keys nothing is awaited here; with keys the race for them is
-    /// decided.
+    /// Notices a repeated call of this process; otherwise the task has its keys for now.
+    pub(crate) fn meet(&self, record: &Record) -> Option<Created> {
+        let mut recent = self.0.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in &record.keys {
+            match recent.get(key) {
+                Some((digest, task)) if digest == key.digest => {
+                    return Some(Created::Same(task.to_owned()));
+                }
+                Some(_) => return Some(Created::Other(key.kind)),
+                None => {}
+            }
+        }
+        for key in &record.keys {
+            recent.add(key, &record.task.id);
+        }
+        None
+    }
+
+    /// Stores a new task, or a new turn of one, together with one more write; its keys decide whether it is new.
     ///
     /// # Errors
     /// When the store does not answer.
     pub(crate) async fn create(
         &self,
         record: &mut Record,
-        keys: &[Key],
         with: Option<Write>,
     ) -> Result<Created, StoreError> {
-        let first = record.version == 0;
         if self.0.store.is_shared() {
             record.holder = Some(self.0.holder.clone());
         }
-        let mut writes: Vec<Write> = keys
-            .iter()
-            .map(|key| key.write(&record.task.id, &record.owner))
-            .collect();
-        writes.extend(record.writes());
+        let first = record.version == 0;
+        let mut writes = record.writes();
+        if !first {
+            let keys = record.keys.iter();
+            writes.extend(keys.map(|key| key.write(&record.task.id, &record.owner)));
+        }
         writes.extend(with);
-        let commit = self.0.store.submit(writes);
-        if first {
-            self.count();
-        }
-        if keys.is_empty() && first {
-            return Ok(Created::New(Pending(commit)));
-        }
-        match commit.await {
-            Ok(()) => Ok(Created::New(Pending(Box::pin(std::future::ready(Ok(())))))),
-            Err(StoreError::Conflict {
-                collection: KEYS,
-                key,
-            }) => {
-                let key = keys.iter().find(|known| known.key == key);
-                match key {
-                    Some(key) => self.taken(key).await,
-                    None => Ok(Created::Raced),
-                }
+        match self.0.store.submit(writes).await {
+            Ok(()) => Ok(Created::New),
+            Err(error) => {
+                self.forget_keys(record);
+                self.lost(record, error).await
             }
-            Err(StoreError::Conflict { .. }) => Ok(Created::Raced),
-            Err(error) => Err(error),
         }
     }
 
-    fn count(&self) {
+    /// What became of a task whose first write failed.
+    ///
+    /// # Errors
+    /// The store's error, when it was no race.
+    pub(crate) async fn lost(
+        &self,
+        record: &Record,
+        error: StoreError,
+    ) -> Result<Created, StoreError> {
+        let StoreError::Conflict { collection, key } = error else {
+            return Err(error);
+        };
+        let key = record.keys.iter().find(|known| known.key == key);
+        match key.filter(|_| collection == KEYS) {
+            Some(key) => self.taken(key).await,
+            None => Ok(Created::Raced),
+        }
+    }
+
+    /// Forgets keys that the task did not get, or whose task cannot be kept.
+    pub(crate) fn forget_keys(&self, record: &Record) {
+        let mut recent = self.0.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in &record.keys {
+            recent.remove(key, &record.task.id);
+        }
+    }
+
+    /// Counts a new task.
+    pub(crate) fn count(&self) {
         let made = self.0.made.fetch_add(1, Ordering::Relaxed);
         if made % evict::CROWD == evict::CROWD - 1 {
             self.0.crowded.notify_one();
@@ -147,30 +169,37 @@ impl Tasks {
             .map_or(Created::Other(key.kind), |body| Created::Same(body.task_id)))
     }
 
-    /// Starts to follow a task that runs now.
-    pub(crate) fn track(&self, record: Record) -> Arc<Live> {
+    /// Starts to follow a task that runs now. What may be shown of it at first is what was stored before, if anything.
+    pub(crate) fn track(&self, mut record: Record, stored: Option<Arc<Record>>) -> Arc<Live> {
         let id = record.task.id.clone();
-        let live = Arc::new(Live::new(record));
+        if self.0.store.is_shared() {
+            record.holder = Some(self.0.holder.clone());
+        }
+        let live = Arc::new(Live::new(record, stored.unwrap_or_default()));
         self.live(|all| all.insert(id, live.clone()));
         live
     }
 
     /// Shows the end of a turn; nothing runs any more.
     pub(crate) fn release(&self, live: &Arc<Live>, record: Arc<Record>) {
-        let id = record.task.id.clone();
+        // A next turn may run already.
+        self.abandon(live, &record.task.id);
+        live.show(record);
+    }
+
+    /// Forgets a task that never came to be.
+    pub(crate) fn abandon(&self, live: &Arc<Live>, id: &str) {
         self.live(|all| {
-            // A next turn may run already.
-            if all.get(&id).is_some_and(|now| Arc::ptr_eq(now, live)) {
-                all.remove(&id);
+            if all.get(id).is_some_and(|now| Arc::ptr_eq(now, live)) {
+                all.remove(id);
             }
         });
-        live.show(record);
     }
 
     /// Changes a running task; no change when it does not run here.
     pub(crate) fn amend(&self, id: &str, change: impl FnOnce(&mut Record)) {
         if let Some(live) = self.running_here(id) {
-            live.amend(&self.0.store, change);
+            live.amend(change);
         }
     }
 
@@ -190,7 +219,7 @@ impl Tasks {
     /// When the store does not answer.
     pub(crate) async fn get(&self, id: &str) -> Result<Option<Arc<Record>>, StoreError> {
         if let Some(live) = self.running_here(id) {
-            return Ok(Some(live.shown()));
+            return Ok(live.shown());
         }
         Ok(self.stored(id).await?.map(Arc::new))
     }
@@ -237,6 +266,7 @@ impl Tasks {
             after: None,
             descending: true,
             limit: 200,
+            keys_only: false,
         };
         loop {
             let page = self.0.store.scan(scan.clone()).await?;
@@ -261,22 +291,31 @@ impl Tasks {
     }
 
     async fn indexed(&self, collection: &'static str) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        for id in self.index(collection).await? {
+            records.extend(self.stored(&id).await?);
+        }
+        Ok(records)
+    }
+
+    /// The ids in an index.
+    async fn index(&self, collection: &'static str) -> Result<Vec<String>, StoreError> {
         let mut scan = Scan {
             collection,
             limit: 1_000,
+            keys_only: true,
             ..Scan::default()
         };
-        let mut records = Vec::new();
+        let mut ids = Vec::new();
         loop {
-            let index = self.0.store.scan(scan.clone()).await?;
-            for entry in &index {
-                records.extend(self.stored(&entry.key).await?);
-            }
-            match index.last() {
-                Some(last) if index.len() == scan.limit => {
-                    scan.after = Some((last.sort.clone(), last.key.clone()));
-                }
-                _ => return Ok(records),
+            let page = self.0.store.scan(scan.clone()).await?;
+            let full = page.len() == scan.limit;
+            scan.after = page
+                .last()
+                .map(|last| (last.sort.clone(), last.key.clone()));
+            ids.extend(page.into_iter().map(|entry| entry.key));
+            if !full {
+                return Ok(ids);
             }
         }
     }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What an agent is, can and wants.
+/// What an agent is, can and wants. Absent members decode as their default, since some SDKs leave out whatever is empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct AgentCard {
     /// Name for people.
     pub name: String,
@@ -90,6 +90,7 @@ pub struct AgentCapabilities {
 
 /// An extension of the protocol.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AgentExtension {
     /// What identifies it.
     pub uri: String,
@@ -122,7 +123,7 @@ pub struct StringList {
 
 /// One thing that an agent can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct AgentSkill {
     /// Its name on the wire.
     pub id: String,

@@ -1,7 +1,19 @@
 //! A2A 1.0 objects as they stand on the wire (`ProtoJSON`, camelCase). Unknown members are ignored.
 
+mod push;
+mod requests;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+
+pub use push::{
+    ListPushConfigsRequest, ListPushConfigsResponse, PushAuthentication, PushConfig,
+    PushConfigRequest,
+};
+pub use requests::{
+    CancelTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse,
+    SendMessageConfiguration, SendMessageRequest, TaskIdRequest,
+};
 
 /// `null` means the default, as `ProtoJSON` has it.
 fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
@@ -262,104 +274,19 @@ impl Task {
     }
 }
 
-/// Parameters of `SendMessage`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The members of an answer of which exactly one is set, among others that do not matter.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SendMessageRequest {
-    /// The message.
-    pub message: Message,
-    /// How to answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub configuration: Option<SendMessageConfiguration>,
-    /// Free metadata.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Map<String, Value>>,
-}
-
-/// How `SendMessage` should answer.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SendMessageConfiguration {
-    /// Media types the caller takes.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "nullable"
-    )]
-    pub accepted_output_modes: Vec<String>,
-    /// At most this many messages in the answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub history_length: Option<i64>,
-    /// Answer as soon as the task exists.
-    #[serde(default, deserialize_with = "nullable")]
-    pub return_immediately: bool,
-    /// Where to push the task's updates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task_push_notification_config: Option<PushConfig>,
-}
-
-/// Parameters of `GetTask`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GetTaskRequest {
-    /// The task.
-    pub id: String,
-    /// At most this many messages.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub history_length: Option<i64>,
-}
-
-/// Parameters of `CancelTask` and `SubscribeToTask`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskIdRequest {
-    /// The task.
-    pub id: String,
-}
-
-/// Parameters of `ListTasks`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ListTasksRequest {
-    /// Only this conversation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub context_id: Option<String>,
-    /// Only this state.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<TaskState>,
-    /// 1 to 100, default 50.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub page_size: Option<i64>,
-    /// `nextPageToken` of the page before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub page_token: Option<String>,
-    /// At most this many messages a task.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub history_length: Option<i64>,
-    /// Only tasks whose status is not older.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status_timestamp_after: Option<String>,
-    /// Whether to include artifacts (default false).
-    #[serde(deserialize_with = "nullable")]
-    pub include_artifacts: bool,
-}
-
-/// Answer of `ListTasks`; all four members are always there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ListTasksResponse {
-    /// Newest status first.
-    pub tasks: Vec<Task>,
-    /// Empty on the last page.
-    pub next_page_token: String,
-    /// The page size in force.
-    pub page_size: usize,
-    /// How many tasks match in all.
-    pub total_size: usize,
+struct OneOf {
+    task: Option<Task>,
+    message: Option<Message>,
+    status_update: Option<TaskStatusUpdateEvent>,
+    artifact_update: Option<TaskArtifactUpdateEvent>,
 }
 
 /// Answer of `SendMessage`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "OneOf")]
 pub enum SendMessageResponse {
     /// Work was made of the message.
     Task(Task),
@@ -367,9 +294,29 @@ pub enum SendMessageResponse {
     Message(Message),
 }
 
+impl TryFrom<OneOf> for SendMessageResponse {
+    type Error = &'static str;
+
+    fn try_from(answer: OneOf) -> Result<Self, Self::Error> {
+        match answer {
+            OneOf {
+                task: Some(task),
+                message: None,
+                ..
+            } => Ok(Self::Task(task)),
+            OneOf {
+                task: None,
+                message: Some(message),
+                ..
+            } => Ok(Self::Message(message)),
+            _ => Err("exactly one of task and message is needed"),
+        }
+    }
+}
+
 /// One event of a stream, and the body of a push notification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "OneOf")]
 pub enum StreamResponse {
     /// The task as it stands.
     Task(Task),
@@ -379,6 +326,25 @@ pub enum StreamResponse {
     StatusUpdate(TaskStatusUpdateEvent),
     /// An artifact was added or grew.
     ArtifactUpdate(TaskArtifactUpdateEvent),
+}
+
+impl TryFrom<OneOf> for StreamResponse {
+    type Error = &'static str;
+
+    fn try_from(event: OneOf) -> Result<Self, Self::Error> {
+        let mut arms = [
+            event.task.map(Self::Task),
+            event.message.map(Self::Message),
+            event.status_update.map(Self::StatusUpdate),
+            event.artifact_update.map(Self::ArtifactUpdate),
+        ]
+        .into_iter()
+        .flatten();
+        match (arms.next(), arms.next()) {
+            (Some(arm), None) => Ok(arm),
+            _ => Err("exactly one of task, message, statusUpdate and artifactUpdate is needed"),
+        }
+    }
 }
 
 /// The task's status changed.
@@ -412,78 +378,7 @@ pub struct TaskArtifactUpdateEvent {
     /// Whether the artifact is complete.
     #[serde(default, deserialize_with = "nullable")]
     pub last_chunk: bool,
-}
-
-/// `TaskPushNotificationConfig`: where, and with which credentials, a task's updates are pushed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PushConfig {
-    /// Chosen by the agent unless the client did.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "nullable"
-    )]
-    pub id: String,
-    /// The task; absent within `SendMessage`.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "nullable"
-    )]
-    pub task_id: String,
-    /// The webhook.
-    pub url: String,
-    /// Sent along so that the receiver knows the task's origin.
+    /// Free metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
-    /// How the agent proves itself to the webhook.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authentication: Option<PushAuthentication>,
-}
-
-/// An HTTP authentication scheme with its credentials.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PushAuthentication {
-    /// For example `Bearer`.
-    pub scheme: String,
-    /// What follows the scheme in `Authorization`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<String>,
-}
-
-/// Parameters of `GetTaskPushNotificationConfig` and `DeleteTaskPushNotificationConfig`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PushConfigRequest {
-    /// The task.
-    pub task_id: String,
-    /// The configuration.
-    pub id: String,
-}
-
-/// Parameters of `ListTaskPushNotificationConfigs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ListPushConfigsRequest {
-    /// The task.
-    pub task_id: String,
-    /// 1 to 100, default 50.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub page_size: Option<i64>,
-    /// `nextPageToken` of the page before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub page_token: Option<String>,
-}
-
-/// Answer of `ListTaskPushNotificationConfigs`; both members are always there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ListPushConfigsResponse {
-    /// The configurations, credentials masked.
-    #[serde(default, deserialize_with = "nullable")]
-    pub configs: Vec<PushConfig>,
-    /// Empty on the last page.
-    #[serde(default, deserialize_with = "nullable")]
-    pub next_page_token: String,
+    pub metadata: Option<Map<String, Value>>,
 }

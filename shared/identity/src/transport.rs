@@ -83,6 +83,8 @@ pub struct Limits {
     /// Time for each later request head on an HTTP/1 connection, idling included. Longer than clients keep
     /// idle connections (90 s in reqwest), so that the client closes first and no request is lost.
     pub idle_timeout: Duration,
+    /// Time within which a client has to take some more of an answer, before it is cut off.
+    pub write_timeout: Duration,
     /// How often a silent HTTP/2 client is asked whether it is there.
     pub keep_alive_interval: Duration,
     /// Time to answer that question.
@@ -104,6 +106,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(5),
             first_request_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(2),
+            write_timeout: Duration::from_secs(30),
             keep_alive_interval: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(20),
             max_concurrent_streams: 256,

@@ -8,6 +8,7 @@ use a2a::{
         AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentSkill,
         SecurityRequirement, StringList,
     },
+    signature::sign,
 };
 use axum::{
     body::Body,
@@ -36,7 +37,7 @@ impl Default for Offers {
     fn default() -> Self {
         Self {
             streaming: true,
-            push: false,
+            push: true,
             extended_card: true,
         }
     }
@@ -190,7 +191,8 @@ impl Cards {
     }
 }
 
-fn signed(card: AgentCard, _signer: Option<&identity::SigningKey>) -> AgentCard {
+fn signed(mut card: AgentCard, signer: Option<&identity::SigningKey>) -> AgentCard {
+    card.signatures = signer.map(|key| sign(&card, key)).into_iter().collect();
     card
 }
 

@@ -323,12 +323,12 @@ async fn direct(
         shown: detached,
         push: None,
     };
-    let following = engine.start(call).await?;
+    let started = engine.start(call).await?;
     if detached {
-        let record = following.first;
+        let record = started.detach().first;
         return Answer::of_task(&methods::TaskView::new(&record.task, None), &record);
     }
-    let record = following.settled().await;
+    let record = started.settled().await?;
     match &record.fault {
         Some(fault) => Err(fault.clone()),
         None => Answer::of_task(methods::artifact(&record), &record),

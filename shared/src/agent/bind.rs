@@ -20,7 +20,7 @@ use crate::{
     builder::AgentBuilder,
     converse::AskForSkill,
     engine::Engine,
-    push::Push,
+    push::{Outcomes, Push, Setup},
     readiness::{Guard, Readiness},
     registry::Registry,
     streams::Streams,
@@ -163,6 +163,8 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         transport,
         metrics,
     } = parts;
+    let tasks = Tasks::new(builder.store.clone());
+    let push = push(&args, &builder, (&tasks, &key))?;
     let AgentBuilder {
         fleet,
         manifest,
@@ -179,7 +181,6 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
     let access = Access::new(fleet.clone(), manifest.clone())?;
     let depth = metrics.outbox_depth.clone();
     let trail = Trail::open(store.clone(), key, &own, args.max_outbox, depth).await?;
-    let tasks = Tasks::new(store.clone());
     let known = peers_of(&fleet, &args)?;
     let plane = Plane {
         access: access.clone(),
@@ -197,7 +198,7 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         name: manifest.name.clone(),
         registry: skills,
         converse,
-        push: Push,
+        push,
         tasks,
         access,
         rates: RateLimits::of(&manifest),
@@ -210,6 +211,21 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         streams: Streams::default(),
         closing: CancellationToken::new(),
     })
+}
+
+fn push(
+    args: &Args,
+    builder: &AgentBuilder,
+    (tasks, key): (&Tasks, &SigningKey),
+) -> anyhow::Result<Push> {
+    let setup = Setup {
+        store: builder.store.clone(),
+        tasks: tasks.clone(),
+        key,
+        policy: args.push_policy(),
+        outcomes: builder.registry(Outcomes::register),
+    };
+    Ok(Push::open(setup)?)
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

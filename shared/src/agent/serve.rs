@@ -76,6 +76,7 @@ impl Bound {
             self.args.retention(),
             stop.clone(),
         ));
+        parts.spawn(engine.push.clone().run(stop.clone()));
         if engine.tasks.has_replicas() {
             parts.spawn(upkeep::replicate(engine.clone(), stop.clone()));
         }

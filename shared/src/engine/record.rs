@@ -25,8 +25,8 @@ pub(super) struct Asked {
     pub(super) continues: Option<Record>,
 }
 
-/// The task of a call, and the keys under which it happens at most once.
-pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
+/// The task of a call, with the keys under which it happens at most once.
+pub(super) fn record_of(asked: Asked) -> Record {
     let Asked {
         principal,
         skill,
@@ -43,11 +43,7 @@ pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
         .flatten();
     let named = named.zip(skill.as_deref());
     let of_call = named.map(|(key, skill)| Key::of_call(&owner, skill, key, &input_digest));
-    let of_message = message.as_ref().map(|message| {
-        // Equal messages have equal bytes: the members have an order, and those of free JSON are sorted.
-        let bytes = serde_json::to_vec(message).unwrap_or_default();
-        Key::of_message(&owner, &message.message_id, digest::of_bytes(&bytes))
-    });
+    let of_message = message.as_ref().map(|message| key_of(&owner, message));
     let agent = principal.kind == PrincipalKind::Agent;
     let on_behalf_of = if agent {
         meta.on_behalf_of
@@ -75,6 +71,7 @@ pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
         mutates,
         deadline: meta.deadline,
         traceparent: traces::traceparent(&Span::current()),
+        keys: of_call.into_iter().chain(of_message).collect(),
         ..record
     };
     if first {
@@ -82,7 +79,13 @@ pub(super) fn record_of(asked: Asked) -> (Record, Vec<Key>) {
     } else {
         record.enter(TaskState::Working, None);
     }
-    (record, of_call.into_iter().chain(of_message).collect())
+    record
+}
+
+/// The key of a message. Equal messages have equal bytes: the members have an order, and those of free JSON are sorted.
+pub(super) fn key_of(owner: &str, message: &Message) -> Key {
+    let bytes = serde_json::to_vec(message).unwrap_or_default();
+    Key::of_message(owner, &message.message_id, digest::of_bytes(&bytes))
 }
 
 /// Adds the caller's message to the history, after the question that it answers.
@@ -90,10 +93,15 @@ fn converse(record: &mut Record, message: Option<Message>) {
     let Some(message) = message else {
         return;
     };
+    let asked = record.task.status.message.take();
+    let asked = asked.filter(|asked| asked.role == Role::Agent);
+    record.task.history.extend(asked);
+    hear(record, message);
+}
+
+/// Adds a message to the history.
+pub(super) fn hear(record: &mut Record, message: Message) {
     let task = &mut record.task;
-    let asked = task.status.message.take();
-    task.history
-        .extend(asked.filter(|asked| asked.role == Role::Agent));
     task.history.push(Message {
         context_id: Some(task.context_id.clone()),
         task_id: Some(task.id.clone()),

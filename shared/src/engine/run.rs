@@ -15,16 +15,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field};
 
 use super::{
-    Engine, Following,
+    Engine, Following, Started,
+    detach::Detaching,
     record::{conclude, redact},
+    taken,
 };
 use crate::{
     Context, SkillError,
     a2a::fault::{Fault, Kind},
-    context::{Backplane as _, Work},
+    context::Work,
     converse::{Reply, Turn},
     digest, registry,
-    tasks::{Live, Record, parse_time},
+    tasks::{Created, Live, Record, parse_time},
     telemetry::{Chain, traces},
     trail::Fact,
 };
@@ -58,10 +60,9 @@ impl Engine {
             let run = Run {
                 prepared,
                 permit,
-                commit: None,
                 span,
             };
-            engine.launch(record, run);
+            drop(engine.launch(record, None, run));
         });
     }
 
@@ -90,45 +91,68 @@ impl Engine {
         }
     }
 
-    pub(super) fn launch(self: &Arc<Self>, record: Record, run: Run) -> Following {
+    /// Makes a run of a stored task; `stored` is what may be shown of it until the run adds something.
+    pub(super) fn launch(
+        self: &Arc<Self>,
+        record: Record,
+        stored: Option<Arc<Record>>,
+        run: Run,
+    ) -> Started {
+        let first = Arc::new(record.clone());
+        let live = self
+            .tasks
+            .track(record, Some(stored.unwrap_or_else(|| first.clone())));
+        live.show(first);
+        self.accompany(live, run)
+    }
+
+    /// Makes a run of a task; it goes on by itself when what comes back is dropped.
+    pub(super) fn accompany(self: &Arc<Self>, live: Arc<Live>, run: Run) -> Started {
+        let named = live.look(|record| (record.skill.clone(), record.task.id.clone()));
+        let (skill, task_id) = named.unwrap_or_default();
         let span = tracing::info_span!(
-            parent: &run.span, "execute_tool", "otel.name" = record.skill.as_deref().unwrap_or("message"), "gen_ai.operation.name" = "execute_tool",
-            "a2a.task.id" = record.task.id, "a2a.task.state" = field::Empty, "error.type" = field::Empty, trace_id = field::Empty,
+            parent: &run.span, "execute_tool", "otel.name" = skill.as_deref().unwrap_or("message"), "gen_ai.operation.name" = "execute_tool",
+            "a2a.task.id" = task_id, "a2a.task.state" = field::Empty, "error.type" = field::Empty, trace_id = field::Empty,
         );
         if let Some((trace_id, _)) = traces::ids(&span) {
             span.record("trace_id", trace_id);
         }
-        let live = self.tasks.track(record);
         let following = Following {
-            first: live.shown(),
+            first: live.shown().unwrap_or_default(),
             now: live.follow(),
         };
         let engine = self.clone();
-        tokio::spawn(async move { engine.run(live, run).await }.instrument(span));
-        following
+        let work = async move { engine.run(live, run).await };
+        Started {
+            following,
+            run: Some(Detaching::new(work.instrument(span))),
+        }
     }
 
     async fn run(self: Arc<Self>, live: Arc<Live>, run: Run) {
         let Run {
-            prepared,
-            permit,
-            commit,
-            ..
+            prepared, permit, ..
         } = run;
-        let record = live.shown();
         let started = Instant::now();
-        let skill = record.skill.clone().unwrap_or_default();
-        let deadline = started + self.allowance(&record, &skill);
-        let work = Work::new(&record, &self.access, deadline);
-        let result = match self.intend(&record, &work, commit).await {
+        let begun = live.look(|record| {
+            let skill = record.skill.clone().unwrap_or_default();
+            let deadline = started + self.allowance(record, &skill);
+            let work = Work::new(record, &self.access, deadline);
+            let intent = record
+                .mutates
+                .then(|| Fact::of_run(record, &work, "intent", "started", None));
+            let approval = record.approval.clone().map(Into::into);
+            (skill, deadline, work, intent, approval)
+        });
+        let Some((skill, deadline, work, intent, approval)) = begun else {
+            return;
+        };
+        let result = match self.intend(intent).await {
             Ok(()) => {
-                let context = Context::new(
-                    work,
-                    record.approval.clone().map(Into::into),
-                    live.cancel.clone(),
-                    self.plane.clone(),
-                );
-                supervise(prepared(context), deadline, live.cancel.clone()).await
+                let cancel = live.cancel.clone();
+                let context = Context::new(work, approval, cancel.clone(), self.plane.clone());
+                let work = supervise(prepared(context), deadline, cancel);
+                live.accompany(&*self.plane.store, work).await
             }
             Err(error) => Err(error),
         };
@@ -159,24 +183,13 @@ impl Engine {
         })
     }
 
-    /// What must be durable before an effect: the task, and the intent to change something.
-    async fn intend(
-        &self,
-        record: &Record,
-        work: &Work,
-        commit: Option<store::Commit>,
-    ) -> Result<(), SkillError> {
-        if !record.mutates {
+    /// What must be durable before an effect: the intent to change something. (The task is already.)
+    async fn intend(&self, intent: Option<Fact>) -> Result<(), SkillError> {
+        let Some(intent) = intent else {
             return Ok(());
-        }
-        if let Some(commit) = commit {
-            commit
-                .await
-                .map_err(|e| SkillError::unavailable("store", e))?;
-        }
-        let fact = Fact::of_run(record, work, "intent", "started", None);
+        };
         self.trail
-            .append(fact, Vec::new())?
+            .append(intent, Vec::new())?
             .await
             .map_err(|e| SkillError::unavailable("store", e))
     }
@@ -212,7 +225,9 @@ impl Engine {
         }
         let fact = Fact::of_run(&record, &work, "outcome", outcome, output_digest);
         let written = match self.keep(&mut record, &fact).await {
-            Err(StoreError::Conflict { .. }) => self.keep_anyway(&mut record, &fact).await,
+            Err(error @ StoreError::Conflict { .. }) => {
+                self.keep_anyway(&mut record, &fact, error).await
+            }
             written => written,
         };
         if let Err(error) = written {
@@ -232,36 +247,50 @@ impl Engine {
         self.push.wake();
     }
 
-    /// Writes the end of a run with its audit record.
+    /// Writes the end of a run with its audit record. What has happened is recorded even into a full outbox.
     async fn keep(&self, record: &mut Record, fact: &Fact) -> Result<(), StoreError> {
-        let writes = record.writes();
-        match self.trail.append(fact.clone(), writes.clone()) {
-            Ok(commit) => commit.await,
-            Err(_full) => self.plane.store().submit(writes).await,
-        }
+        let commit = self.trail.append(fact.clone(), record.writes());
+        commit
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+            .await
     }
 
     /// The stored task is not as it was left here. When an earlier write of this run was lost, the end is written on
-    /// top of what is there; when another replica has taken the task over, its word counts and only the audit record
-    /// is kept.
-    async fn keep_anyway(&self, record: &mut Record, fact: &Fact) -> Result<(), StoreError> {
+    /// top of what is there; when somebody made the same call, or another replica has taken the task over, its word
+    /// counts and only the audit record is kept.
+    async fn keep_anyway(
+        &self,
+        record: &mut Record,
+        fact: &Fact,
+        error: StoreError,
+    ) -> Result<(), StoreError> {
         let id = record.task.id.clone();
-        match self.tasks.stored(&id).await? {
-            Some(stored) if stored.holder == record.holder && !stored.state().is_terminal() => {
-                record.rebase(&stored);
-                self.keep(record, fact).await
-            }
-            stored => {
-                tracing::warn!(task_id = id, "another replica has taken the task over");
-                if let Some(stored) = stored {
-                    *record = stored;
+        if record.version == 1 {
+            self.tasks.forget_keys(record);
+            match self.tasks.lost(record, error).await? {
+                Created::Same(other) => {
+                    if let Ok(following) = self.attach(&other).await {
+                        *record = Record::clone(&*following.settled().await);
+                    }
                 }
-                match self.trail.append(fact.clone(), Vec::new()) {
-                    Ok(commit) => commit.await,
-                    Err(_full) => Ok(()),
-                }
+                Created::Other(kind) => record.refused = Some(taken(kind)),
+                Created::New | Created::Raced => {}
             }
+        } else {
+            match self.tasks.stored(&id).await? {
+                Some(stored) if stored.holder == record.holder && !stored.state().is_terminal() => {
+                    record.rebase(&stored);
+                    return self.keep(record, fact).await;
+                }
+                Some(stored) => *record = stored,
+                None => {}
+            }
+            tracing::warn!(task_id = id, "another replica has taken the task over");
         }
+        let commit = self.trail.append(fact.clone(), Vec::new());
+        commit
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+            .await
     }
 }
 
@@ -269,7 +298,6 @@ impl Engine {
 pub(super) struct Run {
     pub(super) prepared: registry::Run,
     pub(super) permit: OwnedSemaphorePermit,
-    pub(super) commit: Option<store::Commit>,
     pub(super) span: Span,
 }
 

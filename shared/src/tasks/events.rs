@@ -149,6 +149,7 @@ pub(crate) fn response(task: &Task, event: &Event) -> Option<StreamResponse> {
                 artifact,
                 append: *append,
                 last_chunk: *last,
+                metadata: None,
             }))
         }
     }

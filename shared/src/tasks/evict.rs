@@ -1,11 +1,10 @@
 //! Bounded memory: ended tasks and old keys go.
 
-use std::sync::atomic::Ordering;
+use std::{collections::HashSet, sync::atomic::Ordering};
 
-use a2a::types::TaskState;
 use store::{Entry, Scan, StoreError, Write};
 
-use super::{KEYS, TASKS, Tasks, decode};
+use super::{ACTIVE, KEYS, TASKS, Tasks, WAITING};
 use crate::push::CONFIGS;
 
 /// This many new tasks call for an eviction before its time.
@@ -43,14 +42,26 @@ impl Tasks {
             .count(TASKS, None)
             .await?
             .saturating_sub(retention.max_tasks);
+        let busy = self.busy().await?;
+        let over = |entry: &Entry| !busy.contains(&entry.key);
         let tasks = self
-            .sweep(TASKS, surplus, &retention.tasks_before, is_over)
+            .sweep(TASKS, surplus, &retention.tasks_before, over)
             .await?;
         let max_keys = retention.max_tasks.saturating_mul(KEY_FACTOR);
         let surplus = store.count(KEYS, None).await?.saturating_sub(max_keys);
         self.sweep(KEYS, surplus, &retention.keys_before, |_| true)
             .await?;
         Ok(tasks)
+    }
+
+    /// Tasks that run or wait for an approval. Something may come of all others only if their caller answers a question
+    /// that it has left open for long.
+    async fn busy(&self) -> Result<HashSet<String>, StoreError> {
+        let mut busy = HashSet::new();
+        for collection in [ACTIVE, WAITING] {
+            busy.extend(self.index(collection).await?.into_iter());
+        }
+        Ok(busy)
     }
 
     /// Removes entries from the oldest on while there is a surplus or they are too old, and `goes` agrees.
@@ -64,6 +75,7 @@ impl Tasks {
         let mut scan = Scan {
             collection,
             limit: STEP,
+            keys_only: true,
             ..Scan::default()
         };
         let mut removed = 0;
@@ -107,6 +119,7 @@ impl Tasks {
                 collection: CONFIGS,
                 scope: Some(key.clone()),
                 limit: STEP,
+                keys_only: true,
                 ..Scan::default()
             };
             let configs = self.0.store.scan(scan).await?;
@@ -118,11 +131,4 @@ impl Tasks {
         writes.push(Write::Delete { collection, key });
         Ok(writes)
     }
-}
-
-/// Whether nothing can come of a task any more: it has ended, or its caller never answered the agent's question.
-fn is_over(entry: &Entry) -> bool {
-    decode(entry).is_some_and(|record| {
-        record.state().is_terminal() || record.state() == TaskState::InputRequired
-    })
 }

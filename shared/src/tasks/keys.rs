@@ -1,5 +1,7 @@
 //! Keys under which a call happens at most once: the caller's message id, and its idempotency key.
 
+use std::collections::{HashMap, VecDeque};
+
 use audit::record::timestamp;
 use serde::{Deserialize, Serialize};
 use store::{Entry, Write};
@@ -7,6 +9,10 @@ use time::OffsetDateTime;
 
 /// Collection of the keys.
 pub(super) const KEYS: &str = "idempotency_keys";
+
+/// Keys of this process that are remembered, so that a repeated call is noticed before it runs. What is forgotten here is
+/// still noticed by the store, after a run that changed nothing.
+const REMEMBERED: usize = 10_000;
 
 /// What a key stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +72,39 @@ impl Key {
                 version: 0,
                 body: serde_json::to_vec(&body).unwrap_or_default(),
             },
+        }
+    }
+}
+
+/// The newest keys of this process.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    known: HashMap<String, (String, String)>,
+    order: VecDeque<String>,
+}
+
+impl Recent {
+    /// The digest and the task that a key stands for.
+    pub(super) fn get(&self, key: &Key) -> Option<(&str, &str)> {
+        let (digest, task) = self.known.get(&key.key)?;
+        Some((digest, task))
+    }
+
+    pub(super) fn add(&mut self, key: &Key, task_id: &str) {
+        if self.order.len() == REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        let value = (key.digest.clone(), task_id.to_owned());
+        self.known.insert(key.key.clone(), value);
+        self.order.push_back(key.key.clone());
+    }
+
+    /// Forgets a key that this task did not get.
+    pub(super) fn remove(&mut self, key: &Key, task_id: &str) {
+        if self.get(key).is_some_and(|(_, task)| task == task_id) {
+            self.known.remove(&key.key);
         }
     }
 }

@@ -10,6 +10,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{
     ACTIVE, TASKS, WAITING,
     events::{self, Event, Log},
+    keys::Key,
 };
 use crate::{a2a::fault::Fault, context::Approval};
 
@@ -48,6 +49,12 @@ pub(crate) struct Record {
     /// The replica that runs it, where several share the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+    /// Keys that its first write takes.
+    #[serde(skip)]
+    pub(crate) keys: Vec<Key>,
+    /// Why the call is refused after all.
+    #[serde(skip)]
+    pub(crate) refused: Option<Fault>,
     /// Version in the store, once the writes made so far are done.
     #[serde(skip)]
     pub version: u64,
@@ -168,16 +175,25 @@ impl Record {
         self.stored = stored.stored;
     }
 
+    /// Takes its first write back, which failed.
+    pub(crate) fn unwrite(&mut self) {
+        self.version = 0;
+        self.stored = None;
+    }
+
     /// The writes that make its present state durable, indexes included. They fail when somebody else has written
     /// the task since, and the record counts on their success.
     pub(crate) fn writes(&mut self) -> Vec<Write> {
         let entry = self.entry();
         let collection = TASKS;
-        let mut writes = vec![if self.version == 0 {
-            Write::Insert { collection, entry }
+        let mut writes = Vec::with_capacity(4);
+        if self.version == 0 {
+            let keys = self.keys.iter();
+            writes.extend(keys.map(|key| key.write(&self.task.id, &self.owner)));
+            writes.push(Write::Insert { collection, entry });
         } else {
-            Write::Update { collection, entry }
-        }];
+            writes.push(Write::Update { collection, entry });
+        }
         let (before, now) = (self.stored, self.state());
         let active = |state: TaskState| !state.is_settled();
         let waits = |state: TaskState| state == TaskState::AuthRequired;

@@ -145,6 +145,9 @@ impl Injector for HeadersMut<'_> {
 
 /// Makes `span` a child of the caller's span. It must not have been entered yet: a later call is ignored.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
+    if span.is_disabled() {
+        return;
+    }
     let parent =
         TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
     if parent.has_active_span() && span.set_parent(parent).is_err() {
@@ -162,6 +165,9 @@ pub fn propagate(span: &Span, headers: &mut HeaderMap) {
 
 /// The W3C `traceparent` of a span, to continue its trace after a restart.
 pub fn traceparent(span: &Span) -> Option<String> {
+    if span.is_disabled() {
+        return None;
+    }
     let mut headers = HeaderMap::new();
     propagate(span, &mut headers);
     headers
@@ -172,6 +178,9 @@ pub fn traceparent(span: &Span) -> Option<String> {
 
 /// Trace id and span id in hex.
 pub fn ids(span: &Span) -> Option<(String, String)> {
+    if span.is_disabled() {
+        return None;
+    }
     let context = span.context();
     let context = context.span().span_context().clone();
     context.is_valid().then(|| {

@@ -30,7 +30,7 @@ use crate::{
     backplane::Plane,
     converse::{AskForSkill, Converse},
     engine::Engine,
-    push::Push,
+    push::{Outcomes, Policy, Push, Setup},
     readiness::Readiness,
     registry::Registry,
     streams::Streams,
@@ -190,6 +190,7 @@ impl OpenAgent {
         let left = engine.tasks.left_behind().await?;
         upkeep::take_up(&engine, left).await?;
         tokio::spawn(upkeep::evict(engine.clone(), keep, stop.clone()));
+        tokio::spawn(engine.push.clone().run(stop.clone()));
         let closing = engine.closing.clone();
         tokio::spawn(async move {
             stop.cancelled().await;
@@ -241,6 +242,20 @@ impl OpenAgent {
         }
     }
 
+    fn push(&self, tasks: &Tasks) -> anyhow::Result<Push> {
+        let setup = Setup {
+            store: self.store.clone(),
+            tasks: tasks.clone(),
+            key: &self.key.clone().unwrap_or_else(SigningKey::generate),
+            policy: Policy {
+                loopback: self.loopback_webhooks,
+                allow: Vec::new(),
+            },
+            outcomes: Outcomes::default(),
+        };
+        Ok(Push::open(setup)?)
+    }
+
     async fn engine(self) -> anyhow::Result<Engine> {
         let fleet = Arc::new(fleet(&self.name, &self.skills)?);
         let manifest = fleet
@@ -258,6 +273,7 @@ impl OpenAgent {
             }
             None => Trail::nowhere(self.store.clone()),
         };
+        let push = self.push(&tasks)?;
         let peers = Peers::new(
             &self.name,
             HashMap::new(),
@@ -279,7 +295,7 @@ impl OpenAgent {
             converse: self
                 .converse
                 .unwrap_or_else(|| Box::new(AskForSkill(names))),
-            push: Push,
+            push,
             tasks,
             access,
             rates: RateLimits::new(u32::MAX, u32::MAX),
@@ -297,10 +313,13 @@ impl OpenAgent {
 
 /// The mesh of one agent, whose operator may do everything.
 fn fleet(name: &str, skills: &Registry) -> anyhow::Result<Fleet> {
-    let mesh = format!(
-        "trust_domain: open.local\nagents:\n  {name}: {{namespace: {NAMESPACE}, port: 1}}\ncallers:\n  operator: \
-         {{identities: [{{spiffe: \"spiffe://open.local/external/operator\"}}], skills: all}}\n"
+    let mut mesh = format!(
+        "trust_domain: open.local\nagents:\n  {name}: {{namespace: {NAMESPACE}, port: 1}}\n"
     );
+    // An agent without skills has nothing that a caller could be allowed.
+    if skills.iter().next().is_some() {
+        mesh += "callers:\n  operator: {identities: [{spiffe: \"spiffe://open.local/external/operator\"}], skills: all}\n";
+    }
     let mut text = format!(
         "apiVersion: ossa/v0.3.6\nkind: Agent\nmetadata: {{name: {name}, namespace: {NAMESPACE}, version: \"0.1.0\"}}\n\
          spec:\n  type: operator\n  role: An agent that anybody may call.\n  access: {{tier: tier_2_write_limited}}\n"

@@ -81,6 +81,8 @@ pub struct Scan {
     pub descending: bool,
     /// At most this many entries.
     pub limit: usize,
+    /// Leave the bodies empty.
+    pub keys_only: bool,
 }
 
 /// A durable key-value store with ordered, atomic batches.

@@ -1,9 +1,9 @@
 //! The store for tests and benchmarks: same behaviour, no durability.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use futures::FutureExt;
@@ -16,36 +16,53 @@ pub struct MemoryStore {
     collections: RwLock<HashMap<&'static str, Collection>>,
 }
 
-type Position = (String, String);
+/// Where an entry stands in order: sort key and key, joined by the one byte that neither has and that sorts first.
+type Position = Arc<str>;
+
+fn position(sort: &str, key: &str) -> Position {
+    [sort, "\0", key].concat().into()
+}
+
+#[derive(Debug)]
+struct Stored {
+    entry: Entry,
+    position: Position,
+}
 
 #[derive(Debug, Default)]
 struct Collection {
-    entries: BTreeMap<String, Entry>,
-    order: BTreeSet<Position>,
-    scopes: HashMap<String, BTreeSet<Position>>,
+    entries: HashMap<String, Stored>,
+    order: BTreeMap<Position, Arc<str>>,
+    scopes: HashMap<String, BTreeMap<Position, Arc<str>>>,
 }
 
 impl Collection {
     /// Stores or removes one entry; returns what was there.
     fn replace(&mut self, key: &str, entry: Option<Entry>) -> Option<Entry> {
         let old = self.entries.remove(key);
-        if let Some(old) = &old {
-            let position = (old.sort.clone(), old.key.clone());
-            self.order.remove(&position);
-            if let Some(scope) = self.scopes.get_mut(&old.scope) {
-                scope.remove(&position);
+        if let Some(Stored { entry, position }) = &old {
+            self.order.remove(position);
+            if let Some(scope) = self.scopes.get_mut(&entry.scope) {
+                scope.remove(position);
+                if scope.is_empty() {
+                    self.scopes.remove(&entry.scope);
+                }
             }
         }
         if let Some(entry) = entry {
-            let position = (entry.sort.clone(), entry.key.clone());
-            self.order.insert(position.clone());
-            self.scopes
-                .entry(entry.scope.clone())
-                .or_default()
-                .insert(position);
-            self.entries.insert(entry.key.clone(), entry);
+            let position = position(&entry.sort, &entry.key);
+            let key: Arc<str> = entry.key.as_str().into();
+            self.order.insert(position.clone(), key.clone());
+            if let Some(scope) = self.scopes.get_mut(&entry.scope) {
+                scope.insert(position.clone(), key);
+            } else {
+                let first = BTreeMap::from([(position.clone(), key)]);
+                self.scopes.insert(entry.scope.clone(), first);
+            }
+            self.entries
+                .insert(entry.key.clone(), Stored { entry, position });
         }
-        old
+        old.map(|old| old.entry)
     }
 
     fn scan(&self, scan: &Scan) -> Vec<Entry> {
@@ -56,23 +73,27 @@ impl Collection {
         let Some(positions) = positions else {
             return Vec::new();
         };
-        let bound = scan
-            .after
-            .as_ref()
-            .map_or(Bound::Unbounded, Bound::Excluded);
-        let found: Box<dyn Iterator<Item = &Position>> = if scan.descending {
-            Box::new(
-                positions
-                    .range::<Position, _>((Bound::Unbounded, bound))
-                    .rev(),
-            )
+        let after = scan.after.as_ref().map(|(sort, key)| position(sort, key));
+        let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let all = Bound::Unbounded;
+        let found: Box<dyn Iterator<Item = _>> = if scan.descending {
+            Box::new(positions.range((all, bound)).rev())
         } else {
-            Box::new(positions.range::<Position, _>((bound, Bound::Unbounded)))
+            Box::new(positions.range((bound, all)))
         };
         found
             .take(scan.limit)
-            .filter_map(|(_, key)| self.entries.get(key))
-            .cloned()
+            .filter_map(|(_, key)| self.entries.get(&**key))
+            .map(|stored| match &stored.entry {
+                entry if scan.keys_only => Entry {
+                    key: entry.key.clone(),
+                    scope: entry.scope.clone(),
+                    sort: entry.sort.clone(),
+                    version: entry.version,
+                    body: Vec::new(),
+                },
+                entry => entry.clone(),
+            })
             .collect()
     }
 }
@@ -128,7 +149,10 @@ fn step(
         Write::Delete { collection, key } => (collection, key, None, None),
     };
     let stored = collections.entry(collection).or_default();
-    let version = stored.entries.get(&key).map_or(0, |entry| entry.version);
+    let version = stored
+        .entries
+        .get(&key)
+        .map_or(0, |stored| stored.entry.version);
     if expected.is_some_and(|expected| expected != version) {
         return Err(StoreError::Conflict { collection, key });
     }
@@ -161,7 +185,7 @@ impl Store for MemoryStore {
         Ok(collections
             .get(collection)
             .and_then(|c| c.entries.get(key))
-            .cloned())
+            .map(|stored| stored.entry.clone()))
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
@@ -192,7 +216,7 @@ impl Store for MemoryStore {
             .unwrap_or_else(PoisonError::into_inner);
         let count = collections.get(collection).map_or(0, |c| match scope {
             None => c.entries.len(),
-            Some(scope) => c.scopes.get(scope).map_or(0, BTreeSet::len),
+            Some(scope) => c.scopes.get(scope).map_or(0, BTreeMap::len),
         });
         Ok(count as u64)
     }

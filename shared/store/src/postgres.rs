@@ -124,7 +124,7 @@ impl Store for PostgresStore {
         let rows = self
             .reader()
             .await?
-            .query(&sql::scan(&scan), &values)
+            .query(&sql::scan(&scan, "''::bytea"), &values)
             .await
             .map_err(|e| unavailable(&e))?;
         rows.iter().map(entry).collect()

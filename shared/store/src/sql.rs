@@ -19,8 +19,8 @@ pub(crate) const COUNT_SCOPE: &str =
     "SELECT count(*) FROM entry WHERE collection = $1 AND scope = $2";
 
 /// The statement of a scan. Its parameters: collection, then scope, then the two of `after` (as far as
-/// they are given), then the limit.
-pub(crate) fn scan(scan: &Scan) -> String {
+/// they are given), then the limit. `no_bytes` is the database's literal for an empty body.
+pub(crate) fn scan(scan: &Scan, no_bytes: &str) -> String {
     let (relation, direction) = if scan.descending {
         ("<", "DESC")
     } else {
@@ -35,8 +35,9 @@ pub(crate) fn scan(scan: &Scan) -> String {
         String::new()
     };
     let limit = next + 2 * usize::from(after);
+    let body = if scan.keys_only { no_bytes } else { "body" };
     format!(
-        "SELECT key, scope, sort, version, body FROM entry WHERE collection = $1{of_scope}{behind} \
+        "SELECT key, scope, sort, version, {body} FROM entry WHERE collection = $1{of_scope}{behind} \
          ORDER BY sort {direction}, key {direction} LIMIT ${limit}"
     )
 }

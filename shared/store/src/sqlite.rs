@@ -155,7 +155,7 @@ impl Store for SqliteStore {
             );
             values.push(&limit);
             connection
-                .prepare_cached(&sql::scan(&scan))?
+                .prepare_cached(&sql::scan(&scan, "x''"))?
                 .query_map(&*values, entry)?
                 .collect()
         })

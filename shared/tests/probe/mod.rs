@@ -1,10 +1,12 @@
 //! A small agent and the ground it stands on: its own manifests, authority, certificates and state.
-#![allow(dead_code, reason = "the benchmark uses its own part")]
+#![allow(dead_code, reason = "each test uses its own part")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test that has no ground to stand on fails"
 )]
+
+pub(crate) mod agent;
 
 use std::{
     fs,
@@ -90,6 +92,7 @@ impl Daemon for Cli {
             .skill(Panics)
             .skill(Tools)
             .skill(Slow(self.probe.clone()))
+            .skill(Steps(self.probe.clone()))
             .skill(Change(self.probe)))
     }
 }
@@ -207,6 +210,36 @@ impl Skill for Slow {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct StepCount {
+    /// Steps to take.
+    steps: u64,
+}
+
+/// Waits at the gate before each step, and says that it took it.
+struct Steps(Probe);
+
+impl Skill for Steps {
+    const ID: &'static str = "steps";
+    const NAME: &'static str = "Steps";
+    const DESCRIPTION: &'static str = "Takes steps.";
+    const TAGS: &'static [&'static str] = &["test"];
+    type Input = StepCount;
+    type Output = Text;
+
+    async fn run(&self, context: &Context, input: StepCount) -> Result<Text, SkillError> {
+        self.0.started.add_permits(1);
+        for done in 1..=input.steps {
+            self.0.gate.acquire().await.unwrap().forget();
+            context.progress("walking", done, input.steps);
+        }
+        Ok(Text {
+            text: "there".into(),
+        })
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct ChangeInput {
     /// Whether to wait at the gate before the effect.
     #[serde(default)]
@@ -283,11 +316,12 @@ spec:
       - {name: panics, description: Panics., inputSchema: {type: object}, outputSchema: {type: object}, timeoutSeconds: 30}
       - {name: tools, description: Makes tool calls., inputSchema: {type: object}, outputSchema: {type: object}, timeoutSeconds: 30}
       - {name: slow, description: Waits., inputSchema: {type: object}, outputSchema: {type: object}, timeoutSeconds: 120}
+      - {name: steps, description: Walks., inputSchema: {type: object}, outputSchema: {type: object}, timeoutSeconds: 120}
       - {name: change, description: Writes., inputSchema: {type: object}, outputSchema: {type: object}, timeoutSeconds: 120}
   autonomy:
     level: autonomous
     approval_required: false
-    allowed_actions: [echo, panics, tools, slow, change]
+    allowed_actions: [echo, panics, tools, slow, steps, change]
   access: {tier: tier_2_write_limited, permissions: [execute_queries], audit_level: detailed}
   safety:
     rate_limiting: {enabled: true, requests_per_minute: RATE, burst_limit: BURST}
@@ -359,8 +393,10 @@ impl Ground {
         ] {
             arguments.extend([flag.to_owned(), text(&self.path(name))]);
         }
-        let store = format!("sqlite:{}", text(&self.path("store.db")));
-        arguments.extend(["--store".to_owned(), store]);
+        if !further.contains(&"--store") {
+            let store = format!("sqlite:{}", text(&self.path("store.db")));
+            arguments.extend(["--store".to_owned(), store]);
+        }
         arguments.extend(further.iter().map(|flag| (*flag).to_owned()));
         let cli = <Cli as clap::Parser>::try_parse_from(arguments).unwrap();
         Cli {

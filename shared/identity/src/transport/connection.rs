@@ -17,6 +17,7 @@ use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -121,6 +122,8 @@ impl Server {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.limits.write_timeout));
         let requested = CancellationToken::new();
         let service = {
             let (requested, router) = (requested.clone(), self.router.clone());
@@ -140,7 +143,8 @@ impl Server {
             requested.cancelled().await;
         };
         let builder = builder(protocol, &self.limits);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut connection =
+            pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
         tokio::select! {
             result = connection.as_mut() => return log_end(peer, result),
             () = silent => return debug!(%peer, "no request came"),

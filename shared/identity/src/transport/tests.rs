@@ -734,3 +734,42 @@ async fn a_connection_ends_with_its_clients_certificate() {
     soon(connection).await.unwrap().unwrap();
     assert!(OffsetDateTime::now_utc() >= client.expires_at());
 }
+
+/// An endless answer that says when its connection has let go of it.
+fn endless() -> (Arc<Notify>, Router) {
+    let gone = Arc::new(Notify::new());
+    let told = gone.clone();
+    let handler = move || {
+        let guard = Gone(told.clone());
+        async move {
+            let pieces = futures::stream::repeat_with(move || {
+                let _held_by_the_stream = &guard;
+                Ok::<_, std::convert::Infallible>(vec![0_u8; 64 << 10])
+            });
+            axum::body::Body::from_stream(pieces)
+        }
+    };
+    (gone, Router::new().route("/", any(handler)))
+}
+
+struct Gone(Arc<Notify>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let limits = Limits {
+        write_timeout: SHORT,
+        ..Limits::default()
+    };
+    let (gone, router) = endless();
+    let running = start_router(Mode::PlainWithoutIdentity, limits, router).await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: agent\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    soon(gone.notified()).await;
+}

@@ -48,7 +48,7 @@ async fn stop(engine: &Engine, record: Arc<Record>) -> Result<Arc<Record>, Fault
     if let Some(live) = engine.tasks.running_here(id) {
         live.cancel.cancel();
         let following = Following {
-            first: live.shown(),
+            first: record,
             now: live.follow(),
         };
         return Ok(following.settled().await);

@@ -110,7 +110,7 @@ pub(super) async fn continued(
         ));
     }
     match record.state() {
-        TaskState::InputRequired => Ok(Some(Record::clone(&record))),
+        TaskState::InputRequired | TaskState::AuthRequired => Ok(Some(Record::clone(&record))),
         _ => Err(Fault::new(
             Kind::UnsupportedOperation,
             "the task takes no further message in its state",

@@ -1,8 +1,6 @@
 //! `SendMessage` and `SendStreamingMessage`.
 
-use std::sync::Arc;
-
-use a2a::types::{Message, Part, Role, SendMessageRequest};
+use a2a::types::{Message, Part, Role, SendMessageRequest, TaskState};
 
 use super::{
     Answer, Request, history_limit,
@@ -13,12 +11,12 @@ use super::{
 use crate::{
     a2a::{fault::Fault, stream::Updates},
     converse::Reply,
-    engine::{Call, Following, Meta, Work},
+    engine::{Call, Meta, Started, Work},
 };
 
 /// What became of a message.
-enum Started {
-    Task(Following),
+enum Outcome {
+    Task(Started),
     Message(Box<Message>),
 }
 
@@ -28,12 +26,12 @@ pub(super) async fn send_message(request: Request<'_>) -> Result<Answer, Fault> 
     let limit = history_limit(wanted.history_length)?;
     let (started, detached) = start(&request, send, wanted.return_immediately).await?;
     match started {
-        Started::Message(message) => Answer::of(&Sent::Message(&message)),
-        Started::Task(following) => {
+        Outcome::Message(message) => Answer::of(&Sent::Message(&message)),
+        Outcome::Task(started) => {
             let record = if detached {
-                following.first
+                started.detach().first
             } else {
-                following.settled().await
+                started.settled().await?
             };
             let task = TaskView::new(&record.task, limit);
             Answer::of_task(&Sent::Task(task), &record)
@@ -45,11 +43,11 @@ pub(super) async fn send_streaming_message(request: Request<'_>) -> Result<Answe
     let send: SendMessageRequest = typed(request.params)?;
     let (started, _) = start(&request, send, true).await?;
     let updates = match started {
-        Started::Message(message) => Updates::message(*message),
-        Started::Task(following) => Updates::sent(
+        Outcome::Message(message) => Updates::message(*message),
+        Outcome::Task(started) => Updates::sent(
             request.engine,
             request.principal,
-            following,
+            started.detach(),
             request.last_event,
         )?,
     };
@@ -61,7 +59,7 @@ async fn start(
     request: &Request<'_>,
     send: SendMessageRequest,
     shown: bool,
-) -> Result<(Started, bool), Fault> {
+) -> Result<(Outcome, bool), Fault> {
     let (engine, principal) = (request.engine, request.principal);
     let SendMessageRequest {
         message,
@@ -75,7 +73,11 @@ async fn start(
         Some(config) => Some(engine.push.check(config)?),
         None => None,
     };
-    let continues = continued(engine, principal, &message).await?;
+    let mut continues = continued(engine, principal, &message).await?;
+    if let Some(waiting) = continues.take_if(|task| task.state() == TaskState::AuthRequired) {
+        let following = engine.hear(waiting, message).await?;
+        return Ok((Outcome::Task(following.into()), shown));
+    }
     let (work, meta) = match reading(engine, &message)? {
         Reading::Skill(skill, mut input) => {
             let meta = Meta::take(&mut input)?;
@@ -85,7 +87,7 @@ async fn start(
             Reply::Task(talk) => (Work::Talk(talk), Meta::default()),
             Reply::Message(parts) => {
                 let answer = Box::new(answer(parts, message.context_id));
-                return Ok((Started::Message(answer), false));
+                return Ok((Outcome::Message(answer), false));
             }
         },
     };
@@ -99,8 +101,8 @@ async fn start(
         shown,
         push,
     };
-    let following = Arc::clone(engine).start(call).await?;
-    Ok((Started::Task(following), detached))
+    let started = engine.start(call).await?;
+    Ok((Outcome::Task(started), detached))
 }
 
 /// A message of the agent in the caller's conversation, or in a new one.
