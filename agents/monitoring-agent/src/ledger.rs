@@ -136,6 +136,7 @@ impl Ledger {
                 scope: scope.clone(),
                 after: after.take(),
                 descending: true,
+                keys_only: false,
                 limit: query.limit,
             };
             let entries = self.0.scan(scan).await.map_err(unavailable)?;
@@ -182,6 +183,7 @@ impl Ledger {
         let scan = Scan {
             collection: HEALTHY,
             descending: true,
+            keys_only: false,
             limit: MOST_REVISIONS,
             ..Scan::default()
         };

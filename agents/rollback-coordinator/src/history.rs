@@ -192,6 +192,7 @@ impl History {
         let scan = Scan {
             collection: JOURNALS,
             descending: true,
+            keys_only: false,
             limit,
             ..Scan::default()
         };

@@ -341,6 +341,7 @@ impl Trail {
             scope: Some(facet.scope()),
             after: before,
             descending: true,
+            keys_only: false,
             limit,
         };
         let place = |entry: Entry| {
