@@ -8,13 +8,18 @@
     reason = "tests fail loudly, and tables of cases are long"
 )]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use serde_json::{Value, json};
 use tests::{Mesh, call_error, post};
 
 const AGENT: &str = "security-scanner";
 
+/// A message under an id of its own: the same id would stand for the same task.
 fn message(skill: &str, input: &Value, more: &Value) -> Value {
-    let mut message = json!({"messageId": "m-1", "role": "ROLE_USER", "parts": [{"data": {"skill": skill, "input": input}}]});
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let id = format!("m-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut message = json!({"messageId": id, "role": "ROLE_USER", "parts": [{"data": {"skill": skill, "input": input}}]});
     for (key, value) in more.as_object().into_iter().flatten() {
         message[key] = value.clone();
     }
@@ -242,7 +247,7 @@ async fn pages_cover_all_tasks_once_newest_first() {
 async fn text_that_names_no_skill_asks_for_input_and_the_same_task_goes_on() {
     let mesh = Mesh::start().await.unwrap();
     let hello =
-        json!({"message": {"messageId": "m-1", "role": "ROLE_USER", "parts": [{"text": "hello"}]}});
+        json!({"message": {"messageId": "m-hello", "role": "ROLE_USER", "parts": [{"text": "hello"}]}});
     let asked = mesh
         .call(AGENT, "SendMessage", &hello)
         .await
@@ -285,7 +290,7 @@ async fn text_that_names_no_skill_asks_for_input_and_the_same_task_goes_on() {
         (Some(id), Some("TASK_STATE_COMPLETED"))
     );
     let other =
-        json!({"message": {"messageId": "m-2", "role": "ROLE_USER", "parts": [{"text": "hi"}]}});
+        json!({"message": {"messageId": "m-hi", "role": "ROLE_USER", "parts": [{"text": "hi"}]}});
     let waiting = mesh
         .call(AGENT, "SendMessage", &other)
         .await
