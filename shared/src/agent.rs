@@ -7,7 +7,7 @@ use std::{future::Future, net::SocketAddr, process::ExitCode, sync::Arc, time::D
 
 use anyhow::{Context as _, bail};
 use axum::Router;
-use identity::Mode;
+use identity::{Mode, SigningKey};
 use tokio::net::TcpListener;
 
 pub use bind::{bind, bind_on};
@@ -99,6 +99,8 @@ pub struct Addresses {
 #[must_use = "an agent answers only once it serves"]
 pub struct Bound {
     engine: Arc<Engine>,
+    /// Signs the card.
+    key: SigningKey,
     args: Args,
     addresses: Addresses,
     sockets: [TcpListener; 3],

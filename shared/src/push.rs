@@ -353,6 +353,7 @@ impl Push {
         let mut scan = Scan {
             collection: CONFIGS,
             limit: STEP,
+            keys_only: true,
             ..Scan::default()
         };
         loop {

@@ -332,3 +332,51 @@ async fn a_caller_gets_only_the_skills_that_it_was_given() {
     agent.probe.gate.add_permits(1);
     agent.caller.reaches(&task, "TASK_STATE_COMPLETED").await;
 }
+
+#[tokio::test]
+async fn the_card_is_signed_cached_and_not_sent_twice() {
+    let ground = Ground::new();
+    let agent = Agent::start(&ground, &[]).await;
+    let url = agent
+        .caller
+        .url
+        .replace("/a2a", "/.well-known/agent-card.json");
+    let get = |headers: &[(&str, &str)]| {
+        let mut request = agent.caller.client.get(&url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send()
+    };
+    let first = get(&[]).await.unwrap();
+    let header = |name: &str| first.headers()[name].to_str().unwrap().to_owned();
+    let (etag, modified) = (header("etag"), header("last-modified"));
+    assert!(header("cache-control").contains("max-age="));
+    for (condition, status) in [
+        (("if-none-match", etag.as_str()), 304),
+        (("if-none-match", "\"other\""), 200),
+        (("if-modified-since", modified.as_str()), 304),
+        (("if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT"), 200),
+    ] {
+        let answer = get(&[condition]).await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{condition:?}");
+    }
+    let card: Value = first.json().await.unwrap();
+    let directory = identity::Directory::load(&ground.path("directory.json")).unwrap();
+    let own = directory.by_spiffe_id(&OWN.parse().unwrap()).unwrap();
+    let mut trusted = a2a::signature::TrustStore::default();
+    for key in &own.signing_keys {
+        trusted.trust(key.public_key.clone());
+    }
+    let verified = a2a::signature::verify(&card, &trusted).unwrap();
+    assert_eq!(verified.card["name"], "probe-agent");
+    // The extended card shows a caller what it may use, and is signed as well.
+    for (caller, skills) in [("operator", 6), ("guest", 1)] {
+        let caller = agent.caller_named(&ground, caller);
+        let answer = caller.call("GetExtendedAgentCard", json!({})).await;
+        let card = &answer.body["result"];
+        assert_eq!(card["skills"].as_array().unwrap().len(), skills, "{card}");
+        a2a::signature::verify(card, &trusted).unwrap();
+    }
+    agent.stop().await;
+}

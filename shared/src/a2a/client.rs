@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use a2a::client::{Backoff, Breaker, CircuitOpen, Outcome, jitter};
 use audit::record::timestamp;
 use identity::SpiffeId;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -18,6 +19,7 @@ use tracing::{Instrument, Span, field};
 use crate::{
     SkillError,
     context::Work,
+    registry::DELIVERY_SKILL,
     telemetry::{metrics::Metrics, traces},
 };
 
@@ -25,10 +27,6 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for one answer, for callers without a deadline of their own.
 const LONGEST_WAIT: Duration = Duration::from_mins(30);
-/// First pause before a retry; doubles each time.
-const BACKOFF: Duration = Duration::from_millis(50);
-/// Tries in all.
-const ATTEMPTS: u32 = 4;
 /// Largest answer.
 const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
@@ -89,6 +87,8 @@ pub struct Peers {
     known: Mutex<HashMap<String, Peer>>,
     connector: Box<dyn Connector>,
     clients: Mutex<HashMap<String, reqwest::Client>>,
+    /// One circuit to each peer. A call counts once, however often it was tried.
+    breakers: Mutex<HashMap<String, Breaker>>,
     metrics: Metrics,
 }
 
@@ -107,6 +107,12 @@ enum CallError {
         #[source]
         source: reqwest::Error,
     },
+    #[error("{agent} has failed again and again")]
+    Open {
+        agent: String,
+        #[source]
+        source: CircuitOpen,
+    },
     #[error("{url} answered with something else than JSON-RPC (HTTP {status})")]
     Answer { url: String, status: u16 },
     #[error("{agent} answered {code}: {message}")]
@@ -114,7 +120,36 @@ enum CallError {
         agent: String,
         code: i64,
         message: String,
+        retry_after: Duration,
     },
+}
+
+/// Tells the circuit how a call ended, also when its caller went away.
+struct Verdict<'a> {
+    peers: &'a Peers,
+    agent: String,
+    outcome: Option<Outcome>,
+}
+
+impl Drop for Verdict<'_> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome {
+            let now = Instant::now();
+            self.peers
+                .breaker(&self.agent, |breaker| breaker.record(outcome, now));
+        }
+    }
+}
+
+/// What a call says about the health of the peer: a refusal comes from a healthy one.
+fn outcome(result: &Result<Value, CallError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Success,
+        Err(CallError::Refused { code, .. }) if ![-32052, -32054].contains(code) => {
+            Outcome::Success
+        }
+        Err(_) => Outcome::Failure,
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,6 +177,7 @@ impl Peers {
             known: Mutex::new(peers),
             connector,
             clients: Mutex::default(),
+            breakers: Mutex::default(),
             metrics,
         }
     }
@@ -238,25 +274,55 @@ impl Peers {
         skill: &str,
         input: Value,
     ) -> Result<Value, CallError> {
-        let body = request(work, skill, input);
-        let mut pause = BACKOFF;
-        for attempt in 1.. {
-            let error = match self.attempt(work, agent, &body).await {
+        // The outbox has a back-off of its own, and nothing else to do than to try.
+        let guarded = skill != DELIVERY_SKILL;
+        if guarded {
+            let admitted = self.breaker(agent, |breaker| breaker.admit(Instant::now()));
+            admitted.map_err(|source| CallError::Open {
+                agent: agent.to_owned(),
+                source,
+            })?;
+        }
+        let mut verdict = Verdict {
+            peers: self,
+            agent: agent.to_owned(),
+            outcome: guarded.then_some(Outcome::Unknown),
+        };
+        let result = self.tries(work, agent, &request(work, skill, input)).await;
+        verdict.outcome = guarded.then(|| outcome(&result));
+        result
+    }
+
+    async fn tries(&self, work: &Work, agent: &str, body: &Value) -> Result<Value, CallError> {
+        let backoff = Backoff::default();
+        for failed in 1.. {
+            let error = match self.attempt(work, agent, body).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
             // Nothing ran when the connection failed or the callee was full, so a second try doubles nothing.
-            let safe = matches!(
-                error,
-                CallError::Connect { .. } | CallError::Refused { code: -32052, .. }
-            );
-            if !safe || attempt >= ATTEMPTS || Instant::now() + pause >= work.deadline {
-                return Err(error);
+            let asked = match error {
+                CallError::Connect { .. } => Some(Duration::ZERO),
+                CallError::Refused {
+                    code: -32051 | -32052,
+                    retry_after,
+                    ..
+                } => Some(retry_after),
+                _ => None,
+            };
+            let left = work.deadline.saturating_duration_since(Instant::now());
+            let pause = asked.and_then(|asked| backoff.pause(failed, jitter(), asked, left));
+            match pause {
+                Some(pause) => sleep(pause).await,
+                None => return Err(error),
             }
-            sleep(pause).await;
-            pause *= 2;
         }
         unreachable!("the loop returns")
+    }
+
+    fn breaker<T>(&self, agent: &str, f: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        f(breakers.entry(agent.to_owned()).or_default())
     }
 
     async fn attempt(&self, work: &Work, agent: &str, body: &Value) -> Result<Value, CallError> {
@@ -265,6 +331,7 @@ impl Peers {
                 agent: agent.to_owned(),
                 code: -32050,
                 message: "no such agent in mesh.yaml".into(),
+                retry_after: Duration::ZERO,
             });
         };
         let url = format!("{}/a2a", peer.url);
@@ -329,28 +396,108 @@ fn request(work: &Work, skill: &str, mut input: Value) -> Value {
 }
 
 /// The result in an answer, or the refusal.
-async fn read(agent: &str, url: String, response: reqwest::Response) -> Result<Value, CallError> {
+async fn read(
+    agent: &str,
+    url: String,
+    mut response: reqwest::Response,
+) -> Result<Value, CallError> {
     let status = response.status().as_u16();
-    let bytes = match response.bytes().await {
-        Ok(bytes) => bytes,
-        Err(source) => return Err(CallError::Exchange { url, source }),
-    };
-    let answer: Option<Answer> = (bytes.len() <= MAX_ANSWER)
-        .then(|| serde_json::from_slice(&bytes).ok())
-        .flatten();
-    match answer {
-        Some(Answer {
+    let header = response.headers().get(reqwest::header::RETRY_AFTER);
+    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = Duration::from_secs(seconds.unwrap_or_default());
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(piece)) if body.len() + piece.len() <= MAX_ANSWER => {
+                body.extend_from_slice(&piece);
+            }
+            Ok(Some(_)) => return Err(CallError::Answer { url, status }),
+            Ok(None) => break,
+            Err(source) => return Err(CallError::Exchange { url, source }),
+        }
+    }
+    match serde_json::from_slice(&body) {
+        Ok(Answer {
             error: Some(Refusal { code, message }),
             ..
         }) => Err(CallError::Refused {
             agent: agent.to_owned(),
             code,
             message,
+            retry_after,
         }),
-        Some(Answer {
+        Ok(Answer {
             result: Some(result),
             ..
         }) => Ok(result),
         _ => Err(CallError::Answer { url, status }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::Principal;
+    use prometheus_client::registry::Registry;
+    use std::sync::Arc;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn work() -> Work {
+        Work {
+            task_id: "t".into(),
+            skill: "s".into(),
+            caller: Principal::external("operator", "mesh.local"),
+            on_behalf_of: None,
+            deadline: Instant::now() + Duration::from_mins(1),
+            tool_calls: Arc::default(),
+            input_digest: String::new(),
+        }
+    }
+
+    fn peers(url: String) -> Peers {
+        let id = SpiffeId::external("mesh.local", "peer").unwrap();
+        let known = HashMap::from([("peer".to_owned(), Peer { url, id })]);
+        let metrics = Metrics::register(&mut Registry::default());
+        Peers::new("own", known, Box::new(ProxyConnector), metrics)
+    }
+
+    /// A port on which nobody listens.
+    async fn nobody() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_keeps_failing_is_left_alone_but_records_are_still_tried() {
+        let peers = peers(nobody().await);
+        for call in 0..7 {
+            let error = peers.call(&work(), "peer", "echo", json!({})).await;
+            let said = crate::telemetry::Chain(&error.unwrap_err()).to_string();
+            assert_eq!(
+                said.contains("the circuit is open"),
+                call >= 5,
+                "{call}: {said}"
+            );
+        }
+        let error = peers.call(&work(), "peer", DELIVERY_SKILL, json!({})).await;
+        let said = crate::telemetry::Chain(&error.unwrap_err()).to_string();
+        assert!(said.contains("cannot reach"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_not_taken_into_memory() {
+        let endless = || async {
+            let pieces =
+                futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));
+            axum::body::Body::from_stream(pieces)
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().route("/a2a", axum::routing::post(endless));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let error = peers(url).call(&work(), "peer", "echo", json!({})).await;
+        let said = crate::telemetry::Chain(&error.unwrap_err()).to_string();
+        assert!(said.contains("something else than JSON-RPC"), "{said}");
     }
 }

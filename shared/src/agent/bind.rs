@@ -140,9 +140,11 @@ async fn assemble(
     let loops = Loops(std::mem::take(&mut builder.loops));
     let metrics = builder.metrics.clone();
     let mode = parts.transport.0.clone();
+    let key = parts.key.clone();
     let engine = engine(parts, builder).await?;
     Ok(Bound {
         engine: Arc::new(engine),
+        key,
         args,
         addresses,
         sockets,

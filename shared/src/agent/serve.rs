@@ -42,7 +42,7 @@ impl Bound {
         let engine = &self.engine;
         let url = advertised(&self.args, engine, self.addresses);
         let profile = Profile::of(engine.access.manifest(), &url);
-        let cards = Cards::new(profile, &engine.registry, None);
+        let cards = Cards::new(profile, &engine.registry, Some(self.key.clone()));
         endpoint::router(Endpoint {
             engine: engine.clone(),
             cards: Arc::new(cards),

@@ -147,7 +147,11 @@ mod tests {
         let check = |text: &str, public: bool| {
             assert_eq!(is_public(text.parse().unwrap()), public, "{text}");
         };
-        PUBLIC.iter().for_each(|text| check(text, true));
-        SPECIAL.iter().for_each(|text| check(text, false));
+        for text in PUBLIC {
+            check(text, true);
+        }
+        for text in SPECIAL {
+            check(text, false);
+        }
     }
 }

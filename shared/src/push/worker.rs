@@ -140,9 +140,14 @@ impl Worker {
         let Some(record) = record else {
             return self.remove().await;
         };
+        // What is shown of a running task may be behind the store for a moment.
+        let newest = record.log.newest();
+        if live.is_some() && (record.version == 0 || newest < row.sent) {
+            return Ok(Next::Task(row.task_id, live));
+        }
         let who = (inner.me.as_str(), OffsetDateTime::now_utc());
         let ended = record.state().is_terminal();
-        match row.step(record.log.newest(), ended, who) {
+        match row.step(newest, ended, who) {
             Step::Over if live.is_none() => self.finish(row).await,
             Step::Over | Step::Idle => Ok(Next::Task(row.task_id, live)),
             Step::Later(at) => Ok(Next::Later(at)),

@@ -1,5 +1,6 @@
 //! What a webhook gets, and when.
 
+use futures::FutureExt as _;
 use prometheus_client::encoding::text::encode;
 
 use super::*;
@@ -181,20 +182,12 @@ async fn a_configuration_comes_with_its_task_or_not_at_all() {
     };
     record.begin(TaskState::Working);
     let with = write(&record).await;
-    process
-        .tasks
-        .create(&mut record, Some(with))
-        .await
-        .unwrap();
+    process.tasks.create(&mut record, Some(with)).await.unwrap();
     // The next message with the same webhook is no second configuration, and loses nothing.
     record.enter(TaskState::InputRequired, None);
     record.enter(TaskState::Working, None);
     let with = write(&record).await;
-    process
-        .tasks
-        .create(&mut record, Some(with))
-        .await
-        .unwrap();
+    process.tasks.create(&mut record, Some(with)).await.unwrap();
     process.push.wake();
     webhook.gets(2).await;
     let rows = process.push.rows("t").await.unwrap();
@@ -262,4 +255,44 @@ async fn a_full_agent_takes_no_more_and_an_empty_one_does_nothing() {
     process.push.create(checked("c"), &record).await.unwrap();
     process.settle(&live, TaskState::Completed).await;
     webhook.gets(1).await;
+}
+
+#[tokio::test]
+async fn nothing_is_told_from_what_is_shown_too_late() {
+    let process = Process::alone();
+    let webhook = Webhook::start([]).await;
+    let live = process.task("t").await;
+    let checked = process.push.check(hook(&webhook, "c")).unwrap();
+    let record = process.tasks.get("t").await.unwrap().unwrap();
+    // The next turn is in the store with its configuration, but not shown yet.
+    let mut next = Record::clone(&record);
+    next.enter(TaskState::Working, None);
+    let with = process.push.write(checked, &next).await.unwrap();
+    process.push.0.store.submit(vec![with]).await.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    process.progress("t", 0..2);
+    process.settle(&live, TaskState::Completed).await;
+    process.is_done("t", "c").await;
+    assert_eq!(webhook.numbers(), [3, 4]);
+}
+
+#[tokio::test]
+async fn what_is_deleted_while_it_waits_for_a_place_gets_nothing() {
+    let process = Process::alone();
+    let webhook = Webhook::start([]).await;
+    let places = &process.push.0.places;
+    let held: Vec<_> = std::iter::from_fn(|| places.take(OWNER).now_or_never()).collect();
+    let live = process.task("t").await;
+    process.configure("t", hook(&webhook, "gone")).await;
+    process.configure("t", hook(&webhook, "kept")).await;
+    process.settle(&live, TaskState::Completed).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    process.push.delete("t", "gone").await.unwrap();
+    drop(held);
+    process.is_done("t", "kept").await;
+    assert_eq!(webhook.numbers(), [2]);
 }

@@ -144,7 +144,7 @@ async fn a_name_that_moves_to_a_private_address_is_not_followed() {
     let addresses = ["127.0.0.2:0", "127.0.0.1:0"].map(|text| text.parse().unwrap());
     let names = Arc::new(Rebinding(Mutex::new(addresses.to_vec())));
     let requests = Poster::new(policy, names, Duration::from_secs(10));
-    let post = async |url: String| {
+    let ask = async |url: String| {
         let config = PushConfig {
             url,
             ..PushConfig::default()
@@ -158,9 +158,9 @@ async fn a_name_that_moves_to_a_private_address_is_not_followed() {
         requests.post(letter).await
     };
     let url = format!("http://webhook.example:{port}/");
-    post(url.clone()).await.unwrap();
+    ask(url.clone()).await.unwrap();
     for url in [url, format!("http://127.0.0.1:{port}/")] {
-        let error = post(url).await.unwrap_err();
+        let error = ask(url).await.unwrap_err();
         assert!(
             matches!(error, post::PostError::Blocked(address) if address.is_loopback()),
             "{error:?}"
