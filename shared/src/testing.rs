@@ -1,5 +1,6 @@
 //! Fakes for testing skills without a network: a recording agent with scripted peers.
 
+mod envelope;
 mod open;
 pub mod readme;
 
@@ -16,6 +17,8 @@ use store::Store;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+#[doc(hidden)]
+pub use envelope::parse_envelope;
 pub use open::OpenAgent;
 
 use crate::{

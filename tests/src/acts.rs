@@ -5,9 +5,11 @@
 
 pub mod adapt;
 pub mod assertions;
+pub mod client;
 pub mod corpus;
 pub mod report;
 pub mod runner;
+pub mod scope;
 pub mod special;
 pub mod target;
 pub mod webhook;

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use a2a::types::{Artifact, Message, Part, Role};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use anyhow::bail;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -213,9 +213,9 @@ fn run(
 ) -> BoxFuture<'static, Result<(), SkillError>> {
     Box::pin(async move {
         match behaviour {
-            Behaviour::Artifact(content, pause) => {
+            Behaviour::Artifact(what, pause) => {
                 work(&context, pause).await?;
-                context.artifact(artifact(content.part()), false, true)
+                context.artifact(artifact(what.part()), false, true)
             }
             Behaviour::Chunks => {
                 let chunk = |text| artifact(Part::text(text));
@@ -291,6 +291,7 @@ impl Skill for Echo {
 /// An agent with that behaviour and all capabilities.
 pub fn agent() -> OpenAgent {
     OpenAgent::new("conformance-agent")
+        .idempotent_on_request()
         .skill(Echo)
         .converse(Conformance)
 }

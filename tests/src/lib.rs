@@ -8,6 +8,7 @@
 
 pub mod acts;
 pub mod conformance;
+pub mod interop;
 pub mod mesh;
 pub mod otlp;
 pub mod processes;

@@ -166,7 +166,7 @@ fn name_file(part: &mut Map<String, Value>) {
 mod tests {
     use super::*;
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
@@ -174,7 +174,7 @@ mod tests {
     fn folds_task_and_context_into_the_message_and_gives_it_an_id() {
         let sent = params(
             "SendMessage",
-            object(json!({"taskId": "t", "contextId": "c", "message": {"taskId": "inner"}})),
+            object(&json!({"taskId": "t", "contextId": "c", "message": {"taskId": "inner"}})),
         );
         assert_eq!(sent["message"]["taskId"], "inner");
         assert_eq!(sent["message"]["contextId"], "c");
@@ -186,23 +186,23 @@ mod tests {
     fn flattens_a_push_configuration() {
         let sent = params(
             "CreateTaskPushNotificationConfig",
-            object(json!({"taskId": "t", "pushNotificationConfig": {"url": "u"}})),
+            object(&json!({"taskId": "t", "pushNotificationConfig": {"url": "u"}})),
         );
         assert_eq!(sent, json!({"taskId": "t", "url": "u"}));
     }
 
     #[test]
     fn three_spellings_of_an_error_are_one() {
-        let named = Some(Expected::Error(object(json!({"code": "X"}))));
+        let named = Some(Expected::Error(object(&json!({"code": "X"}))));
         assert_eq!(
-            expected(None, Some(object(json!({"error_type": "X"})))),
+            expected(None, Some(object(&json!({"error_type": "X"})))),
             named
         );
-        assert_eq!(expected(None, Some(object(json!({"code": "X"})))), named);
+        assert_eq!(expected(None, Some(object(&json!({"code": "X"})))), named);
         assert_eq!(
             expected(
                 Some(object(
-                    json!({"status": "error", "error": {"exists": true}})
+                    &json!({"status": "error", "error": {"exists": true}})
                 )),
                 None
             ),
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn members_beside_status_are_the_body() {
         assert_eq!(
-            expected(Some(object(json!({"task": {"id": "x"}}))), None),
+            expected(Some(object(&json!({"task": {"id": "x"}}))), None),
             Some(Expected::Answer {
                 status: None,
                 body: Some(json!({"task": {"id": "x"}}))

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{corpus::Level, runner::Outcome};
 
 /// Tests of the corpus that contradict the protocol or each other. Each was read; none is about an agent's comfort.
-pub const DEFECTS: [(&str, &str); 6] = [
+pub const DEFECTS: [(&str, &str); 9] = [
     (
         "CORE-SEND-004",
         "puts the unsupported type into free metadata, where no server looks: a part's type is its mediaType (4.1.6)",
@@ -25,6 +25,18 @@ pub const DEFECTS: [(&str, &str); 6] = [
     (
         "VER-NEG-002",
         "expects a 1.0 answer without A2A-Version; section 3.6.2 reads that as 0.3",
+    ),
+    (
+        "CLIENT-PARSE-003",
+        "its history has messages without messageId, which section 4.1.4 requires",
+    ),
+    (
+        "CORE-HIST-005",
+        "counts the caller's messages only; an agent's questions are part of the history too (4.1.1)",
+    ),
+    (
+        "DM-FMT-003",
+        "forbids the contextId that section 3.4.1 has agents return once they made one",
     ),
     (
         "CORE-ERR-007",

@@ -7,15 +7,12 @@ mod wire;
 
 use serde_json::{Map, Value, json};
 
-use super::{corpus::Test, runner::Scope, target::Target};
+use super::{client, corpus::Test, scope::Scope, target::Target};
 
 /// Why a test is not for this runner at all.
 pub fn inapplicable(test: &Test) -> Option<&'static str> {
     match test.id.as_str() {
         "SEC-PUSH-002" => Some("is about a client's webhook receiver; the project has none"),
-        _ if test.steps.iter().any(|step| step.client_response.is_some()) => {
-            Some("is about a client")
-        }
         _ => None,
     }
 }
@@ -53,8 +50,10 @@ pub async fn verify(test: &Test, target: &Target, scope: &Scope) -> Result<(), S
         "STREAM-MULTI-001" => streams::two_see_the_same(target).await,
         "STREAM-MULTI-002" => streams::closing_one_spares_the_other(target).await,
         "STREAM-RESUB-001" => streams::a_lost_one_is_resumed(target).await,
-        // Their prose is fulfilled by their steps, or is a defect of the corpus.
-        "CORE-CTX-001" | "CLIENT-AUTH-001" | "CLIENT-CAP-001" => Ok(()),
+        "CLIENT-CAP-001" => client::goes_by_the_card(test).await,
+        "CLIENT-AUTH-001" => client::goes_by_the_extended_card(test).await,
+        // Its prose says no more than its step.
+        "CORE-CTX-001" => Ok(()),
         _ if test.is_special() => Err(format!("nobody has read: {}", test.description)),
         _ => Ok(()),
     }

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use ::tests::conformance;
 use anyhow::{Context as _, bail};
 use clap::{Parser, ValueEnum};
 use shared::testing::OpenAgent;
-use tests::conformance;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::{
-    assertions::select, corpus::Test, runner::Scope, target::Target, webhook::Delivery,
+    assertions::select, corpus::Test, scope::Scope, target::Target, webhook::Delivery,
 };
 
 /// The members of a push notification, of which there is exactly one.

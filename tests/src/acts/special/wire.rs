@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    super::{assertions::select, runner::Scope, runner::chain, target::Target},
+    super::{assertions::select, runner::chain, scope::Scope, target::Target},
     message,
 };
 
