@@ -246,8 +246,7 @@ async fn pages_cover_all_tasks_once_newest_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn text_that_names_no_skill_asks_for_input_and_the_same_task_goes_on() {
     let mesh = Mesh::start().await.unwrap();
-    let hello =
-        json!({"message": {"messageId": "m-hello", "role": "ROLE_USER", "parts": [{"text": "hello"}]}});
+    let hello = json!({"message": {"messageId": "m-hello", "role": "ROLE_USER", "parts": [{"text": "hello"}]}});
     let asked = mesh
         .call(AGENT, "SendMessage", &hello)
         .await

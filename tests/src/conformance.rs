@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use a2a::types::{Artifact, Message, Part, Role};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use anyhow::bail;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

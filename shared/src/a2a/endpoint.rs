@@ -105,16 +105,15 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
     {
         return Err(too_large(&format!("{length} bytes")));
     }
-    match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
-        Ok(body) => body.map_err(|_| too_large("more, or an end before its time")),
-        Err(_) => {
-            let said = format!(
-                "the body did not arrive within {} s",
-                BODY_TIMEOUT.as_secs()
-            );
-            Err(Fault::new(Kind::BodyTooSlow, said))
-        }
-    }
+    let arrived = timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await;
+    let body = arrived.map_err(|_| {
+        let said = format!(
+            "the body did not arrive within {} s",
+            BODY_TIMEOUT.as_secs()
+        );
+        Fault::new(Kind::BodyTooSlow, said)
+    })?;
+    body.map_err(|_| too_large("more, or an end before its time"))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Fault> {

@@ -75,7 +75,7 @@ async fn start(
     };
     let mut continues = continued(engine, principal, &message).await?;
     if let Some(waiting) = continues.take_if(|task| task.state() == TaskState::AuthRequired) {
-        let following = engine.hear(waiting, message).await?;
+        let following = engine.hear(waiting, message, push).await?;
         return Ok((Outcome::Task(following.into()), shown));
     }
     let (work, meta) = match reading(engine, &message)? {
