@@ -50,6 +50,8 @@ pub(crate) struct Engine {
     pub(crate) converse: Box<dyn Converse>,
     /// Its tasks.
     pub tasks: Tasks,
+    /// Whether a message id stands for one task even when the caller does not declare that it relies on it.
+    pub(crate) always_idempotent: bool,
     /// Its push notifications.
     pub(crate) push: Push,
     /// Who may do what.
@@ -152,6 +154,7 @@ impl Engine {
             work,
             meta,
             message,
+            once,
             continues,
             shown,
             push,
@@ -173,6 +176,7 @@ impl Engine {
             mutates,
             meta,
             message,
+            once,
             continues,
         });
         let push = self.row_of(push, &record).await?;
@@ -254,8 +258,10 @@ impl Engine {
         record: Record,
         message: Message,
         push: Option<Checked>,
+        once: bool,
     ) -> Result<Following, Fault> {
-        let keys = vec![key_of(&record.owner, &message)];
+        let key = once.then(|| key_of(&record.owner, &message));
+        let keys = key.into_iter().collect();
         let mut heard = Record { keys, ..record };
         hear(&mut heard, message);
         let met = if let Some(met) = self.tasks.meet(&heard) {

@@ -236,6 +236,8 @@ async fn dispatch(
                 cards: &endpoint.cards,
                 principal,
                 params: request.params,
+                idempotent: engine.always_idempotent
+                    || extensions::declares(headers, a2a::IDEMPOTENT_SEND),
                 last_event: last_event(headers)?,
             };
             methods::dispatch(method, request).await
@@ -318,6 +320,7 @@ async fn direct(
         work: Work::Skill(skill.to_owned(), input),
         meta,
         message: None,
+        once: false,
         continues: None,
         shown: detached,
         push: None,
