@@ -27,7 +27,7 @@ use crate::{
     backplane::Plane,
     context,
     converse::{Converse, Reply, Turn},
-    push::Push,
+    push::{Checked, Push},
     readiness::Readiness,
     registry::{self, DELIVERY_SKILL, Registered, Registry},
     streams::Streams,
@@ -50,6 +50,8 @@ pub(crate) struct Engine {
     pub(crate) converse: Box<dyn Converse>,
     /// Its tasks.
     pub tasks: Tasks,
+    /// Whether a message id stands for one task even when the caller does not declare that it relies on it.
+    pub(crate) always_idempotent: bool,
     /// Its push notifications.
     pub(crate) push: Push,
     /// Who may do what.
@@ -152,6 +154,7 @@ impl Engine {
             work,
             meta,
             message,
+            once,
             continues,
             shown,
             push,
@@ -173,12 +176,10 @@ impl Engine {
             mutates,
             meta,
             message,
+            once,
             continues,
         });
-        let push = match push {
-            Some(checked) => Some(self.push.write(checked, &record).await?),
-            None => None,
-        };
+        let push = self.row_of(push, &record).await?;
         let run = Run {
             prepared,
             permit,
@@ -202,6 +203,18 @@ impl Engine {
         // Nothing runs for this call, so it gives its place back while it waits.
         drop(run);
         self.meet(met).await
+    }
+
+    /// The write that keeps a push configuration.
+    async fn row_of(
+        &self,
+        push: Option<Checked>,
+        record: &Record,
+    ) -> Result<Option<store::Write>, Fault> {
+        match push {
+            Some(checked) => self.push.write(checked, record).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Makes a new task known in this process, and durable unless that may wait.
@@ -240,16 +253,23 @@ impl Engine {
     }
 
     /// Keeps what the caller says to a task that waits for an approval. Nothing runs: an approval is signed, not said.
-    pub(crate) async fn hear(&self, record: Record, message: Message) -> Result<Following, Fault> {
-        let keys = vec![key_of(&record.owner, &message)];
+    pub(crate) async fn hear(
+        &self,
+        record: Record,
+        message: Message,
+        push: Option<Checked>,
+        once: bool,
+    ) -> Result<Following, Fault> {
+        let key = once.then(|| key_of(&record.owner, &message));
+        let keys = key.into_iter().collect();
         let mut heard = Record { keys, ..record };
         hear(&mut heard, message);
-        let met = match self.tasks.meet(&heard) {
-            Some(met) => met,
-            None => {
-                let created = self.tasks.create(&mut heard, None).await;
-                created.map_err(unavailable)?
-            }
+        let met = if let Some(met) = self.tasks.meet(&heard) {
+            met
+        } else {
+            let push = self.row_of(push, &heard).await?;
+            let created = self.tasks.create(&mut heard, push).await;
+            created.map_err(unavailable)?
         };
         if !matches!(met, Created::New) {
             return self.meet(met).await.map(Started::detach);

@@ -138,7 +138,7 @@ impl Tasks {
         let StoreError::Conflict { collection, key } = error else {
             return Err(error);
         };
-        let key = record.keys.iter().find(|known| known.key == key);
+        let key = record.keys.iter().find(|known| known.name == key);
         match key.filter(|_| collection == KEYS) {
             Some(key) => self.taken(key).await,
             None => Ok(Created::Raced),
@@ -162,7 +162,7 @@ impl Tasks {
     }
 
     async fn taken(&self, key: &Key) -> Result<Created, StoreError> {
-        let entry = self.0.store.get(KEYS, &key.key).await?;
+        let entry = self.0.store.get(KEYS, &key.name).await?;
         let body = entry.and_then(|entry| serde_json::from_slice::<KeyBody>(&entry.body).ok());
         Ok(body
             .filter(|body| body.digest == key.digest)

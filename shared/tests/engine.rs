@@ -366,7 +366,7 @@ async fn the_card_is_signed_cached_and_not_sent_twice() {
     let own = directory.by_spiffe_id(&OWN.parse().unwrap()).unwrap();
     let mut trusted = a2a::signature::TrustStore::default();
     for key in &own.signing_keys {
-        trusted.trust(key.public_key.clone());
+        trusted.trust(key.public_key);
     }
     let verified = a2a::signature::verify(&card, &trusted).unwrap();
     assert_eq!(verified.card["name"], "probe-agent");

@@ -71,10 +71,10 @@ async fn a_replica_cancels_what_another_runs_and_a_repeated_message_meets_its_ta
         "message": {"messageId": "m1", "role": "ROLE_USER", "parts": [{"data": data}]},
         "configuration": {"returnImmediately": true},
     });
-    let sent = one.caller.call("SendMessage", send.clone()).await;
+    let first = one.caller.call("SendMessage", send.clone()).await;
     one.probe.has_started().await;
     let again = two.caller.call("SendMessage", send).await;
-    let task = sent.body["result"]["task"]["id"].as_str().unwrap();
+    let task = first.body["result"]["task"]["id"].as_str().unwrap();
     assert_eq!(again.body["result"]["task"]["id"], json!(task));
     assert_eq!(two.probe.started.available_permits(), 0, "it runs once");
     let canceled = two.caller.call("CancelTask", json!({"id": task})).await;
@@ -115,7 +115,7 @@ async fn the_task_of_a_replica_that_fell_silent_is_run_by_another_and_the_former
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), taken)
+    tokio::time::timeout(std::time::Duration::from_mins(1), taken)
         .await
         .expect("it is taken over");
     // The former holder comes to its end first: its word does not count.

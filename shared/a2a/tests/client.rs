@@ -60,10 +60,7 @@ async fn sends_what_the_protocol_asks_for() {
         panic!("one request")
     };
     assert_eq!(request.header("a2a-version"), Some("1.0"));
-    assert_eq!(
-        request.header("a2a-extensions"),
-        Some(IDEMPOTENT_SEND)
-    );
+    assert_eq!(request.header("a2a-extensions"), Some(IDEMPOTENT_SEND));
     assert_eq!(request.header("content-type"), Some("application/json"));
     assert_eq!(request.header("traceparent"), Some("00-1-2-01"));
     assert_eq!(request.body["jsonrpc"], "2.0");

@@ -1,6 +1,6 @@
 //! The agent card and the `OpenRPC` document, both made from the registry and the manifest.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 
 use a2a::{
     IDEMPOTENT_SEND, RESUMABLE_STREAMS,
@@ -16,6 +16,7 @@ use axum::{
 };
 use manifest::Manifest;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::{digest, registry::Registry};
 
@@ -105,7 +106,7 @@ impl Cards {
         let public = signed(card(&profile, registry), signer.as_ref());
         let body = serde_json::to_string(&public).unwrap_or_default();
         let etag = format!("\"{}\"", digest::of_bytes(body.as_bytes()));
-        let modified = httpdate::fmt_http_date(SystemTime::now());
+        let modified = httpdate::fmt_http_date(OffsetDateTime::now_utc().into());
         let header = |text: String| {
             HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
         };

@@ -105,16 +105,15 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
     {
         return Err(too_large(&format!("{length} bytes")));
     }
-    match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
-        Ok(body) => body.map_err(|_| too_large("more, or an end before its time")),
-        Err(_) => {
-            let said = format!(
-                "the body did not arrive within {} s",
-                BODY_TIMEOUT.as_secs()
-            );
-            Err(Fault::new(Kind::BodyTooSlow, said))
-        }
-    }
+    let arrived = timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await;
+    let body = arrived.map_err(|_| {
+        let said = format!(
+            "the body did not arrive within {} s",
+            BODY_TIMEOUT.as_secs()
+        );
+        Fault::new(Kind::BodyTooSlow, said)
+    })?;
+    body.map_err(|_| too_large("more, or an end before its time"))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Fault> {
@@ -237,6 +236,8 @@ async fn dispatch(
                 cards: &endpoint.cards,
                 principal,
                 params: request.params,
+                idempotent: engine.always_idempotent
+                    || extensions::declares(headers, a2a::IDEMPOTENT_SEND),
                 last_event: last_event(headers)?,
             };
             methods::dispatch(method, request).await
@@ -319,6 +320,7 @@ async fn direct(
         work: Work::Skill(skill.to_owned(), input),
         meta,
         message: None,
+        once: false,
         continues: None,
         shown: detached,
         push: None,

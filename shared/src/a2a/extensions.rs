@@ -16,10 +16,15 @@ fn asked(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     texts.flat_map(|text| text.split(',')).map(str::trim)
 }
 
+/// Whether the caller declares an extension.
+pub(super) fn declares(headers: &HeaderMap, uri: &str) -> bool {
+    asked(headers).any(|asked| asked == uri)
+}
+
 /// Refuses callers that do not know what they have to.
 pub(super) fn check(cards: &Cards, headers: &HeaderMap) -> Result<(), Fault> {
     let mut required = cards.required_extensions().iter();
-    let missing = required.find(|uri| !asked(headers).any(|asked| asked == uri.as_str()));
+    let missing = required.find(|uri| !declares(headers, uri));
     missing.map_or(Ok(()), |uri| {
         let said = format!("the caller has to declare the extension {uri} in A2A-Extensions");
         Err(Fault::new(Kind::ExtensionSupportRequired, said)

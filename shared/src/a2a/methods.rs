@@ -90,6 +90,8 @@ pub(crate) struct Request<'a> {
     pub(crate) cards: &'a Cards,
     pub(crate) principal: &'a Principal,
     pub(crate) params: Option<&'a RawValue>,
+    /// Whether the same message again stands for the same task.
+    pub(crate) idempotent: bool,
     /// `Last-Event-ID` of a stream that is resumed.
     pub(crate) last_event: Option<u64>,
 }

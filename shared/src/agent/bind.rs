@@ -200,6 +200,7 @@ async fn engine(parts: Parts, builder: AgentBuilder) -> anyhow::Result<Engine> {
         name: manifest.name.clone(),
         registry: skills,
         converse,
+        always_idempotent: true,
         push,
         tasks,
         access,

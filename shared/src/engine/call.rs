@@ -34,6 +34,8 @@ pub(crate) struct Call {
     pub(crate) meta: Meta,
     /// The message that asked for it.
     pub(crate) message: Option<Message>,
+    /// Whether the same message again stands for the same task.
+    pub(crate) once: bool,
     /// The task to continue (it waited for this message).
     pub(crate) continues: Option<Record>,
     /// Whether the task has to be durable before its run starts, because it is shown at once.

@@ -22,6 +22,7 @@ pub(super) struct Asked {
     pub(super) mutates: bool,
     pub(super) meta: Meta,
     pub(super) message: Option<Message>,
+    pub(super) once: bool,
     pub(super) continues: Option<Record>,
 }
 
@@ -34,6 +35,7 @@ pub(super) fn record_of(asked: Asked) -> Record {
         mutates,
         meta,
         message,
+        once,
         continues,
     } = asked;
     let owner = principal.id.to_string();
@@ -43,7 +45,8 @@ pub(super) fn record_of(asked: Asked) -> Record {
         .flatten();
     let named = named.zip(skill.as_deref());
     let of_call = named.map(|(key, skill)| Key::of_call(&owner, skill, key, &input_digest));
-    let of_message = message.as_ref().map(|message| key_of(&owner, message));
+    let repeatable = message.as_ref().filter(|_| once);
+    let of_message = repeatable.map(|message| key_of(&owner, message));
     let agent = principal.kind == PrincipalKind::Agent;
     let on_behalf_of = if agent {
         meta.on_behalf_of

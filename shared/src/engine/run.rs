@@ -71,14 +71,14 @@ impl Engine {
         let Some(skill) = &record.skill else {
             let task = &record.task;
             let said = task.history.iter().rfind(|said| said.role == Role::User)?;
-            let turn = Turn {
+            let reply = self.converse.reply(&Turn {
                 message: said,
                 task: Some(task),
-            };
-            return match self.converse.reply(&turn) {
+            });
+            return match reply {
                 Reply::Message(_) => None,
-                Reply::Task(talk) => Some(Box::new(|context| {
-                    Box::pin(async move { talk(context).await.map(|()| None) })
+                Reply::Task(work) => Some(Box::new(|context| {
+                    Box::pin(async move { work(context).await.map(|()| None) })
                 })),
             };
         };

@@ -16,7 +16,7 @@ const KEPT: usize = 128;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
     Status {
-        status: TaskStatus,
+        status: Box<TaskStatus>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata: Option<Map<String, Value>>,
     },
@@ -123,7 +123,7 @@ pub(crate) fn response(task: &Task, event: &Event) -> Option<StreamResponse> {
             Some(StreamResponse::StatusUpdate(TaskStatusUpdateEvent {
                 task_id,
                 context_id,
-                status: status.clone(),
+                status: TaskStatus::clone(status),
                 metadata: metadata.clone(),
             }))
         }
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(numbers(&log, 2), None, "never was");
         for _ in 0..KEPT + 5 {
             log.push(Event::Status {
-                status: status(),
+                status: Box::new(status()),
                 metadata: None,
             });
         }

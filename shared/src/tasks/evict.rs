@@ -59,7 +59,7 @@ impl Tasks {
     async fn busy(&self) -> Result<HashSet<String>, StoreError> {
         let mut busy = HashSet::new();
         for collection in [ACTIVE, WAITING] {
-            busy.extend(self.index(collection).await?.into_iter());
+            busy.extend(self.index(collection).await?);
         }
         Ok(busy)
     }

@@ -27,7 +27,7 @@ pub(crate) enum KeyKind {
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(crate) kind: KeyKind,
-    pub(super) key: String,
+    pub(super) name: String,
     pub(super) digest: String,
 }
 
@@ -42,7 +42,7 @@ impl Key {
     pub(crate) fn of_call(owner: &str, skill: &str, key: &str, digest: &str) -> Self {
         Self {
             kind: KeyKind::Call,
-            key: crate::digest::of_bytes(format!("{owner}\n{skill}\n{key}").as_bytes()),
+            name: crate::digest::of_bytes(format!("{owner}\n{skill}\n{key}").as_bytes()),
             digest: digest.to_owned(),
         }
     }
@@ -52,7 +52,7 @@ impl Key {
         // No skill is named like this, so the two kinds never meet.
         Self {
             kind: KeyKind::Message,
-            key: crate::digest::of_bytes(format!("{owner}\n\n{message_id}").as_bytes()),
+            name: crate::digest::of_bytes(format!("{owner}\n\n{message_id}").as_bytes()),
             digest,
         }
     }
@@ -66,7 +66,7 @@ impl Key {
         Write::Insert {
             collection: KEYS,
             entry: Entry {
-                key: self.key.clone(),
+                key: self.name.clone(),
                 scope: owner.to_owned(),
                 sort: timestamp(OffsetDateTime::now_utc()),
                 version: 0,
@@ -86,7 +86,7 @@ pub(super) struct Recent {
 impl Recent {
     /// The digest and the task that a key stands for.
     pub(super) fn get(&self, key: &Key) -> Option<(&str, &str)> {
-        let (digest, task) = self.known.get(&key.key)?;
+        let (digest, task) = self.known.get(&key.name)?;
         Some((digest, task))
     }
 
@@ -97,14 +97,14 @@ impl Recent {
             self.known.remove(&oldest);
         }
         let value = (key.digest.clone(), task_id.to_owned());
-        self.known.insert(key.key.clone(), value);
-        self.order.push_back(key.key.clone());
+        self.known.insert(key.name.clone(), value);
+        self.order.push_back(key.name.clone());
     }
 
     /// Forgets a key that this task did not get.
     pub(super) fn remove(&mut self, key: &Key, task_id: &str) {
         if self.get(key).is_some_and(|(_, task)| task == task_id) {
-            self.known.remove(&key.key);
+            self.known.remove(&key.name);
         }
     }
 }

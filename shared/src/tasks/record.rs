@@ -106,7 +106,7 @@ impl Record {
         let message = say.map(|text| self.saying(text));
         self.stand(state, message);
         self.log.push(Event::Status {
-            status: self.task.status.clone(),
+            status: Box::new(self.task.status.clone()),
             metadata: None,
         });
     }
@@ -123,7 +123,7 @@ impl Record {
         let metadata = Map::from_iter([("progress".to_owned(), progress)]);
         self.task.metadata.extend(metadata.clone());
         self.log.push(Event::Status {
-            status: self.task.status.clone(),
+            status: Box::new(self.task.status.clone()),
             metadata: Some(metadata),
         });
     }

@@ -55,6 +55,7 @@ pub struct OpenAgent {
     max_tasks: u64,
     store: Arc<dyn Store>,
     key: Option<SigningKey>,
+    always_idempotent: bool,
 }
 
 impl std::fmt::Debug for OpenAgent {
@@ -80,6 +81,7 @@ impl OpenAgent {
             max_tasks: 20_000,
             store: Arc::new(MemoryStore::default()),
             key: None,
+            always_idempotent: true,
         }
     }
 
@@ -171,6 +173,14 @@ impl OpenAgent {
     #[must_use]
     pub fn signing_key(mut self, key: SigningKey) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Takes a repeated message id for a repeated message only from callers that declare the extension: the official
+    /// test kit gives one id to different messages.
+    #[must_use]
+    pub fn idempotent_on_request(mut self) -> Self {
+        self.always_idempotent = false;
         self
     }
 
@@ -291,6 +301,7 @@ impl OpenAgent {
         let names = self.skills.iter().map(|skill| skill.id).collect();
         Ok(Engine {
             name: self.name,
+            always_idempotent: self.always_idempotent,
             registry: self.skills,
             converse: self
                 .converse

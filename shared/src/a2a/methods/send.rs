@@ -75,7 +75,9 @@ async fn start(
     };
     let mut continues = continued(engine, principal, &message).await?;
     if let Some(waiting) = continues.take_if(|task| task.state() == TaskState::AuthRequired) {
-        let following = engine.hear(waiting, message).await?;
+        let following = engine
+            .hear(waiting, message, push, request.idempotent)
+            .await?;
         return Ok((Outcome::Task(following.into()), shown));
     }
     let (work, meta) = match reading(engine, &message)? {
@@ -97,6 +99,7 @@ async fn start(
         work,
         meta,
         message: Some(message),
+        once: request.idempotent,
         continues,
         shown,
         push,
