@@ -24,6 +24,10 @@ deny:
 bench *crate:
     cargo bench {{ if crate == "" { "--workspace" } else { "-p " + crate } }}
 
+# CPU of an A2A request beside the official Rust server, in one run; `just bench-a2a million` for the memory of tasks.
+bench-a2a *args:
+    cargo bench -p shared --bench a2a -- {{args}}
+
 # Starts the mesh in front.
 up *args:
     cargo run --release --bin meshctl -- up {{args}}
