@@ -29,5 +29,7 @@ COPY manifests/ /manifests/
 COPY --from=build /out/${AGENT} /bin/program
 USER 65532:65532
 WORKDIR /data
+# The allocator of one agent would otherwise begin with huge pages; see agents/config-validator/src/main.rs.
+ENV MIMALLOC_ALLOW_THP=0
 EXPOSE 8080 8081 9090
 ENTRYPOINT ["/bin/program"]

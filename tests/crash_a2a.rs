@@ -5,7 +5,9 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::large_futures,
-    reason = "tests fail loudly"
+    clippy::print_stdout,
+    clippy::similar_names,
+    reason = "tests fail loudly, and say which moments they chose"
 )]
 
 #[path = "crash_a2a/host.rs"]
@@ -28,7 +30,7 @@ use traffic::{Agent, Note, Walk};
 
 const KILLS: usize = 50;
 const NOTERS: usize = 3;
-const WALKERS: usize = 3;
+const WALKERS: usize = 6;
 /// So much is done whatever the machine's speed, so that the checks have something to check.
 const LEAST: usize = 10;
 /// No figure of merit: a task that is never finished must not hang the test for ever.
@@ -71,7 +73,7 @@ async fn fifty_kills_lose_nothing_double_nothing_and_break_no_stream() {
     let mut host = Host::start(folder.path());
     let agent = Agent::at(host.url());
     let stop = CancellationToken::new();
-    let noters = (0..NOTERS)
+    let writers = (0..NOTERS)
         .map(|worker| tokio::spawn(traffic::notes(agent.clone(), worker, stop.clone())))
         .collect();
     let walkers = (0..WALKERS)
@@ -80,7 +82,7 @@ async fn fifty_kills_lose_nothing_double_nothing_and_break_no_stream() {
     storm(&mut host, &mut SplitMix(seed)).await;
     stop.cancel();
     let check = async {
-        let (notes, walks) = (join(noters).await, join(walkers).await);
+        let (notes, walks) = (join(writers).await, join(walkers).await);
         println!("{} notes, {} walks", notes.len(), walks.len());
         let noted = notes_are_kept(&agent, &notes).await;
         journal_has_each_effect_once(&host.journal(), &noted);

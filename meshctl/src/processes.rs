@@ -189,6 +189,8 @@ pub fn spawn(
     let mut command = Command::new(program);
     command
         .args(arguments)
+        // As in the image: config-validator's allocator would otherwise begin with huge pages.
+        .env("MIMALLOC_ALLOW_THP", "0")
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)

@@ -176,7 +176,7 @@ fn replace(document: &mut Value, nth: &mut usize, new: &Value) {
 
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: 1_000,
+        cases: 400,
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(2026),
         ..ProptestConfig::default()

@@ -93,7 +93,7 @@ pub(crate) async fn follow(agent: &Agent, start: Start) -> Vec<Told> {
             if let Some(known) = known.take() {
                 known.send(about.clone()).unwrap();
             }
-            assert_eq!(*task.get_or_insert(about.clone()), about);
+            assert_eq!(*task.get_or_insert_with(|| about.clone()), about);
             let ended = state(&event).is_some_and(TaskState::is_terminal);
             let id = id.map(|id| id.parse().unwrap());
             told.push(Told { id, event });
