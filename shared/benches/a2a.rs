@@ -3,7 +3,8 @@
 //! Each server runs in a process of its own on loopback (plain HTTP/1.1, keep-alive) and echoes a text as an artifact:
 //! a task is made, run, completed and kept. The number is the CPU time of all threads of the server a request, so that
 //! neither the client nor other work on the machine counts; only ratios survive another machine.
-//! Run: `just bench-a2a` (`cargo bench -p shared --bench a2a`), with `-- million` for the memory of a million tasks.
+//! Seen (two shared, busy cores, without link-time optimisation): memory 0.61, SQLite 1.33, streams 0.76 and 1.99 of the
+//! official server; a signed audit record adds 0.8 to 1.3. Run: `just bench-a2a` (`cargo bench -p shared --bench a2a`), with `-- million` for the memory of a million tasks.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
