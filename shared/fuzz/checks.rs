@@ -30,9 +30,8 @@ pub(crate) fn envelope(bytes: &[u8]) -> Result<String, i32> {
                         known.contains(&name.as_str()) && !(name == "params" && value.is_null())
                     })
                     .collect();
-                let again: Map<String, Value> =
-                    serde_json::from_str(written).expect("a request is a JSON object");
-                assert_eq!(again, members);
+                let again = serde_json::from_str::<Map<String, Value>>(written).ok();
+                assert_eq!(again, Some(members));
             }
         }
         Err(-32700) => assert!(

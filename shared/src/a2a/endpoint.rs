@@ -336,3 +336,32 @@ async fn direct(
         None => Answer::of_task(methods::artifact(&record), &record),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_is_not_waited_for() {
+        // One byte a second, as a client does that wants to hold a worker.
+        let drops = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>(vec![b' ']), ()))
+        });
+        let started = tokio::time::Instant::now();
+        let refused = read(&HeaderMap::new(), Body::from_stream(drops)).await;
+        assert_eq!(refused.unwrap_err().kind, Kind::BodyTooSlow);
+        assert_eq!(started.elapsed(), BODY_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_announces_too_much_is_refused_unread() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(MAX_BODY + 1));
+        let never = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let refused = read(&headers, never).await;
+        assert_eq!(refused.unwrap_err().kind, Kind::BodyTooLarge);
+    }
+}
