@@ -352,6 +352,7 @@ async fn the_card_is_signed_cached_and_not_sent_twice() {
     let header = |name: &str| first.headers()[name].to_str().unwrap().to_owned();
     let (etag, modified) = (header("etag"), header("last-modified"));
     assert!(header("cache-control").contains("max-age="));
+    assert!(header("strict-transport-security").contains("max-age="));
     for (condition, status) in [
         (("if-none-match", etag.as_str()), 304),
         (("if-none-match", "\"other\""), 200),

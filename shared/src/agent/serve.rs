@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{
+    Router,
+    http::{HeaderValue, Response, header},
+    middleware::map_response,
+};
 use identity::{Limits, Mode};
 use tokio::{
     net::TcpListener,
@@ -43,11 +47,15 @@ impl Bound {
         let url = advertised(&self.args, engine, self.addresses);
         let profile = Profile::of(engine.access.manifest(), &url);
         let cards = Cards::new(profile, &engine.registry, Some(self.key.clone()));
-        endpoint::router(Endpoint {
+        let router = endpoint::router(Endpoint {
             engine: engine.clone(),
             cards: Arc::new(cards),
             callers: Arc::new(MeshCallers),
-        })
+        });
+        match self.mode {
+            Mode::Mtls(_) => router.layer(map_response(only_https)),
+            Mode::Mesh { .. } | Mode::PlainWithoutIdentity => router,
+        }
     }
 
     /// Serves until `shutdown`, then drains: unready first, running tasks next, then the outbox.
@@ -128,6 +136,15 @@ impl Bound {
         }
         starting
     }
+}
+
+/// Tells clients that this host is never to be asked without TLS.
+async fn only_https<B>(mut response: Response<B>) -> Response<B> {
+    response.headers_mut().insert(
+        header::STRICT_TRANSPORT_SECURITY,
+        HeaderValue::from_static("max-age=31536000"),
+    );
+    response
 }
 
 fn serve_on(
