@@ -17,6 +17,11 @@ const KEEPER: &str = r#"folder=$1; shift; "$@" >>"$folder/log" 2>&1 & server=$!;
 /// How often the start is looked at, every 20 ms.
 const START_CHECKS: usize = 1500;
 
+/// Where the distribution keeps its servers, by version.
+const DISTRIBUTION: &str = "/usr/lib/postgresql";
+/// Where the test command keeps servers of other versions than the distribution's.
+const OTHER_VERSIONS: &str = "/opt/agent-mesh/postgresql";
+
 /// A PostgreSQL server in a temporary folder, on a free port of 127.0.0.1 and a unix socket.
 /// It stops and its files go when this value is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -35,6 +40,9 @@ pub enum StartPostgresError {
         "cannot find initdb in PATH or /usr/lib/postgresql/*/bin: install the package `postgresql`"
     )]
     NotInstalled,
+    /// A version is not there.
+    #[error("cannot find PostgreSQL {0}: the test command installs it in {OTHER_VERSIONS}")]
+    NoVersion(u32),
     /// The operating system refused.
     #[error("cannot start a temporary PostgreSQL server")]
     Io(#[from] io::Error),
@@ -63,6 +71,24 @@ impl TemporaryPostgres {
     /// When PostgreSQL is not installed or does not start.
     pub fn start_with(settings: &[&str]) -> Result<Self, StartPostgresError> {
         let bin = programs().ok_or(StartPostgresError::NotInstalled)?;
+        Self::start_programs(bin, settings)
+    }
+
+    /// Starts a server of a major version, as the test command installs it or the distribution has it.
+    ///
+    /// # Errors
+    /// When that version is not installed or does not start.
+    pub fn start_version(version: u32, settings: &[&str]) -> Result<Self, StartPostgresError> {
+        let known = [OTHER_VERSIONS, DISTRIBUTION]
+            .map(|root| Path::new(root).join(version.to_string()).join("bin"));
+        let bin = known
+            .into_iter()
+            .find(|bin| bin.join("postgres").is_file())
+            .ok_or(StartPostgresError::NoVersion(version))?;
+        Self::start_programs(bin, settings)
+    }
+
+    fn start_programs(bin: PathBuf, settings: &[&str]) -> Result<Self, StartPostgresError> {
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
         if let Some((uid, gid)) = server_user() {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid))?;
@@ -188,7 +214,7 @@ fn programs() -> Option<PathBuf> {
     let on_path = std::env::var_os("PATH")
         .into_iter()
         .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-    let versions = fs::read_dir("/usr/lib/postgresql")
+    let versions = fs::read_dir(DISTRIBUTION)
         .into_iter()
         .flatten()
         .filter_map(Result::ok);
