@@ -2,10 +2,10 @@
 
 pub mod databases;
 pub mod postgres;
+pub mod source;
 pub mod sqlite;
 pub mod target;
-pub mod workspace;
 
 pub use databases::{Database, DatabaseSpec, Databases};
+pub use source::{OciRegistries, Workspace};
 pub use target::{Row, Session, Shadow, Target, TargetError, Transaction, Value};
-pub use workspace::Workspace;

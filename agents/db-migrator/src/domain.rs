@@ -3,6 +3,7 @@
 pub mod assess;
 pub mod catalog;
 pub mod dialect;
+pub mod history;
 pub mod ledger;
 pub mod lex;
 pub mod pending;

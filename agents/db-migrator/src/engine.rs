@@ -1,5 +1,6 @@
 //! Proves, applies and reverts migrations through a [`Session`], with a ledger in the target.
 
+mod adopt;
 mod apply;
 mod assess;
 mod execute;
@@ -11,6 +12,9 @@ mod rollback;
 mod shadow;
 mod status;
 
+pub use adopt::{
+    AdoptOutcome, AdoptRequest, Adoption, AdoptionEntry, Wanted, adopt, plan_adoption,
+};
 pub use apply::{Applied, ApplyRequest, apply};
 pub use assess::{Goal, assess_rollback};
 pub use prove::plan;

@@ -13,7 +13,7 @@ pub use metrics::Metrics;
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use clients::{DatabaseSpec, Databases, Workspace, databases::parse_lines};
+use clients::{DatabaseSpec, Databases, OciRegistries, Workspace, databases::parse_lines};
 use skills::{
     ApplyMigration, AssessRollback, MigrationStatus, PlanMigration, RollbackMigration, Workbench,
 };
@@ -49,6 +49,28 @@ pub struct Cli {
         default_value = "."
     )]
     pub workspace: PathBuf,
+
+    /// A registry that `source.oci` of requests may name, as HOST or HOST:PORT. Repeatable; without any, none may.
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "DB_MIGRATOR_OCI_ALLOW",
+        value_delimiter = ','
+    )]
+    pub oci_allow: Vec<String>,
+
+    /// The same for a registry that is reached without TLS.
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "DB_MIGRATOR_OCI_ALLOW_HTTP",
+        value_delimiter = ','
+    )]
+    pub oci_allow_http: Vec<String>,
+
+    /// Credentials of these registries in a file as docker writes it (`config.json`).
+    #[arg(long, value_name = "FILE", env = "DB_MIGRATOR_OCI_CREDENTIALS")]
+    pub oci_credentials: Option<PathBuf>,
 }
 
 impl Cli {
@@ -67,6 +89,19 @@ impl Cli {
         specs.extend(self.database.iter().cloned());
         Ok(Databases::new(specs))
     }
+
+    fn registries(&self) -> anyhow::Result<OciRegistries> {
+        let docker = match &self.oci_credentials {
+            None => None,
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?,
+            ),
+        };
+        let (tls, plain) = (self.oci_allow.clone(), self.oci_allow_http.clone());
+        OciRegistries::new(tls, plain, docker.as_deref())
+            .context("cannot use the credentials of registries")
+    }
 }
 
 impl shared::Daemon for Cli {
@@ -80,6 +115,7 @@ impl shared::Daemon for Cli {
         let metrics = agent.registry(Metrics::register);
         let workbench = Workbench {
             databases: Arc::new(self.databases()?),
+            registries: self.registries()?,
             workspace: Workspace::new(self.workspace),
             metrics,
         };

@@ -1,19 +1,21 @@
 //! What this agent can do.
 
+mod adoption;
 mod apply_migration;
 mod assess_rollback;
 mod migration_status;
 mod parts;
 mod plan_migration;
 mod rollback_migration;
+mod source;
 
+pub use adoption::{AdoptChoice, AdoptedMigration, AdoptionReport, OutOfOrder};
 pub use apply_migration::{ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput};
 pub use assess_rollback::{AssessRollback, AssessRollbackInput, AssessRollbackOutput};
 pub use migration_status::{
     AppliedMigration, Drift, LastRun, MigrationStatus, MigrationStatusInput, MigrationStatusOutput,
 };
-pub use parts::{
-    Decision, InlineFile, MigrationReport, MigrationSource, PlanReport, StatementReport, Workbench,
-};
+pub use parts::{Decision, MigrationReport, PlanReport, StatementReport, Workbench};
 pub use plan_migration::{PlanMigration, PlanMigrationInput};
 pub use rollback_migration::{RollbackMigration, RollbackMigrationInput, RollbackMigrationOutput};
+pub use source::{InlineFile, MigrationSource};

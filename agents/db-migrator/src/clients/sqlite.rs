@@ -65,12 +65,12 @@ impl Target for SqliteTarget {
 
     async fn shadow(
         &self,
-        _: Shadow,
+        kind: Shadow,
         _: &str,
         _: &mut dyn Session,
     ) -> Result<Box<dyn Session>, TargetError> {
-        let path = self.path.clone();
-        let (connection, folder) = blocking(move || copy(&path)).await?;
+        let original = (kind == Shadow::Copy).then(|| self.path.clone());
+        let (connection, folder) = blocking(move || shadow(original.as_deref())).await?;
         let lock_path = lock_path(&folder.path().join("shadow.db"));
         Ok(Box::new(SqliteSession {
             connection: Some(connection),
@@ -113,18 +113,19 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
     }
 }
 
-/// A copy by SQLite's own backup, consistent while others write.
-fn copy(path: &Path) -> Result<(Connection, TempDir), TargetError> {
+/// An empty database, or a copy by SQLite's own backup, consistent while others write.
+fn shadow(original: Option<&Path>) -> Result<(Connection, TempDir), TargetError> {
     let folder = tempfile::Builder::new()
         .prefix("db-migrator-shadow-")
         .tempdir()
         .map_err(|error| TargetError::NoShadow(error.to_string()))?;
     let mut shadow = open(&folder.path().join("shadow.db"))?;
     shadow.execute_batch("PRAGMA synchronous = OFF")?;
-    let source = open(path)?;
-    let backup = Backup::new(&source, &mut shadow)?;
-    backup.run_to_completion(1_000, Duration::ZERO, None)?;
-    drop(backup);
+    if let Some(path) = original {
+        let source = open(path)?;
+        let backup = Backup::new(&source, &mut shadow)?;
+        backup.run_to_completion(1_000, Duration::ZERO, None)?;
+    }
     Ok((shadow, folder))
 }
 

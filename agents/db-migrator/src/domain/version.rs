@@ -71,12 +71,12 @@ fn compare_digits(left: &str, right: &str) -> Ordering {
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
         let (left, right) = (self.parts(), other.parts());
-        let first_difference = left
-            .iter()
-            .zip(&right)
-            .map(|(l, r)| compare_digits(l, r))
-            .find(|o| o.is_ne());
-        first_difference.unwrap_or_else(|| left.len().cmp(&right.len()))
+        // A missing part is zero: 1 is 1.0.
+        let part = |parts: &[String], at: usize| parts.get(at).cloned().unwrap_or_default();
+        (0..left.len().max(right.len()))
+            .map(|at| compare_digits(&part(&left, at), &part(&right, at)))
+            .find(|o| o.is_ne())
+            .unwrap_or(Ordering::Equal)
     }
 }
 
@@ -147,6 +147,8 @@ mod tests {
         assert!(version("9_a") < version("10_b"));
         assert!(version("1.9") < version("1.10") && version("1.10") < version("2.1"));
         assert_eq!(version("0003"), version("3"));
+        assert_eq!(version("1"), version("1.0"));
+        assert!(version("1") < version("1.0.1"));
         assert!(Version::zero() < version("0001"));
     }
 

@@ -39,6 +39,9 @@ impl Job<'_> {
         source: &[Migration],
     ) -> Result<Plan, SkillError> {
         let (ledger, catalog) = self.reading(read_state(session)).await?;
+        if ledger.is_empty() {
+            self.refuse_foreign_history(session).await?;
+        }
         let plan = Plan {
             database: self.database.name.clone(),
             dialect: session.dialect(),
@@ -55,23 +58,31 @@ impl Job<'_> {
         if missing.is_empty() {
             return Ok(plan);
         }
-        let call = ToolCall::read(session.dialect().prove_action(), [self.resource()]);
         let in_force = ledger
             .into_iter()
             .filter(|migration| migration.state == MigrationState::Applied)
             .collect::<Vec<_>>();
+        let migrations = self.prove(session, in_force, catalog, &missing).await?;
+        Ok(Plan { migrations, ..plan })
+    }
+
+    /// Proves migrations that follow what is in force, on a shadow with this catalog.
+    pub(super) async fn prove(
+        &self,
+        session: &mut dyn Session,
+        in_force: Vec<MigrationRecord>,
+        catalog: Catalog,
+        source: &[&Migration],
+    ) -> Result<Vec<PlannedMigration>, SkillError> {
+        let call = ToolCall::read(session.dialect().prove_action(), [self.resource()]);
         let mut shadow_run = Prover {
             job: self,
             live: session,
             in_force,
             catalog,
-            source: &missing,
+            source,
         };
-        let proven = self.context.tool(call, shadow_run.prove_all()).await?;
-        Ok(Plan {
-            migrations: proven,
-            ..plan
-        })
+        self.context.tool(call, shadow_run.prove_all()).await
     }
 }
 

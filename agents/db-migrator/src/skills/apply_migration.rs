@@ -1,11 +1,20 @@
 //! `apply_migration`: brings a database to the newest version of a source.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Effect, Skill, SkillError};
 
-use super::parts::{MigrationSource, PlanReport, Workbench, checked_release};
-use crate::engine::{self, Applied, ApplyRequest};
+use super::{
+    adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
+    parts::{PlanReport, Workbench, checked_release},
+    source::MigrationSource,
+};
+use crate::{
+    domain::{Version, history::DirtyDecision},
+    engine::{self, AdoptOutcome, AdoptRequest, Applied, ApplyRequest, Job},
+};
 
 /// Applies migrations with a ledger inside the database.
 #[derive(Debug, Clone)]
@@ -28,6 +37,17 @@ pub struct ApplyMigrationInput {
     pub idempotency_key: Option<String>,
     /// Digest of the plan that the caller saw; refused when the plan is another by now.
     pub plan_digest: Option<String>,
+    /// Take over the history of another tool without running it again: `auto`, or the tool's name. What is then pending
+    /// is applied by the next call.
+    pub adopt: Option<AdoptChoice>,
+    /// What became of versions that the other tool left dirty, by version.
+    #[serde(default)]
+    pub adopt_dirty: BTreeMap<String, DirtyDecision>,
+    /// Take every version up to this one as there, in a database without any history.
+    pub baseline: Option<String>,
+    /// What becomes of pending migrations that are older than the newest in force.
+    #[serde(default)]
+    pub out_of_order: OutOfOrder,
 }
 
 fn yes() -> bool {
@@ -47,6 +67,9 @@ pub struct ApplyMigrationOutput {
     pub applied: Vec<String>,
     /// Versions that an earlier, interrupted run had begun and this one finished.
     pub finished: Vec<String>,
+    /// Versions that this run took over without running them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adopted: Vec<String>,
     /// The newest version in force; absent on a dry run or without any.
     pub head: Option<String>,
     /// Fingerprint of the catalog afterwards.
@@ -67,20 +90,25 @@ impl Skill for ApplyMigration {
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let database = self.0.database(&input.database)?;
         let release = checked_release(input.release)?;
-        let source = self.0.read(input.source, database.target.dialect()).await?;
+        let mut source = self.0.read(input.source, database.target.dialect()).await?;
+        input.out_of_order.mark(&mut source);
         let job = self.0.job(context, database);
+        let fields = AdoptFields {
+            adopt: input.adopt,
+            adopt_dirty: input.adopt_dirty,
+            baseline: input.baseline.as_deref(),
+            plan_digest: input.plan_digest.as_deref(),
+            release: release.as_deref(),
+        };
+        if let Some(request) = fields.request(&source)? {
+            let answer = adoption(job, &request, input.dry_run).await?;
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
+        }
         if input.dry_run {
             let plan = PlanReport::new(&engine::plan(job, &source).await?, database.dev);
-            let (plan_digest, fingerprint) = (plan.plan_digest.clone(), plan.fingerprint.clone());
-            return Ok(ApplyMigrationOutput {
-                dry_run: true,
-                plan: Some(plan),
-                plan_digest,
-                applied: Vec::new(),
-                finished: Vec::new(),
-                head: None,
-                fingerprint,
-            });
+            return Ok(planned(plan));
         }
         let request = ApplyRequest {
             source: &source,
@@ -90,6 +118,63 @@ impl Skill for ApplyMigration {
         let applied = engine::apply(job, request).await?;
         Ok(output(applied, database.dev))
     }
+}
+
+/// The answer of a dry run.
+fn planned(plan: PlanReport) -> ApplyMigrationOutput {
+    ApplyMigrationOutput {
+        dry_run: true,
+        plan_digest: plan.plan_digest.clone(),
+        fingerprint: plan.fingerprint.clone(),
+        plan: Some(plan),
+        applied: Vec::new(),
+        finished: Vec::new(),
+        adopted: Vec::new(),
+        head: None,
+    }
+}
+
+/// The answer when anything is taken over.
+async fn adoption(
+    job: Job<'_>,
+    request: &AdoptRequest<'_>,
+    dry_run: bool,
+) -> Result<Option<ApplyMigrationOutput>, SkillError> {
+    let dev = job.database.dev;
+    if dry_run {
+        let adoption = engine::plan_adoption(job, request).await?;
+        return Ok(adoption.map(|adoption| planned(adoption::report(&adoption, dev))));
+    }
+    let versions = |all: Vec<Version>| all.iter().map(ToString::to_string).collect();
+    Ok(match engine::adopt(job, request).await? {
+        AdoptOutcome::Nothing => None,
+        AdoptOutcome::Done(adoption) => {
+            let all = adoption.plan.migrations.iter();
+            let all = all.map(|migration| migration.version.clone());
+            let all = all.collect::<Vec<_>>();
+            Some(ApplyMigrationOutput {
+                dry_run: false,
+                head: all.iter().max().map(ToString::to_string),
+                adopted: versions(all),
+                ..planned(adoption::report(&adoption, dev))
+            })
+        }
+        AdoptOutcome::Before(run, taken) => Some(ApplyMigrationOutput {
+            dry_run: false,
+            plan: None,
+            plan_digest: run.plan_digest,
+            applied: Vec::new(),
+            finished: Vec::new(),
+            adopted: versions(
+                taken
+                    .into_iter()
+                    .map(|migration| migration.version)
+                    .collect(),
+            ),
+            head: run.head,
+            fingerprint: run.fingerprint.unwrap_or_default(),
+        }),
+    })
 }
 
 fn output(applied: Applied, dev: bool) -> ApplyMigrationOutput {
@@ -105,6 +190,7 @@ fn output(applied: Applied, dev: bool) -> ApplyMigrationOutput {
         plan_digest: applied.plan_digest,
         applied: versions(applied.migrations),
         finished: versions(applied.finished),
+        adopted: Vec::new(),
         head: applied.head,
         fingerprint: applied.fingerprint,
     }

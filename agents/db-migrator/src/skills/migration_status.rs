@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, Workbench};
+use super::{parts::Workbench, source::MigrationSource};
 use crate::{
     domain::{Dialect, MigrationRecord, RunRecord, Verdict},
     engine::{self, Status},

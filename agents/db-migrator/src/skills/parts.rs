@@ -6,24 +6,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, SkillError};
 
+use super::{adoption::AdoptionReport, source::MigrationSource};
 use crate::{
     Metrics,
-    clients::{Database, Databases, Workspace, workspace::WorkspaceError},
+    clients::{Database, Databases, OciRegistries, Workspace},
     domain::{
-        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version, lex,
+        Dialect, Migration, Plan, PlannedMigration, Risk, Verdict, Version, lex,
         plan::{PlannedScript, strongest_lock},
-        source,
+        source::{self, SourceError},
         statement::Lock,
     },
     engine::{Goal, Job},
 };
 
-/// Most inline files of a request.
-const MAX_INLINE_FILES: usize = 200;
-/// Most bytes of all inline files of a request.
-const MAX_INLINE_BYTES: usize = 1 << 20;
 /// Longest path, file name, release or database name.
-const MAX_NAME: usize = 200;
+pub(super) const MAX_NAME: usize = 200;
 /// Statements that a report lists for each half of a migration; their number is always given.
 const MAX_LISTED_STATEMENTS: usize = 50;
 
@@ -32,8 +29,10 @@ const MAX_LISTED_STATEMENTS: usize = 50;
 pub struct Workbench {
     /// The configured databases.
     pub databases: Arc<Databases>,
-    /// The root of `source.path`.
+    /// The root of `source.path` and `source.archive`.
     pub workspace: Workspace,
+    /// The registries of `source.oci`.
+    pub registries: OciRegistries,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -63,103 +62,32 @@ impl Workbench {
         source: MigrationSource,
         dialect: Dialect,
     ) -> Result<Vec<Migration>, SkillError> {
-        let workspace = self.workspace.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let files = source.files(&workspace)?;
-            source::read(&files, dialect).map_err(|error| {
-                SkillError::rejected("source", "SQL migrations", error.to_string())
-            })
-        });
-        read.await
-            .map_err(|error| SkillError::failed_with("cannot read the source", error))?
-    }
-}
-
-fn bounded(text: &str) -> String {
-    text.chars().take(MAX_NAME).collect()
-}
-
-/// Where migrations are: a folder of the workspace, or files in the request.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MigrationSource {
-    /// Folder below the agent's workspace, for example `examples/shop/releases/1.0.0/migrations`.
-    pub path: Option<String>,
-    /// The files themselves, at most 200 and 1 MiB together.
-    pub files: Option<Vec<InlineFile>>,
-}
-
-/// One file in a request.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct InlineFile {
-    /// Name, for example `0001_create_orders.up.sql`; no `..`, not absolute.
-    pub name: String,
-    /// SQL.
-    pub content: String,
-}
-
-impl MigrationSource {
-    fn files(self, workspace: &Workspace) -> Result<Vec<SourceFile>, SkillError> {
-        match (self.path, self.files) {
-            (Some(path), None) => workspace
-                .read(&path)
-                .map_err(|error| rejected_path(&path, &error)),
-            (None, Some(files)) => inline(files),
-            _ => Err(SkillError::rejected(
-                "source",
-                "either path or files",
-                "both or neither",
-            )),
+        let layout = source.layout;
+        let files = source.gather(&self.workspace, &self.registries).await?;
+        let read = tokio::task::spawn_blocking(move || source::read_as(&files, dialect, layout));
+        let read = read
+            .await
+            .map_err(|error| SkillError::failed_with("cannot read the source", error))?;
+        let read = read.map_err(|error| {
+            let field = match error {
+                SourceError::Ambiguous { .. } => "source.layout",
+                _ => "source",
+            };
+            SkillError::rejected(field, "SQL migrations", error.to_string())
+        })?;
+        for note in &read.notes {
+            tracing::info!(
+                layout = read.layout.name(),
+                note,
+                "a file of a source was left out"
+            );
         }
+        Ok(read.migrations)
     }
 }
 
-fn rejected_path(path: &str, error: &WorkspaceError) -> SkillError {
-    match error {
-        WorkspaceError::Unreadable(_) => SkillError::failed(error.to_string()),
-        _ => SkillError::rejected(
-            "source.path",
-            "a folder of SQL files below the workspace",
-            format!("{}: {error}", bounded(path)),
-        ),
-    }
-}
-
-fn inline(files: Vec<InlineFile>) -> Result<Vec<SourceFile>, SkillError> {
-    let total: usize = files.iter().map(|file| file.content.len()).sum();
-    if files.len() > MAX_INLINE_FILES || total > MAX_INLINE_BYTES {
-        return Err(SkillError::rejected(
-            "source.files",
-            "at most 200 files and 1 MiB",
-            format!("{} files and {total} bytes", files.len()),
-        ));
-    }
-    let escapes = |name: &str| {
-        name.is_empty()
-            || name.len() > MAX_NAME
-            || name.starts_with('/')
-            || name.contains(['\\', '\0'])
-            || name.split('/').any(|part| part == "..")
-    };
-    if let Some((at, file)) = files
-        .iter()
-        .enumerate()
-        .find(|(_, file)| escapes(&file.name))
-    {
-        return Err(SkillError::rejected(
-            format!("source.files[{at}].name"),
-            "a relative name without ..",
-            bounded(&file.name),
-        ));
-    }
-    Ok(files
-        .into_iter()
-        .map(|file| SourceFile {
-            name: file.name,
-            content: file.content,
-        })
-        .collect())
+pub(super) fn bounded(text: &str) -> String {
+    text.chars().take(MAX_NAME).collect()
 }
 
 /// Where a rollback leads, from its two optional fields.
@@ -233,6 +161,9 @@ pub struct PlanReport {
     pub risk: Risk,
     /// The migrations in order.
     pub migrations: Vec<MigrationReport>,
+    /// What would be taken over without being run, before anything is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<AdoptionReport>,
 }
 
 /// One migration of a plan.
@@ -298,6 +229,7 @@ impl PlanReport {
                 .iter()
                 .map(|migration| migration_report(migration, plan.dialect))
                 .collect(),
+            adoption: None,
         }
     }
 }
@@ -339,32 +271,6 @@ fn statements(script: &PlannedScript, dialect: Dialect) -> Vec<StatementReport> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn inline_names(names: &[&str]) -> Result<Vec<SourceFile>, SkillError> {
-        inline(
-            names
-                .iter()
-                .map(|name| InlineFile {
-                    name: (*name).into(),
-                    content: String::new(),
-                })
-                .collect(),
-        )
-    }
-
-    #[test]
-    fn refuses_inline_files_that_escape_or_are_too_many() {
-        for bad in ["../a.sql", "/a.sql", "a/../../b.sql", "", "a\\b.sql"] {
-            assert!(
-                matches!(inline_names(&[bad]), Err(SkillError::Rejected { field, .. }) if field == "source.files[0].name"),
-                "{bad}"
-            );
-        }
-        assert!(inline_names(&["0001_a/up.sql"]).is_ok());
-        assert!(
-            matches!(inline_names(&["a.sql"; 201]), Err(SkillError::Rejected { field, .. }) if field == "source.files")
-        );
-    }
 
     #[test]
     fn wants_exactly_one_goal() {

@@ -1,11 +1,17 @@
 //! `plan_migration`: what a source would change, proven on a shadow.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, PlanReport, Workbench};
-use crate::engine;
+use super::{
+    adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
+    parts::{PlanReport, Workbench},
+    source::MigrationSource,
+};
+use crate::{domain::history::DirtyDecision, engine};
 
 /// Plans migrations by running them up, down and up on a shadow.
 #[derive(Debug, Clone)]
@@ -19,6 +25,16 @@ pub struct PlanMigrationInput {
     pub database: String,
     /// The migrations.
     pub source: MigrationSource,
+    /// Take over the history of another tool without running it again: `auto`, or the tool's name.
+    pub adopt: Option<AdoptChoice>,
+    /// What became of versions that the other tool left dirty, by version.
+    #[serde(default)]
+    pub adopt_dirty: BTreeMap<String, DirtyDecision>,
+    /// Take every version up to this one as there, in a database without any history.
+    pub baseline: Option<String>,
+    /// What becomes of pending migrations that are older than the newest in force.
+    #[serde(default)]
+    pub out_of_order: OutOfOrder,
 }
 
 impl Skill for PlanMigration {
@@ -33,8 +49,22 @@ impl Skill for PlanMigration {
 
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let database = self.0.database(&input.database)?;
-        let source = self.0.read(input.source, database.target.dialect()).await?;
-        let plan = engine::plan(self.0.job(context, database), &source).await?;
+        let dialect = database.target.dialect();
+        let mut source = self.0.read(input.source, dialect).await?;
+        input.out_of_order.mark(&mut source);
+        let fields = AdoptFields {
+            adopt: input.adopt,
+            adopt_dirty: input.adopt_dirty,
+            baseline: input.baseline.as_deref(),
+            ..AdoptFields::default()
+        };
+        let job = self.0.job(context, database);
+        if let Some(request) = fields.request(&source)?
+            && let Some(adoption) = engine::plan_adoption(job, &request).await?
+        {
+            return Ok(adoption::report(&adoption, database.dev));
+        }
+        let plan = engine::plan(job, &source).await?;
         Ok(PlanReport::new(&plan, database.dev))
     }
 }

@@ -9,7 +9,7 @@ use shared::{Effect, Skill, SkillError, testing::FakeAgent};
 use super::support::{Caller, execute};
 use crate::{
     Metrics,
-    clients::{Databases, Workspace},
+    clients::{Databases, OciRegistries, Workspace},
     domain::Answer,
     skills::{
         ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput, AssessRollback,
@@ -32,6 +32,7 @@ fn workbench(folder: &Path) -> Workbench {
     Workbench {
         databases: Arc::new(Databases::new([spec("shop", ""), spec("shop-dev", ",dev")])),
         workspace: Workspace::new(root),
+        registries: OciRegistries::new([], [], None).unwrap(),
         metrics: Metrics::default(),
     }
 }
