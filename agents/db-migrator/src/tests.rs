@@ -1,10 +1,16 @@
 //! Tests on real databases: SQLite files and a PostgreSQL server of their own.
 
 mod concurrency;
+mod concurrent_ddl;
+mod connections;
+mod corpus;
 mod crash;
 mod generated;
 mod generator;
 mod lifecycle;
+mod locks;
+mod orphan;
+mod proofs;
 mod shop;
 mod skills;
 mod support;
