@@ -3,6 +3,9 @@
 pub mod assess;
 pub mod catalog;
 pub mod dialect;
+pub mod drift;
+pub mod fleet;
+pub mod hooks;
 pub mod ledger;
 pub mod lex;
 pub mod pending;

@@ -32,19 +32,29 @@ const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0
 #[derive(Debug, Clone)]
 pub struct PostgresTarget {
     config: Config,
+    owner: Option<String>,
 }
 
 impl PostgresTarget {
     /// A target for this configuration.
-    pub fn new(mut config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
+        Self::owned(config, None)
+    }
+
+    /// A target whose sessions act as the role `owner`.
+    pub fn owned(mut config: Config, owner: Option<String>) -> Self {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         let options = config
             .get_options()
             .map_or_else(|| STARTUP.to_owned(), |own| format!("{own} {STARTUP}"));
-        config.options(options);
-        Self { config }
+        // As a setting of the connection it is what RESET ROLE leads back to.
+        let role = owner
+            .as_ref()
+            .map_or_else(String::new, |owner| format!(" -c role={owner}"));
+        config.options(options + &role);
+        Self { config, owner }
     }
 }
 
@@ -64,6 +74,7 @@ impl Target for PostgresTarget {
             backend: backend(&link.client).await?,
             link,
             scratch: None,
+            owned: self.owner.is_some(),
         }))
     }
 
@@ -73,12 +84,14 @@ impl Target for PostgresTarget {
         run: &str,
         live: &mut dyn Session,
     ) -> Result<Box<dyn Session>, TargetError> {
-        let (scratch, config) = Scratch::create(&self.config, kind, run, live).await?;
+        let (scratch, config) =
+            Scratch::create((&self.config, self.owner.as_deref()), kind, run, live).await?;
         match connect(&config, run).await {
             Ok(link) => Ok(Box::new(PostgresSession {
                 backend: backend(&link.client).await?,
                 link,
                 scratch: Some(scratch),
+                owned: self.owner.is_some(),
             })),
             Err(error) => {
                 scratch.drop_database().await?;
@@ -167,20 +180,13 @@ struct PostgresSession {
     link: Link,
     backend: i64,
     scratch: Option<Scratch>,
+    /// Whether it acts as another role than the one that logged in.
+    owned: bool,
 }
 
-#[async_trait]
-impl Session for PostgresSession {
-    fn dialect(&self) -> Dialect {
-        Dialect::Postgres
-    }
-
-    fn backend(&self) -> i64 {
-        self.backend
-    }
-
-    /// Polls: a waiting `pg_advisory_lock` holds a snapshot that `CREATE INDEX CONCURRENTLY` waits for, a deadlock.
-    async fn lock(&mut self, run: &str, until: Instant) -> Result<(), TargetError> {
+impl PostgresSession {
+    /// Sees and ends backends, which only the role that logged in may do with those of its own.
+    async fn lock_as_login(&self, run: &str, until: Instant) -> Result<(), TargetError> {
         let mut pause = FIRST_POLL;
         while integer(
             &self.link.client,
@@ -204,6 +210,29 @@ impl Session for PostgresSession {
         } else {
             Err(TargetError::Pooled)
         }
+    }
+}
+
+#[async_trait]
+impl Session for PostgresSession {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    fn backend(&self) -> i64 {
+        self.backend
+    }
+
+    /// Polls: a waiting `pg_advisory_lock` holds a snapshot that `CREATE INDEX CONCURRENTLY` waits for, a deadlock.
+    async fn lock(&mut self, run: &str, until: Instant) -> Result<(), TargetError> {
+        if self.owned {
+            self.execute("SET ROLE NONE").await?;
+        }
+        let locked = self.lock_as_login(run, until).await;
+        if self.owned {
+            self.execute("RESET ROLE").await?;
+        }
+        locked
     }
 
     async fn begin(&mut self, transaction: Transaction) -> Result<(), TargetError> {

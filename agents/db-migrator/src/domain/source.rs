@@ -135,7 +135,10 @@ pub fn normalize(text: &str) -> String {
 pub fn read(files: &[SourceFile], dialect: Dialect) -> Result<Vec<Migration>, SourceError> {
     check_size(files)?;
     let mut halves: BTreeMap<Version, Halves> = BTreeMap::new();
-    for file in files.iter().filter(|file| is_sql(&file.name)) {
+    for file in files
+        .iter()
+        .filter(|file| is_sql(&file.name) && !crate::domain::hooks::is_hook_file(&file.name))
+    {
         let (version, name, is_up) =
             place(&file.name).ok_or_else(|| SourceError::NoVersion(file.name.clone()))?;
         let script = script(file, dialect)?;

@@ -138,6 +138,7 @@ impl Job<'_> {
             if !again {
                 return Err(error);
             }
+            self.hook_lock_wait(session, script.migration).await?;
             sleep(pause).await;
         }
     }

@@ -56,7 +56,7 @@ impl Job<'_> {
                 own.len() as u64,
             );
             let last = done + 1 == own.len();
-            self.run_recorded(session, migration, Direction::Up, last)
+            self.run_hooked(session, migration, Direction::Up, last)
                 .await?;
         }
         Ok(own)

@@ -61,7 +61,11 @@ pub(super) fn fixture(dialect: Dialect, dev: bool) -> Fixture {
 }
 
 pub(super) fn database(url: &str, dev: bool) -> Database {
-    let spec = format!("shop={url}{}", if dev { ",dev" } else { "" });
+    // The servers of tests have one role, the superuser.
+    let spec = format!(
+        "shop={url},superuser=allow{}",
+        if dev { ",dev" } else { "" }
+    );
     Databases::new([spec.parse().unwrap()])
         .find("shop")
         .unwrap()
@@ -216,6 +220,8 @@ pub(super) async fn apply(
             source,
             plan_digest: None,
             release,
+            hooks: &[],
+            covered: None,
         },
     )
     .await
@@ -279,7 +285,11 @@ pub(super) async fn rollback(
             database,
             metrics: &metrics,
         },
-        engine::RollbackRequest { goal },
+        engine::RollbackRequest {
+            goal,
+            hooks: &[],
+            covered: None,
+        },
     )
     .await
 }
