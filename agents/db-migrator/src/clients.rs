@@ -1,6 +1,7 @@
 //! The databases and files this agent works on, behind small ports.
 
 pub mod databases;
+pub mod hooks;
 pub mod postgres;
 pub mod sqlite;
 pub mod target;

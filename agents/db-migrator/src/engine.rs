@@ -3,6 +3,8 @@
 mod apply;
 mod assess;
 mod execute;
+mod fleet;
+mod hooks;
 mod ledger;
 mod leftovers;
 mod measure;
@@ -14,12 +16,15 @@ mod recover;
 mod rollback;
 mod shadow;
 mod status;
+mod verify;
 
 pub use apply::{Applied, ApplyRequest, apply};
 pub use assess::{Goal, assess_rollback};
+pub use fleet::{FleetPlan, FleetRequest, Member, Work, plan_fleet, run_fleet};
 pub use prove::plan;
 pub use rollback::{RollbackRequest, RolledBack, rollback};
 pub use status::{Status, status};
+pub use verify::{Verified, verify};
 
 use std::future::Future;
 

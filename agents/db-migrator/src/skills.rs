@@ -2,10 +2,13 @@
 
 mod apply_migration;
 mod assess_rollback;
+mod fleet;
+mod hooks;
 mod migration_status;
 mod parts;
 mod plan_migration;
 mod rollback_migration;
+mod verify_schema;
 
 pub use apply_migration::{ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput};
 pub use assess_rollback::{AssessRollback, AssessRollbackInput, AssessRollbackOutput};
@@ -17,3 +20,4 @@ pub use parts::{
 };
 pub use plan_migration::{PlanMigration, PlanMigrationInput};
 pub use rollback_migration::{RollbackMigration, RollbackMigrationInput, RollbackMigrationOutput};
+pub use verify_schema::{VerifySchema, VerifySchemaInput, VerifySchemaOutput};

@@ -32,19 +32,29 @@ const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0
 #[derive(Debug, Clone)]
 pub struct PostgresTarget {
     config: Config,
+    owner: Option<String>,
 }
 
 impl PostgresTarget {
     /// A target for this configuration.
-    pub fn new(mut config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
+        Self::owned(config, None)
+    }
+
+    /// A target whose sessions act as the role `owner`.
+    pub fn owned(mut config: Config, owner: Option<String>) -> Self {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         let options = config
             .get_options()
             .map_or_else(|| STARTUP.to_owned(), |own| format!("{own} {STARTUP}"));
-        config.options(options);
-        Self { config }
+        // As a setting of the connection it is what RESET ROLE leads back to.
+        let role = owner
+            .as_ref()
+            .map_or_else(String::new, |owner| format!(" -c role={owner}"));
+        config.options(options + &role);
+        Self { config, owner }
     }
 }
 
@@ -66,6 +76,7 @@ impl Target for PostgresTarget {
             config: self.config.clone(),
             owner: None,
             scratch: None,
+            owned: self.owner.is_some(),
         }))
     }
 
@@ -75,7 +86,8 @@ impl Target for PostgresTarget {
         run: &str,
         live: &mut dyn Session,
     ) -> Result<Box<dyn Session>, TargetError> {
-        let (scratch, config) = Scratch::create(&self.config, kind, run, live).await?;
+        let (scratch, config) =
+            Scratch::create((&self.config, self.owner.as_deref()), kind, run, live).await?;
         match connect(&config, run).await {
             Ok(link) => Ok(Box::new(PostgresSession {
                 backend: backend(&link.client).await?,
@@ -83,6 +95,7 @@ impl Target for PostgresTarget {
                 config,
                 owner: None,
                 scratch: Some(scratch),
+                owned: self.owner.is_some(),
             })),
             Err(error) => {
                 scratch.drop_database().await?;

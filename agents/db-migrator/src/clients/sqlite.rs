@@ -67,12 +67,16 @@ impl Target for SqliteTarget {
 
     async fn shadow(
         &self,
-        _: Shadow,
+        kind: Shadow,
         _: &str,
         _: &mut dyn Session,
     ) -> Result<Box<dyn Session>, TargetError> {
         let path = self.path.clone();
-        let (connection, folder) = blocking(move || copy(&path)).await?;
+        let made = blocking(move || match kind {
+            Shadow::Copy => copy(&path),
+            Shadow::Empty => empty(),
+        });
+        let (connection, folder) = made.await?;
         let lock_path = lock_path(&folder.path().join("shadow.db"));
         Ok(Box::new(SqliteSession {
             connection: Some(connection),
@@ -115,14 +119,19 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
     }
 }
 
-/// A copy by SQLite's own backup, consistent while others write.
-fn copy(path: &Path) -> Result<(Connection, TempDir), TargetError> {
+fn empty() -> Result<(Connection, TempDir), TargetError> {
     let folder = tempfile::Builder::new()
         .prefix("db-migrator-shadow-")
         .tempdir()
         .map_err(|error| TargetError::NoShadow(error.to_string()))?;
-    let mut shadow = open(&folder.path().join("shadow.db"))?;
+    let shadow = open(&folder.path().join("shadow.db"))?;
     shadow.execute_batch("PRAGMA synchronous = OFF")?;
+    Ok((shadow, folder))
+}
+
+/// A copy by SQLite's own backup, consistent while others write.
+fn copy(path: &Path) -> Result<(Connection, TempDir), TargetError> {
+    let (mut shadow, folder) = empty()?;
     let source = open(path)?;
     let backup = Backup::new(&source, &mut shadow)?;
     backup.run_to_completion(1_000, Duration::ZERO, None)?;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{
     Dialect, Risk, Verdict, Version,
+    hooks::{self, Hook},
     proof::{Addition, Proof},
     sha256_hex,
     statement::{Lock, Statement},
@@ -63,6 +64,8 @@ pub struct Plan {
     pub fingerprint: String,
     /// The migrations.
     pub migrations: Vec<PlannedMigration>,
+    /// What else happens at fixed points of the run.
+    pub hooks: Vec<Hook>,
 }
 
 #[derive(Serialize)]
@@ -95,13 +98,24 @@ impl Plan {
             destroys: !migration.proof.destroys.is_empty(),
             fingerprint_after: &migration.fingerprint_after,
         });
-        digest(&Canonical {
+        let plan = digest(&Canonical {
             schema: "db-migrator/plan/v1",
             database: &self.database,
             dialect: self.dialect,
             fingerprint: &self.fingerprint,
             migrations: migrations.collect(),
-        })
+        });
+        hooks::digest(plan, &self.hooks)
+    }
+
+    /// The first migration that destroys something or whose rollback is not proven: a backup comes before it.
+    pub fn backup_before(&self) -> Option<&Version> {
+        self.migrations
+            .iter()
+            .find(|migration| {
+                !migration.proof.verdict.is_proven() || !migration.proof.destroys.is_empty()
+            })
+            .map(|migration| &migration.version)
     }
 
     /// Why the plan is refused unless a person approves it: every migration whose rollback is not proven.
@@ -234,6 +248,7 @@ mod tests {
             fingerprint_reverted: Some("f0".into()),
         };
         Plan {
+            hooks: vec![],
             database: "shop".into(),
             dialect: Dialect::Sqlite,
             fingerprint: "f0".into(),

@@ -203,6 +203,11 @@ pub fn read_as(
     layout: Option<Layout>,
 ) -> Result<Source, SourceError> {
     check_size(files)?;
+    let files = &files
+        .iter()
+        .filter(|file| !super::hooks::is_hook_file(&file.name))
+        .cloned()
+        .collect::<Vec<_>>();
     let layout = match layout {
         Some(layout) => layout,
         None => layout::recognise(files)?,

@@ -176,6 +176,7 @@ impl Job<'_> {
             }
             self.context
                 .progress(&format!("{} waits for a lock", script.name()), 0, 0);
+            self.hook_lock_wait(session, script.migration).await?;
             self.pause(pause).await?;
         }
     }

@@ -1,5 +1,6 @@
 //! The ledger inside the target, in SQL that both dialects speak.
 
+pub(super) mod hooks;
 mod record;
 
 pub(super) use record::record_plan;

@@ -44,6 +44,7 @@ impl Job<'_> {
             dialect: session.dialect(),
             fingerprint: catalog.fingerprint(),
             migrations: Vec::new(),
+            hooks: Vec::new(),
         };
         let missing = pending(source, &ledger).map_err(|error| {
             SkillError::rejected(

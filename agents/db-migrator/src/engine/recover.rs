@@ -35,8 +35,8 @@ impl Job<'_> {
             } else {
                 Direction::Down
             };
-            self.run_recorded(session, migration, direction, true)
-                .await?;
+            let script = self.recorded(session, migration, direction, true).await?;
+            self.execute(session, &script).await?;
         }
         Ok(interrupted)
     }
@@ -72,7 +72,7 @@ impl Job<'_> {
                     steps: steps.remove(&migration.sequence).unwrap_or_default(),
                     verify: done == total,
                 };
-                self.execute(session, &script).await?;
+                self.run_hooked(session, &script).await?;
             }
         }
         Ok(own)
@@ -92,27 +92,23 @@ impl Job<'_> {
             .map_err(|error| self.skill(error))
     }
 
-    /// Runs one half of a migration from the ledger alone.
-    pub(super) async fn run_recorded(
+    /// One half of a migration as the ledger holds it.
+    pub(super) async fn recorded<'a>(
         &self,
         session: &mut dyn Session,
-        migration: &MigrationRecord,
+        migration: &'a MigrationRecord,
         direction: Direction,
         verify: bool,
-    ) -> Result<(), SkillError> {
+    ) -> Result<Script<'a>, SkillError> {
         let steps = ledger::steps(session, migration.sequence, direction)
             .await
             .map_err(|error| self.skill(error))?;
-        self.execute(
-            session,
-            &Script {
-                migration,
-                direction,
-                steps,
-                verify,
-            },
-        )
-        .await
+        Ok(Script {
+            migration,
+            direction,
+            steps,
+            verify,
+        })
     }
 
     pub(super) async fn migrations(

@@ -202,6 +202,7 @@ async fn refuses_a_plan_that_is_not_the_one_the_caller_saw() {
         source: &source,
         plan_digest: Some("0000"),
         release: None,
+        ..crate::engine::ApplyRequest::default()
     };
     let error = crate::engine::apply(job, request).await.unwrap_err();
     assert!(

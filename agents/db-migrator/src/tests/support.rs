@@ -62,7 +62,11 @@ pub(super) fn fixture(dialect: Dialect, dev: bool) -> Fixture {
 }
 
 pub(super) fn database(url: &str, dev: bool) -> Database {
-    let spec = format!("shop={url}{}", if dev { ",dev" } else { "" });
+    // The servers of tests have one role, the superuser.
+    let spec = format!(
+        "shop={url},superuser=allow{}",
+        if dev { ",dev" } else { "" }
+    );
     Databases::new([spec.parse().unwrap()])
         .find("shop")
         .unwrap()
@@ -247,6 +251,8 @@ pub(super) async fn apply_counted(
             source,
             plan_digest: None,
             release,
+            hooks: &[],
+            covered: None,
         },
     )
     .await
@@ -310,7 +316,11 @@ pub(super) async fn rollback(
             database,
             metrics: &metrics,
         },
-        engine::RollbackRequest { goal },
+        engine::RollbackRequest {
+            goal,
+            hooks: &[],
+            covered: None,
+        },
     )
     .await
 }

@@ -29,6 +29,8 @@ pub(super) struct PostgresSession {
     /// Its name once it owns the database.
     pub(super) owner: Option<String>,
     pub(super) scratch: Option<Scratch>,
+    /// Whether it acts as another role than the one that logged in.
+    pub(super) owned: bool,
 }
 
 #[async_trait]
@@ -41,9 +43,16 @@ impl Session for PostgresSession {
         self.backend
     }
 
+    /// Sees and ends backends, which only the role that logged in may do with those of its own.
     async fn lock(&mut self, run: &str, until: Instant) -> Result<(), TargetError> {
-        let name = lock::take(&self.link.client, &self.config, self.backend, run, until).await?;
-        self.owner = Some(name);
+        if self.owned {
+            self.execute("SET ROLE NONE").await?;
+        }
+        let taken = lock::take(&self.link.client, &self.config, self.backend, run, until).await;
+        if self.owned {
+            self.execute("RESET ROLE").await?;
+        }
+        self.owner = Some(taken?);
         Ok(())
     }
 
