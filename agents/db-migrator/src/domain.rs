@@ -3,6 +3,7 @@
 pub mod assess;
 pub mod catalog;
 pub mod dialect;
+pub mod expand;
 pub mod ledger;
 pub mod lex;
 pub mod pending;
@@ -10,6 +11,7 @@ pub mod plan;
 pub mod proof;
 pub mod source;
 pub mod split;
+pub mod staging;
 pub mod statement;
 pub mod version;
 

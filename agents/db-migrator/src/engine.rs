@@ -2,18 +2,26 @@
 
 mod apply;
 mod assess;
+mod backfill;
+mod contract;
 mod execute;
+mod facts;
 mod ledger;
 mod measure;
+mod online;
+mod parts;
 mod prove;
 mod recover;
+mod retain;
 mod rollback;
 mod shadow;
 mod status;
 
-pub use apply::{Applied, ApplyRequest, apply};
+pub use apply::{Applied, ApplyRequest, apply, apply_retaining};
 pub use assess::{Goal, assess_rollback};
-pub use prove::plan;
+pub use contract::{CompleteRequest, Completed, complete, plan_contracts};
+pub use parts::Progress;
+pub use prove::{plan, plan_retaining};
 pub use rollback::{RollbackRequest, RolledBack, rollback};
 pub use status::{Status, status};
 

@@ -68,6 +68,12 @@ pub struct Migration {
     pub up: Script,
     /// What the author says reverts it; absent or without statements means there is none.
     pub down: Option<Script>,
+    /// What `complete_migration` runs once nothing needs the old form any more.
+    pub contract: Option<Script>,
+    /// What the author says reverts the contract.
+    pub contract_down: Option<Script>,
+    /// The UPDATE that fills what up added, run in batches.
+    pub backfill: Option<String>,
 }
 
 /// Why files are no migrations.
@@ -136,7 +142,7 @@ pub fn read(files: &[SourceFile], dialect: Dialect) -> Result<Vec<Migration>, So
     check_size(files)?;
     let mut halves: BTreeMap<Version, Halves> = BTreeMap::new();
     for file in files.iter().filter(|file| is_sql(&file.name)) {
-        let (version, name, is_up) =
+        let (version, name, part) =
             place(&file.name).ok_or_else(|| SourceError::NoVersion(file.name.clone()))?;
         let script = script(file, dialect)?;
         let entry = halves.entry(version.clone()).or_insert_with(|| Halves {
@@ -145,11 +151,16 @@ pub fn read(files: &[SourceFile], dialect: Dialect) -> Result<Vec<Migration>, So
             file: file.name.clone(),
             up: None,
             down: None,
+            contract: None,
+            contract_down: None,
+            backfill: None,
         });
-        let half = if is_up {
-            &mut entry.up
-        } else {
-            &mut entry.down
+        let half = match part {
+            Part::Up => &mut entry.up,
+            Part::Down => &mut entry.down,
+            Part::Contract => &mut entry.contract,
+            Part::ContractDown => &mut entry.contract_down,
+            Part::Backfill => &mut entry.backfill,
         };
         if half.replace(script).is_some() {
             return Err(SourceError::Duplicate(file.name.clone()));
@@ -167,6 +178,19 @@ struct Halves {
     file: String,
     up: Option<Script>,
     down: Option<Script>,
+    contract: Option<Script>,
+    contract_down: Option<Script>,
+    backfill: Option<Script>,
+}
+
+/// Which file of a migration it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Up,
+    Down,
+    Contract,
+    ContractDown,
+    Backfill,
 }
 
 impl Halves {
@@ -178,11 +202,22 @@ impl Halves {
         Ok(Migration {
             version: self.version,
             name: self.name,
-            checksum: sha256_hex(&up.text),
+            checksum: checksum(&up, self.contract.as_ref(), self.backfill.as_ref()),
             up,
             down,
+            contract: self.contract,
+            contract_down: self.contract_down,
+            backfill: self.backfill.map(|backfill| backfill.text),
         })
     }
+}
+
+/// Of the up text alone, unless there is more that changes the database.
+fn checksum(up: &Script, contract: Option<&Script>, backfill: Option<&Script>) -> String {
+    let more = [backfill, contract].into_iter().flatten();
+    sha256_hex(&more.fold(up.text.clone(), |text, part| {
+        format!("{text}\0{}", part.text)
+    }))
 }
 
 fn check_size(files: &[SourceFile]) -> Result<(), SourceError> {
@@ -195,21 +230,29 @@ fn check_size(files: &[SourceFile]) -> Result<(), SourceError> {
     }
 }
 
-/// Version, name and whether it is the up half: `0001_x.up.sql`, `0001_x.down.sql`, `0001_x.sql`, `0001_x/up.sql`.
-fn place(path: &str) -> Option<(Version, String, bool)> {
+/// Version, name and part: `0001_x.up.sql`, `0001_x.down.sql`, `0001_x.sql`, `0001_x/up.sql`; also `.backfill`, `.contract`
+/// and `.contract.down`.
+fn place(path: &str) -> Option<(Version, String, Part)> {
+    const PARTS: [(&str, Part); 5] = [
+        ("contract.down", Part::ContractDown),
+        ("contract", Part::Contract),
+        ("backfill", Part::Backfill),
+        ("down", Part::Down),
+        ("up", Part::Up),
+    ];
     let path = path.strip_suffix(".sql")?;
     let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
     let folder = folder.rsplit('/').next().unwrap_or_default();
-    let (stem, is_up) = match file {
-        "up" => (folder, true),
-        "down" => (folder, false),
-        _ => match (file.strip_suffix(".up"), file.strip_suffix(".down")) {
-            (Some(stem), _) => (stem, true),
-            (None, Some(stem)) => (stem, false),
-            (None, None) => (file, true),
-        },
-    };
-    Version::split_stem(stem).map(|(version, name)| (version, name, is_up))
+    let named = PARTS.into_iter().find_map(|(word, part)| {
+        let stem = if file == word {
+            Some(folder)
+        } else {
+            file.strip_suffix(word)?.strip_suffix('.')
+        };
+        stem.map(|stem| (stem, part))
+    });
+    let (stem, part) = named.unwrap_or((file, Part::Up));
+    Version::split_stem(stem).map(|(version, name)| (version, name, part))
 }
 
 fn script(file: &SourceFile, dialect: Dialect) -> Result<Script, SourceError> {

@@ -5,11 +5,14 @@ use shared::SkillError;
 use super::{
     Job,
     ledger::{self, NewRun},
+    parts,
     recover::head,
 };
 use crate::{
     clients::{Session, Transaction},
-    domain::{Migration, MigrationRecord, MigrationState, Plan, RunRecord},
+    domain::{
+        Migration, MigrationRecord, MigrationState, Plan, RunRecord, staging::Retention,
+    },
 };
 
 /// What a caller wants applied.
@@ -46,6 +49,18 @@ pub struct Applied {
 /// As [`super::plan`]; `ApprovalRequired` outside `dev` and for every plan that is not proven; `Canceled` between two
 /// statements; `Failed` with the statement that the database refused.
 pub async fn apply(job: Job<'_>, request: ApplyRequest<'_>) -> Result<Applied, SkillError> {
+    apply_retaining(job, request, Retention::default()).await
+}
+
+/// [`apply`] with another retention window for what the migrations take away.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_retaining(
+    job: Job<'_>,
+    request: ApplyRequest<'_>,
+    retention: Retention,
+) -> Result<Applied, SkillError> {
     let mut session = job.connect().await?;
     job.context.progress("waiting for the run lock", 0, 0);
     let locked = session
@@ -53,7 +68,7 @@ pub async fn apply(job: Job<'_>, request: ApplyRequest<'_>) -> Result<Applied, S
         .await
         .map_err(|error| job.skill(error));
     let applied = match locked {
-        Ok(()) => job.apply_locked(session.as_mut(), &request).await,
+        Ok(()) => job.apply_locked(session.as_mut(), &request, retention).await,
         Err(error) => {
             job.close(session).await;
             return Err(error);
@@ -71,6 +86,7 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         request: &ApplyRequest<'_>,
+        retention: Retention,
     ) -> Result<Applied, SkillError> {
         let mut finished = Vec::new();
         if let Some(own) = self.own_run(session).await? {
@@ -86,8 +102,10 @@ impl Job<'_> {
             }
         } else if self.has_ledger(session).await? {
             finished = self.finish_interrupted(session).await?;
+            self.purge(session, false).await?;
+            self.run_backfills(session).await?;
         }
-        let plan = self.plan_with(session, request.source).await?;
+        let plan = self.plan_with(session, request.source, retention).await?;
         let digest = plan.digest();
         if plan.migrations.is_empty() {
             return self.nothing_to_do(session, plan, request, finished).await;
@@ -102,7 +120,7 @@ impl Job<'_> {
         if !self.database.dev || !plan.refusals().is_empty() {
             self.context.require_approval(&digest, plan.summary())?;
         }
-        self.record(session, &plan, &digest, request.release)
+        self.record_kind(session, "apply", &plan, (&digest, request.release, retention))
             .await?;
         self.continue_planned(session).await?;
         let end = self.finish_run(session, "completed").await?;
@@ -119,8 +137,8 @@ impl Job<'_> {
     ) -> Result<Applied, SkillError> {
         let digest = plan.digest();
         let end = if request.release.is_some() {
-            self.record(session, &plan, &digest, request.release)
-                .await?;
+            let how = (digest.as_str(), request.release, Retention::default());
+            self.record_kind(session, "apply", &plan, how).await?;
             self.finish_run(session, "completed").await?
         } else {
             self.end(session).await?
@@ -129,17 +147,17 @@ impl Job<'_> {
     }
 
     /// One transaction holds the run's row, the migrations and all their statements up and down.
-    async fn record(
+    pub(super) async fn record_kind(
         &self,
         session: &mut dyn Session,
+        kind: &str,
         plan: &Plan,
-        digest: &str,
-        release: Option<&str>,
+        (digest, release, retention): (&str, Option<&str>, Retention),
     ) -> Result<(), SkillError> {
         let caller = &self.context.caller().name;
         let new = NewRun {
             id: self.run(),
-            kind: "apply",
+            kind,
             plan_digest: digest,
             release: release.map(str::to_owned),
             caller,
@@ -155,6 +173,7 @@ impl Job<'_> {
             ledger::abandon_planned(session, "").await?;
             ledger::begin_run(session, new).await?;
             ledger::record_plan(session, self.run(), plan, release).await?;
+            parts::record(session, self.run(), plan, retention).await?;
             session.commit().await
         };
         written.await.map_err(|error| self.skill(error))
@@ -222,7 +241,7 @@ impl Job<'_> {
     }
 
     /// Where a run that changed nothing ends.
-    async fn end(&self, session: &mut dyn Session) -> Result<End, SkillError> {
+    pub(super) async fn end(&self, session: &mut dyn Session) -> Result<End, SkillError> {
         let read = async {
             let migrations = if ledger::exists(session).await? {
                 ledger::migrations(session).await?
@@ -237,7 +256,7 @@ impl Job<'_> {
         self.reading(read).await
     }
 
-    fn report(
+    pub(super) fn report(
         &self,
         end: End,
         plan: Option<Plan>,

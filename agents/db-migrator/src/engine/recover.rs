@@ -49,6 +49,7 @@ impl Job<'_> {
             })
             .collect::<Vec<_>>();
         for (done, migration) in own.iter().enumerate() {
+            self.run_backfills(session).await?;
             self.context.check_canceled()?;
             self.context.progress(
                 &format!("applying {} {}", migration.version, migration.name),
@@ -59,6 +60,7 @@ impl Job<'_> {
             self.run_recorded(session, migration, Direction::Up, last)
                 .await?;
         }
+        self.run_backfills(session).await?;
         Ok(own)
     }
 

@@ -84,6 +84,7 @@ impl Job<'_> {
             if assessment.reverts.is_empty() {
                 return self.rolled_back(session, Some(assessment)).await;
             }
+            self.refuse_purged(session, &assessment).await?;
             self.permit(&assessment)?;
             let new = NewRun {
                 id: self.run(),
