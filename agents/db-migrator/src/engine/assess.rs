@@ -41,7 +41,19 @@ impl Job<'_> {
     ) -> Result<Assessment, SkillError> {
         let (facts, runs) = self.reading(facts(session)).await?;
         let target = target(goal, &facts, &runs)?;
-        Ok(assess(&self.database.name, &facts, &target))
+        let mut assessment = assess(&self.database.name, &facts, &target);
+        self.weigh_retained(session, &mut assessment).await?;
+        Ok(assessment)
+    }
+
+    /// The version that a goal means.
+    pub(super) async fn target(
+        &self,
+        session: &mut dyn Session,
+        goal: &Goal,
+    ) -> Result<Version, SkillError> {
+        let (facts, runs) = self.reading(facts(session)).await?;
+        target(goal, &facts, &runs)
     }
 }
 

@@ -7,7 +7,7 @@ use shared::SkillError;
 use super::{
     Job,
     execute::{Script, is_interrupted},
-    ledger,
+    ledger, parts,
 };
 use crate::{
     clients::Session,
@@ -53,12 +53,16 @@ impl Job<'_> {
                 migration.state == MigrationState::Planned && migration.run == self.run()
             })
             .collect::<Vec<_>>();
+        let backfills = self.reading(parts::exist(session)).await?;
         let total = own.len() as u64;
         let mut done = 0;
         // The statements of many migrations come with one query.
         for chunk in own.chunks(LOADED_AT_ONCE) {
             let mut steps = self.steps_of(session, chunk).await?;
             for migration in chunk {
+                if backfills {
+                    self.run_backfills(session).await?;
+                }
                 self.context.check_canceled()?;
                 self.context.progress(
                     &format!("applying {} {}", migration.version, migration.name),
@@ -75,6 +79,7 @@ impl Job<'_> {
                 self.run_hooked(session, &script).await?;
             }
         }
+        self.run_backfills(session).await?;
         Ok(own)
     }
 

@@ -98,6 +98,7 @@ impl Job<'_> {
             if assessment.reverts.is_empty() {
                 return self.rolled_back(session, Some(assessment)).await;
             }
+            self.refuse_purged(session, &assessment).await?;
             self.permit(&assessment, request)?;
             let new = NewRun {
                 id: self.run(),
