@@ -3,11 +3,14 @@
 mod adoption;
 mod apply_migration;
 mod assess_rollback;
+mod fleet;
+mod hooks;
 mod migration_status;
 mod parts;
 mod plan_migration;
 mod rollback_migration;
 mod source;
+mod verify_schema;
 
 pub use adoption::{AdoptChoice, AdoptedMigration, AdoptionReport, OutOfOrder};
 pub use apply_migration::{ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput};
@@ -15,7 +18,9 @@ pub use assess_rollback::{AssessRollback, AssessRollbackInput, AssessRollbackOut
 pub use migration_status::{
     AppliedMigration, Drift, LastRun, MigrationStatus, MigrationStatusInput, MigrationStatusOutput,
 };
-pub use parts::{Decision, MigrationReport, PlanReport, StatementReport, Workbench};
+pub use parts::{
+    Decision, InlineFile, MigrationReport, MigrationSource, PlanReport, StatementReport, Workbench,
+};
 pub use plan_migration::{PlanMigration, PlanMigrationInput};
 pub use rollback_migration::{RollbackMigration, RollbackMigrationInput, RollbackMigrationOutput};
-pub use source::{InlineFile, MigrationSource};
+pub use verify_schema::{VerifySchema, VerifySchemaInput, VerifySchemaOutput};

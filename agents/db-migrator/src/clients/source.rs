@@ -4,7 +4,10 @@ pub mod archive;
 pub mod folder;
 pub mod oci;
 
-use crate::domain::source::{MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, SourceFile, is_relevant};
+use crate::domain::{
+    hooks::is_hook_file,
+    source::{MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, SourceFile, is_relevant},
+};
 
 pub use archive::ArchiveError;
 pub use folder::{Workspace, WorkspaceError};
@@ -37,10 +40,15 @@ pub enum GatherError {
     NotText(String),
 }
 
+/// Whether a file may belong to a source: migrations, their settings, hooks.
+pub(crate) fn is_wanted(name: &str) -> bool {
+    is_relevant(name) || is_hook_file(name)
+}
+
 impl Gathered {
     /// Takes a file when a source can use it.
     pub(crate) fn take(&mut self, name: String, content: Vec<u8>) -> Result<(), GatherError> {
-        if !is_relevant(&name) {
+        if !is_wanted(&name) {
             return Ok(());
         }
         self.bytes = self.bytes.saturating_add(content.len());

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use shared::SkillError;
 
-use super::Job;
+use super::{Job, own::Returns};
 use crate::{
     clients::Session,
     domain::{
@@ -143,16 +143,8 @@ pub async fn plan_adoption(
 /// # Errors
 /// As [`plan_adoption`]; `ApprovalRequired` outside `dev` and for what does not fit the catalog.
 pub async fn adopt(job: Job<'_>, request: &AdoptRequest<'_>) -> Result<AdoptOutcome, SkillError> {
-    let mut session = job.connect().await?;
-    job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session
-        .lock(job.run(), job.until())
-        .await
-        .map_err(|error| job.skill(error));
-    let adopted = match locked {
-        Ok(()) => job.adopt_locked(session.as_mut(), request).await,
-        Err(error) => Err(error),
-    };
+    let mut session = job.own(&mut Returns::default()).await?;
+    let adopted = job.adopt_locked(session.as_mut(), request).await;
     job.close(session).await;
     adopted
 }

@@ -122,6 +122,25 @@ impl<'a> AdoptFields<'a> {
     }
 }
 
+/// Each member of a fleet has a history of its own, so it is taken over one by one.
+pub(super) fn refuse_for_fleet(
+    adopt: Option<AdoptChoice>,
+    baseline: Option<&str>,
+    out_of_order: OutOfOrder,
+) -> Result<(), SkillError> {
+    let named = [
+        ("adopt", adopt.is_some()),
+        ("baseline", baseline.is_some()),
+        ("out_of_order", out_of_order != OutOfOrder::Refuse),
+    ];
+    named
+        .into_iter()
+        .find(|(_, given)| *given)
+        .map_or(Ok(()), |(field, _)| {
+            Err(SkillError::rejected(field, "one database", "a fleet"))
+        })
+}
+
 fn version(field: &str, text: &str) -> Result<Version, SkillError> {
     Version::parse(text)
         .ok_or_else(|| SkillError::rejected(field, "a version such as 0003", bounded(text)))
@@ -202,5 +221,7 @@ pub(super) fn report(adoption: &Adoption, dev: bool) -> PlanReport {
         risk: Risk::Low,
         migrations: Vec::new(),
         adoption: Some(adoption.into()),
+        hooks: Vec::new(),
+        fleet: None,
     }
 }

@@ -8,11 +8,17 @@ use shared::{Context, Effect, Skill, SkillError};
 
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
-    parts::{PlanReport, Workbench, checked_release},
-    source::MigrationSource,
+    fleet::{FleetWork, Pace, Scope, applying, fingerprint},
+    parts::{MigrationSource, PlanReport, Workbench, checked_release},
 };
 use crate::{
-    domain::{Version, history::DirtyDecision},
+    clients::Database,
+    domain::{
+        Version,
+        fleet::FleetReport,
+        history::DirtyDecision,
+        hooks::{HookCall, HookSpec},
+    },
     engine::{self, AdoptOutcome, AdoptRequest, Applied, ApplyRequest, Job},
 };
 
@@ -24,8 +30,12 @@ pub struct ApplyMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyMigrationInput {
-    /// Name of a configured database.
-    pub database: String,
+    /// Name of a configured database; either this or `fleet`.
+    pub database: Option<String>,
+    /// Name of a configured fleet.
+    pub fleet: Option<String>,
+    /// How a fleet is walked through.
+    pub pace: Option<Pace>,
     /// The migrations.
     pub source: MigrationSource,
     /// The release they come with: `assess_rollback` can name it later.
@@ -48,6 +58,9 @@ pub struct ApplyMigrationInput {
     /// What becomes of pending migrations that are older than the newest in force.
     #[serde(default)]
     pub out_of_order: OutOfOrder,
+    /// Hooks beside those that the source declares; one of the same name replaces it.
+    #[serde(default)]
+    pub hooks: Vec<HookSpec>,
 }
 
 fn yes() -> bool {
@@ -74,6 +87,12 @@ pub struct ApplyMigrationOutput {
     pub head: Option<String>,
     /// Fingerprint of the catalog afterwards.
     pub fingerprint: String,
+    /// The hooks that ran, with what backups answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
+    /// The members, when the call was for a fleet; look at `complete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
 }
 
 impl Skill for ApplyMigration {
@@ -87,10 +106,31 @@ impl Skill for ApplyMigration {
     type Input = ApplyMigrationInput;
     type Output = ApplyMigrationOutput;
 
-    async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
-        let database = self.0.database(&input.database)?;
-        let release = checked_release(input.release)?;
-        let mut source = self.0.read(input.source, database.target.dialect()).await?;
+    async fn run(
+        &self,
+        context: &Context,
+        mut input: Self::Input,
+    ) -> Result<Self::Output, SkillError> {
+        input.release = checked_release(input.release)?;
+        let fleet = input.fleet.clone();
+        match self.0.scope(input.database.as_deref(), fleet.as_deref())? {
+            Scope::Database(database) => self.one(context, database, input).await,
+            Scope::Fleet(name, members) => self.fleet(context, (name, members), input).await,
+        }
+    }
+}
+
+impl ApplyMigration {
+    async fn one(
+        &self,
+        context: &Context,
+        database: &Database,
+        input: ApplyMigrationInput,
+    ) -> Result<ApplyMigrationOutput, SkillError> {
+        let (mut source, hooks) = self
+            .0
+            .read_hooked(input.source, database, input.hooks)
+            .await?;
         input.out_of_order.mark(&mut source);
         let job = self.0.job(context, database);
         let fields = AdoptFields {
@@ -98,7 +138,7 @@ impl Skill for ApplyMigration {
             adopt_dirty: input.adopt_dirty,
             baseline: input.baseline.as_deref(),
             plan_digest: input.plan_digest.as_deref(),
-            release: release.as_deref(),
+            release: input.release.as_deref(),
         };
         if let Some(request) = fields.request(&source)? {
             let answer = adoption(job, &request, input.dry_run).await?;
@@ -107,16 +147,52 @@ impl Skill for ApplyMigration {
             }
         }
         if input.dry_run {
-            let plan = PlanReport::new(&engine::plan(job, &source).await?, database.dev);
-            return Ok(planned(plan));
+            let mut plan = engine::plan(job, &source).await?;
+            plan.hooks = hooks;
+            return Ok(planned(PlanReport::new(&plan, database.dev)));
         }
         let request = ApplyRequest {
             source: &source,
             plan_digest: input.plan_digest.as_deref(),
-            release: release.as_deref(),
+            release: input.release.as_deref(),
+            hooks: &hooks,
+            covered: None,
         };
         let applied = engine::apply(job, request).await?;
         Ok(output(applied, database.dev))
+    }
+
+    async fn fleet(
+        &self,
+        context: &Context,
+        members: (&str, Vec<&Database>),
+        input: ApplyMigrationInput,
+    ) -> Result<ApplyMigrationOutput, SkillError> {
+        let Self(bench) = self;
+        adoption::refuse_for_fleet(input.adopt, input.baseline.as_deref(), input.out_of_order)?;
+        let source = Some(input.source);
+        let fleet = FleetWork::read(bench, members, source, input.hooks, input.pace).await?;
+        let work = applying(input.release.as_deref());
+        let (plan, report) = if input.dry_run {
+            let plan = fleet.report(fleet.plan(bench, context, work).await?);
+            (Some(plan.clone()), plan.fleet)
+        } else {
+            let work = (work, input.plan_digest.as_deref());
+            (None, Some(fleet.run(bench, context, work).await?))
+        };
+        let digest = |report: &FleetReport| report.plan_digest.clone();
+        Ok(ApplyMigrationOutput {
+            dry_run: input.dry_run,
+            plan,
+            plan_digest: report.as_ref().map_or_else(String::new, digest),
+            applied: Vec::new(),
+            finished: Vec::new(),
+            adopted: Vec::new(),
+            head: None,
+            fingerprint: report.as_ref().map_or_else(String::new, fingerprint),
+            hooks: Vec::new(),
+            fleet: report,
+        })
     }
 }
 
@@ -131,6 +207,8 @@ fn planned(plan: PlanReport) -> ApplyMigrationOutput {
         finished: Vec::new(),
         adopted: Vec::new(),
         head: None,
+        hooks: Vec::new(),
+        fleet: None,
     }
 }
 
@@ -173,6 +251,8 @@ async fn adoption(
             ),
             head: run.head,
             fingerprint: run.fingerprint.unwrap_or_default(),
+            hooks: Vec::new(),
+            fleet: None,
         }),
     })
 }
@@ -193,5 +273,7 @@ fn output(applied: Applied, dev: bool) -> ApplyMigrationOutput {
         adopted: Vec::new(),
         head: applied.head,
         fingerprint: applied.fingerprint,
+        hooks: applied.hooks,
+        fleet: None,
     }
 }

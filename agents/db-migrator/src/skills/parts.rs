@@ -6,12 +6,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, SkillError};
 
-use super::{adoption::AdoptionReport, source::MigrationSource};
+use super::adoption::AdoptionReport;
+pub use super::source::{InlineFile, MigrationSource};
 use crate::{
     Metrics,
     clients::{Database, Databases, OciRegistries, Workspace},
     domain::{
-        Dialect, Migration, Plan, PlannedMigration, Risk, Verdict, Version, lex,
+        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version,
+        fleet::FleetReport,
+        hooks::{Hook, HookReport},
+        lex,
         plan::{PlannedScript, strongest_lock},
         source::{self, SourceError},
         statement::Lock,
@@ -48,6 +52,14 @@ impl Workbench {
         })
     }
 
+    /// The database of a service.
+    pub(super) fn of_service(&self, service: &str) -> Result<&Database, SkillError> {
+        self.databases.of_service(service).ok_or_else(|| {
+            let expected = "a service that a database names, or a database's name";
+            SkillError::rejected("service", expected, bounded(service))
+        })
+    }
+
     pub(super) fn job<'a>(&'a self, context: &'a Context, database: &'a Database) -> Job<'a> {
         Job {
             context,
@@ -62,13 +74,25 @@ impl Workbench {
         source: MigrationSource,
         dialect: Dialect,
     ) -> Result<Vec<Migration>, SkillError> {
+        Ok(self.read_with_files(source, dialect).await?.0)
+    }
+
+    /// The same with the files, of which some declare hooks.
+    pub(super) async fn read_with_files(
+        &self,
+        source: MigrationSource,
+        dialect: Dialect,
+    ) -> Result<(Vec<Migration>, Vec<SourceFile>), SkillError> {
         let layout = source.layout;
         let files = source.gather(&self.workspace, &self.registries).await?;
-        let read = tokio::task::spawn_blocking(move || source::read_as(&files, dialect, layout));
+        let read = tokio::task::spawn_blocking(move || {
+            let read = source::read_as(&files, dialect, layout);
+            read.map(|read| (read, files))
+        });
         let read = read
             .await
             .map_err(|error| SkillError::failed_with("cannot read the source", error))?;
-        let read = read.map_err(|error| {
+        let (read, files) = read.map_err(|error| {
             let field = match error {
                 SourceError::Ambiguous { .. } => "source.layout",
                 _ => "source",
@@ -82,7 +106,7 @@ impl Workbench {
                 "a file of a source was left out"
             );
         }
-        Ok(read.migrations)
+        Ok((read.migrations, files))
     }
 }
 
@@ -164,6 +188,12 @@ pub struct PlanReport {
     /// What would be taken over without being run, before anything is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<AdoptionReport>,
+    /// What else happens at fixed points of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookReport>,
+    /// The members, when the plan is a fleet's; the migrations above are then those of the first that lacks any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
 }
 
 /// One migration of a plan.
@@ -230,6 +260,8 @@ impl PlanReport {
                 .map(|migration| migration_report(migration, plan.dialect))
                 .collect(),
             adoption: None,
+            hooks: plan.hooks.iter().map(Hook::report).collect(),
+            fleet: None,
         }
     }
 }

@@ -8,10 +8,14 @@ use shared::{Context, Skill, SkillError};
 
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
-    parts::{PlanReport, Workbench},
-    source::MigrationSource,
+    fleet::{FleetWork, Scope, applying},
+    parts::{MigrationSource, PlanReport, Workbench},
 };
-use crate::{domain::history::DirtyDecision, engine};
+use crate::{
+    clients::Database,
+    domain::{history::DirtyDecision, hooks::HookSpec},
+    engine,
+};
 
 /// Plans migrations by running them up, down and up on a shadow.
 #[derive(Debug, Clone)]
@@ -21,8 +25,10 @@ pub struct PlanMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanMigrationInput {
-    /// Name of a configured database.
-    pub database: String,
+    /// Name of a configured database; either this or `fleet`.
+    pub database: Option<String>,
+    /// Name of a configured fleet.
+    pub fleet: Option<String>,
     /// The migrations.
     pub source: MigrationSource,
     /// Take over the history of another tool without running it again: `auto`, or the tool's name.
@@ -35,6 +41,9 @@ pub struct PlanMigrationInput {
     /// What becomes of pending migrations that are older than the newest in force.
     #[serde(default)]
     pub out_of_order: OutOfOrder,
+    /// Hooks beside those that the source declares.
+    #[serde(default)]
+    pub hooks: Vec<HookSpec>,
 }
 
 impl Skill for PlanMigration {
@@ -48,9 +57,37 @@ impl Skill for PlanMigration {
     type Output = PlanReport;
 
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
-        let database = self.0.database(&input.database)?;
-        let dialect = database.target.dialect();
-        let mut source = self.0.read(input.source, dialect).await?;
+        let Self(bench) = self;
+        let (database, fleet) = (input.database.clone(), input.fleet.clone());
+        match bench.scope(database.as_deref(), fleet.as_deref())? {
+            Scope::Database(database) => self.one(context, database, input).await,
+            Scope::Fleet(name, members) => {
+                adoption::refuse_for_fleet(
+                    input.adopt,
+                    input.baseline.as_deref(),
+                    input.out_of_order,
+                )?;
+                let source = Some(input.source);
+                let fleet =
+                    FleetWork::read(bench, (name, members), source, input.hooks, None).await?;
+                let plan = fleet.plan(bench, context, applying(None)).await?;
+                Ok(fleet.report(plan))
+            }
+        }
+    }
+}
+
+impl PlanMigration {
+    async fn one(
+        &self,
+        context: &Context,
+        database: &Database,
+        input: PlanMigrationInput,
+    ) -> Result<PlanReport, SkillError> {
+        let Self(bench) = self;
+        let (mut source, hooks) = bench
+            .read_hooked(input.source, database, input.hooks)
+            .await?;
         input.out_of_order.mark(&mut source);
         let fields = AdoptFields {
             adopt: input.adopt,
@@ -58,13 +95,14 @@ impl Skill for PlanMigration {
             baseline: input.baseline.as_deref(),
             ..AdoptFields::default()
         };
-        let job = self.0.job(context, database);
+        let job = bench.job(context, database);
         if let Some(request) = fields.request(&source)?
             && let Some(adoption) = engine::plan_adoption(job, &request).await?
         {
             return Ok(adoption::report(&adoption, database.dev));
         }
-        let plan = engine::plan(job, &source).await?;
+        let mut plan = engine::plan(job, &source).await?;
+        plan.hooks = hooks;
         Ok(PlanReport::new(&plan, database.dev))
     }
 }

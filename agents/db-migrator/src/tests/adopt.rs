@@ -6,7 +6,7 @@ use sha2::{Digest, Sha384};
 use shared::SkillError;
 
 use super::support::{
-    BOTH, Caller, Fixture, apply, assess, count, execute, fixture, ledger, plan, rollback,
+    BOTH, Caller, Fixture, apply, assess, count, execute, fixture, plan, rollback,
 };
 use crate::{
     Metrics,
@@ -18,7 +18,7 @@ use crate::{
     engine::{self, AdoptOutcome, AdoptRequest, Adoption, Goal, Job, Wanted},
 };
 
-const A_UP: &str = "CREATE TABLE a (x integer NOT NULL);\n";
+pub(super) const A_UP: &str = "CREATE TABLE a (x integer NOT NULL);\n";
 const B_UP: &str = "CREATE TABLE b (y integer NOT NULL);\nCREATE INDEX b_y ON b (y);\n";
 const C_UP: &str = "ALTER TABLE a ADD COLUMN z integer;\n";
 
@@ -33,7 +33,7 @@ fn files(all: &[(&str, &str)], layout: Layout, dialect: Dialect) -> Vec<Migratio
     read_as(&files, dialect, Some(layout)).unwrap().migrations
 }
 
-fn pairs(dialect: Dialect) -> Vec<Migration> {
+pub(super) fn pairs(dialect: Dialect) -> Vec<Migration> {
     files(
         &[
             ("1_a.up.sql", A_UP),
@@ -48,7 +48,7 @@ fn pairs(dialect: Dialect) -> Vec<Migration> {
     )
 }
 
-fn wanted(source: &[Migration], wanted: Wanted) -> AdoptRequest<'_> {
+pub(super) fn wanted(source: &[Migration], wanted: Wanted) -> AdoptRequest<'_> {
     AdoptRequest {
         source,
         wanted,
@@ -58,7 +58,7 @@ fn wanted(source: &[Migration], wanted: Wanted) -> AdoptRequest<'_> {
     }
 }
 
-async fn planned(
+pub(super) async fn planned(
     fixture: &Fixture,
     request: &AdoptRequest<'_>,
 ) -> Result<Option<Adoption>, SkillError> {
@@ -71,7 +71,7 @@ async fn planned(
     engine::plan_adoption(job, request).await
 }
 
-async fn adopted(
+pub(super) async fn adopted(
     fixture: &Fixture,
     caller: &Caller,
     request: &AdoptRequest<'_>,
@@ -85,7 +85,7 @@ async fn adopted(
     engine::adopt(job, request).await
 }
 
-fn rejected(error: SkillError, field: &str, says: &str) {
+pub(super) fn rejected(error: SkillError, field: &str, says: &str) {
     match error {
         SkillError::Rejected {
             field: found,
@@ -360,93 +360,5 @@ async fn finds_the_history_of_every_tool() {
         };
         let error = planned(&fixture, &wanted(&source, Wanted::Tool(other))).await;
         rejected(error.unwrap_err(), "adopt", tool.name());
-    }
-}
-
-#[tokio::test]
-async fn takes_a_baseline_on_a_persons_word() {
-    for dialect in BOTH {
-        let fixture = fixture(dialect, true);
-        let source = pairs(dialect);
-        execute(&fixture.database, A_UP).await;
-        execute(&fixture.database, "CREATE TABLE b (y integer NOT NULL)").await;
-        execute(&fixture.database, "CREATE INDEX b_y ON b (y)").await;
-        let unknown = Wanted::Baseline(Version::parse("9").unwrap());
-        let error = planned(&fixture, &wanted(&source, unknown))
-            .await
-            .unwrap_err();
-        rejected(error, "baseline", "a version of the source");
-        let request = wanted(&source, Wanted::Baseline(Version::parse("2").unwrap()));
-        adopted(&fixture, &Caller::operator("b"), &request)
-            .await
-            .unwrap();
-        let went_on = apply(&fixture.database, &Caller::operator("c"), &source, None)
-            .await
-            .unwrap();
-        assert_eq!(went_on.head.as_deref(), Some("3"));
-        let irreversible = format!(
-            "SELECT count(*) FROM {}migration WHERE verdict = 'irreversible' AND state = 'applied'",
-            ledger(dialect)
-        );
-        assert_eq!(count(&fixture.database, &irreversible).await, 2);
-        let caller = Caller::operator("r");
-        let three = Goal::Version(Version::parse("2").unwrap());
-        assert_eq!(
-            rollback(&fixture.database, &caller, three)
-                .await
-                .unwrap()
-                .reverted
-                .len(),
-            1
-        );
-        let back = rollback(
-            &fixture.database,
-            &Caller::operator("z"),
-            Goal::Version(Version::zero()),
-        )
-        .await;
-        assert!(
-            matches!(back, Err(SkillError::Failed { message, .. }) if message.contains("no down"))
-        );
-    }
-}
-
-#[tokio::test]
-async fn runs_a_late_migration_only_when_it_is_told_to() {
-    for dialect in BOTH {
-        let fixture = fixture(dialect, true);
-        let source = pairs(dialect);
-        let (newer, mut all) = ([source[0].clone(), source[2].clone()], source.clone());
-        apply(&fixture.database, &Caller::operator("1"), &newer, None)
-            .await
-            .unwrap();
-        let refused = apply(&fixture.database, &Caller::operator("2"), &all, None).await;
-        rejected(
-            refused.unwrap_err(),
-            "source",
-            "2 was never applied, but the newer 3 was",
-        );
-        all[1].may_run_late = true;
-        let late = apply(&fixture.database, &Caller::operator("3"), &all, None)
-            .await
-            .unwrap();
-        assert_eq!(late.migrations[0].version.as_str(), "2");
-        assert_eq!(late.head.as_deref(), Some("3"));
-        let goal = |version: &str| Goal::Version(Version::parse(version).unwrap());
-        let kept = assess(&fixture.database, &goal("2")).await.unwrap();
-        assert_eq!(kept.answer, Answer::PointOfNoReturn, "{:?}", kept.evidence);
-        assert!(
-            kept.evidence
-                .iter()
-                .any(|e| e.contains("2 was applied after"))
-        );
-        let back = assess(&fixture.database, &goal("1")).await.unwrap();
-        assert_eq!(back.answer, Answer::Reversible, "{:?}", back.evidence);
-        let caller = Caller::operator("4");
-        let reverted = rollback(&fixture.database, &caller, goal("1"))
-            .await
-            .unwrap()
-            .reverted;
-        assert_eq!(reverted.len(), 2);
     }
 }

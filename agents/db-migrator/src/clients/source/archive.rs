@@ -7,8 +7,8 @@ use std::{
 
 use flate2::read::GzDecoder;
 
-use super::{GatherError, Gathered, MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES};
-use crate::domain::source::{MAX_FILE_BYTES, SourceFile, is_relevant};
+use super::{GatherError, Gathered, MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES, is_wanted};
+use crate::domain::source::{MAX_FILE_BYTES, SourceFile};
 
 /// Bytes that any archive may unpack to without a look at how far it was packed.
 const RATIO_FREE_BYTES: u64 = 1 << 20;
@@ -93,8 +93,7 @@ impl<R: Read> Read for Metered<R> {
 fn limit(packed: u64) -> u64 {
     packed
         .saturating_mul(MAX_RATIO)
-        .max(RATIO_FREE_BYTES)
-        .min(MAX_UNPACKED_BYTES)
+        .clamp(RATIO_FREE_BYTES, MAX_UNPACKED_BYTES)
 }
 
 /// The files below `subfolder` that a source can use. Links are left out.
@@ -158,7 +157,7 @@ fn tarred(
         if !entry.header().entry_type().is_file() {
             continue;
         }
-        if let Some(place) = place.filter(|place| is_relevant(place)) {
+        if let Some(place) = place.filter(|place| is_wanted(place)) {
             gathered.take(place, content(&mut entry)?)?;
         }
     }
@@ -184,7 +183,7 @@ fn zipped(
         if !entry.is_file() || entry.is_symlink() {
             continue;
         }
-        if let Some(place) = place.filter(|place| is_relevant(place)) {
+        if let Some(place) = place.filter(|place| is_wanted(place)) {
             let mut metered = Metered {
                 inner: &mut entry,
                 out: 0,

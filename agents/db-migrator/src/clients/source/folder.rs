@@ -5,8 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use super::{
     ArchiveError, GatherError, Gathered,
     archive::{Packing, unpack},
+    is_wanted,
 };
-use crate::domain::source::{MAX_FILE_BYTES, SourceFile, is_relevant};
+use crate::domain::source::{MAX_FILE_BYTES, SourceFile};
 
 /// The root that paths of requests are below.
 #[derive(Debug, Clone)]
@@ -109,7 +110,7 @@ fn collect(
         let metadata = path.metadata()?;
         if metadata.is_dir() && depth > 0 {
             collect(root, &path, &format!("{name}/"), depth - 1, found)?;
-        } else if metadata.is_file() && is_relevant(&name) {
+        } else if metadata.is_file() && is_wanted(&name) {
             if metadata.len() > MAX_FILE_BYTES as u64 {
                 return Err(GatherError::TooLarge.into());
             }

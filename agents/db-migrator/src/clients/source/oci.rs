@@ -8,7 +8,7 @@ use oci_client::{
     Client, Reference,
     annotations::ORG_OPENCONTAINERS_IMAGE_TITLE,
     client::{ClientConfig, ClientProtocol},
-    errors::OciDistributionError,
+    errors::{OciDistributionError, OciEnvelope, OciErrorCode},
     manifest::{OciDescriptor, OciManifest},
     secrets::RegistryAuth,
 };
@@ -17,8 +17,9 @@ use serde::Deserialize;
 use super::{
     ArchiveError, Gathered,
     archive::{Packing, below, unpack},
+    is_wanted,
 };
-use crate::domain::source::{MAX_FILES, SourceFile, is_relevant};
+use crate::domain::source::{MAX_FILES, SourceFile};
 
 /// Most bytes of all layers together, packed.
 const MAX_PACKED_BYTES: u64 = 64 << 20;
@@ -84,14 +85,25 @@ impl From<OciDistributionError> for OciError {
         use OciDistributionError as E;
         match error {
             E::UnauthorizedError { .. } | E::AuthenticationFailure(_) => Self::Unauthorized,
-            E::ImageManifestNotFoundError(_) | E::RegistryError { .. } => Self::Missing,
-            E::ServerError { code: 404, .. } => Self::Missing,
+            E::RegistryError { envelope, .. } if refuses(&envelope) => Self::Unauthorized,
+            E::ImageManifestNotFoundError(_)
+            | E::RegistryError { .. }
+            | E::ServerError { code: 404, .. } => Self::Missing,
             E::DigestError(_) => Self::Digest,
             E::RequestError(_) | E::ServerError { .. } => Self::Unreachable(Box::new(error)),
             E::IoError(error) => error.into(),
             _ => Self::NoArtifact,
         }
     }
+}
+
+fn refuses(envelope: &OciEnvelope) -> bool {
+    envelope.errors.iter().any(|error| {
+        matches!(
+            error.code,
+            OciErrorCode::Unauthorized | OciErrorCode::Denied
+        )
+    })
 }
 
 /// While a blob streams, a wrong digest arrives as an error of the stream.
@@ -222,7 +234,7 @@ impl OciRegistries {
         let mut gathered = Gathered::default();
         for layer in &manifest.layers {
             let title = title(layer);
-            if packing(layer).is_none() && !title.is_some_and(is_relevant) {
+            if packing(layer).is_none() && !title.is_some_and(is_wanted) {
                 continue;
             }
             let bytes = self.blob(reference, layer).await?;

@@ -38,8 +38,7 @@ pub(super) fn sections(file: &str, text: &str) -> Result<Vec<Section>, SourceErr
     for line in text.split_inclusive('\n') {
         match (mark(line.trim_end_matches('\n')), found.last_mut()) {
             (Some((Role::Up, options)), None) => found.push(section(Role::Up, options)),
-            (Some((role, _)), None) => {
-                debug_assert_eq!(role, Role::Down);
+            (Some(_), None) => {
                 return Err(rule("`-- migrate:up` comes before `-- migrate:down`"));
             }
             (Some((Role::Down, options)), Some(open)) if open.role == Role::Up => {

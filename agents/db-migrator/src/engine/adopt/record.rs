@@ -70,9 +70,11 @@ impl Job<'_> {
                 direction: Direction::Up,
                 ordinal: None,
             };
-            ledger::set_steps(session, steps, StepState::Applied, self.run()).await?;
-            let state = MigrationState::Applied;
-            ledger::set_state(session, migration.sequence, state, self.run()).await?;
+            let steps = ledger::steps_row(session, steps, StepState::Applied, self.run());
+            ledger::write(session, steps).await?;
+            let state = (migration.sequence, MigrationState::Applied);
+            let state = ledger::state_row(session.dialect(), state.0, state.1, self.run());
+            ledger::write(session, state).await?;
         }
         let head = head(&ledger::migrations(session).await?);
         let fingerprint = &adoption.plan.fingerprint;

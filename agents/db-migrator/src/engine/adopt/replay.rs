@@ -8,12 +8,23 @@ use tokio::time::Instant;
 
 use crate::{
     clients::{Database, Session, Shadow, Target, TargetError},
-    domain::{Catalog, Dialect, Migration, PlannedMigration},
+    domain::{Catalog, Dialect, Migration, PlannedMigration, staging::Retention},
     engine::{
         Job,
+        online::Work,
         shadow::{refusal, run},
     },
 };
+
+/// What another tool ran of a migration: its up alone, as it is written.
+fn ran(migration: &Migration) -> Work {
+    Work::new(&Migration {
+        contract: None,
+        contract_down: None,
+        backfill: None,
+        ..migration.clone()
+    })
+}
 
 /// A target whose shadows start with nothing.
 #[derive(Debug)]
@@ -128,6 +139,8 @@ impl Job<'_> {
             database: &database,
             ..*self
         };
-        job.prove(session, Vec::new(), empty, migrations).await
+        let works = migrations.iter().map(|migration| ran(migration)).collect();
+        let keeps = Retention::parse("none").unwrap_or_default();
+        job.prove(session, (Vec::new(), empty), works, keeps).await
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         Catalog, Migration, Plan, PlannedMigration, Verdict, Version,
         catalog::Change,
         history::{AdoptError, Adopted, ChecksumVerdict, History, adopted},
+        plan::Parts,
         proof::Proof,
     },
     engine::{Job, shadow::unproven},
@@ -17,6 +18,12 @@ use crate::{
 /// Most differences that are listed.
 const MAX_DIFFERENCES: usize = 12;
 const BASELINE: &str = "it was declared to be there and never run, so nothing reverts it";
+
+/// A history and the catalog that is there.
+struct Found {
+    history: History,
+    live: Catalog,
+}
 
 impl Job<'_> {
     pub(super) async fn adoption(
@@ -39,16 +46,15 @@ impl Job<'_> {
             return Ok(None);
         };
         let live = self.reading(session.catalog()).await?;
-        let taken = match adopted(&history, request.source, &request.dirty) {
+        let found = Found { history, live };
+        let taken = match adopted(&found.history, request.source, &request.dirty) {
             Ok(taken) => taken,
             Err(error) => {
-                let error = self.explain_adoption(session, request, &history, &live, error);
+                let error = self.explain_adoption(session, request, &found, error);
                 return Err(error.await);
             }
         };
-        self.weigh(session, request, history, live, &taken)
-            .await
-            .map(Some)
+        self.weigh(session, request, found, &taken).await.map(Some)
     }
 
     /// Replays what is taken over; what leads to the catalog that is there is proven like an applied one.
@@ -56,8 +62,7 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         request: &AdoptRequest<'_>,
-        history: History,
-        live: Catalog,
+        Found { history, live }: Found,
         taken: &[Adopted<'_>],
     ) -> Result<Adoption, SkillError> {
         let migrations = taken.iter().map(|a| a.migration).collect::<Vec<_>>();
@@ -139,6 +144,7 @@ impl Job<'_> {
             dialect: session.dialect(),
             fingerprint: live.fingerprint(),
             migrations,
+            hooks: Vec::new(),
         }
     }
 
@@ -147,8 +153,7 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         request: &AdoptRequest<'_>,
-        history: &History,
-        live: &Catalog,
+        Found { history, live }: &Found,
         error: AdoptError,
     ) -> SkillError {
         let AdoptError::Dirty { version, .. } = &error else {
@@ -290,6 +295,7 @@ fn taken_as_is(
         fingerprint_before: String::new(),
         fingerprint_after: fingerprint_after.into(),
         fingerprint_reverted: None,
+        parts: Parts::default(),
     }
 }
 
