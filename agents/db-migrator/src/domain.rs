@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod dialect;
 pub mod drift;
 pub mod fleet;
+pub mod gate;
 pub mod hooks;
 pub mod ledger;
 pub mod lex;

@@ -2,9 +2,12 @@
 
 mod concurrency;
 mod crash;
+mod fleet;
 mod generated;
 mod generator;
+mod hooks;
 mod lifecycle;
 mod shop;
 mod skills;
 mod support;
+mod verify;
