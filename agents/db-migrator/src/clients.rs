@@ -5,8 +5,12 @@ pub mod hooks;
 pub mod postgres;
 pub mod sqlite;
 pub mod target;
+pub mod watch;
 pub mod workspace;
 
 pub use databases::{Database, DatabaseSpec, Databases};
-pub use target::{Row, Session, Shadow, Target, TargetError, Transaction, Value};
+pub use target::{
+    Batch, BatchOutcome, Own, Row, Session, Shadow, Target, TargetError, Transaction, Value,
+};
+pub use watch::{Sample, Watch};
 pub use workspace::Workspace;

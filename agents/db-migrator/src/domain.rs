@@ -2,6 +2,7 @@
 
 pub mod assess;
 pub mod catalog;
+pub mod concurrent;
 pub mod dialect;
 pub mod drift;
 pub mod fleet;
@@ -11,11 +12,13 @@ pub mod ledger;
 pub mod lex;
 pub mod pending;
 pub mod plan;
+pub mod progress;
 pub mod proof;
 pub mod source;
 pub mod split;
 pub mod statement;
 pub mod version;
+pub mod waiting;
 
 pub use assess::{Answer, Assessment};
 pub use catalog::{Catalog, Entry, Place};

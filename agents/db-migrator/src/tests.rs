@@ -1,12 +1,18 @@
 //! Tests on real databases: SQLite files and a PostgreSQL server of their own.
 
 mod concurrency;
+mod concurrent_ddl;
+mod connections;
+mod corpus;
 mod crash;
 mod fleet;
 mod generated;
 mod generator;
 mod hooks;
 mod lifecycle;
+mod locks;
+mod orphan;
+mod proofs;
 mod shop;
 mod skills;
 mod support;

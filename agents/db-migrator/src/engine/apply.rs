@@ -5,6 +5,7 @@ use shared::SkillError;
 use super::{
     Job,
     ledger::{self, NewRun},
+    own::Returns,
     recover::head,
 };
 use crate::{
@@ -55,36 +56,30 @@ pub struct Applied {
 /// As [`super::plan`]; `ApprovalRequired` outside `dev` and for every plan that is not proven; `Canceled` between two
 /// statements; `Failed` with the statement that the database refused.
 pub async fn apply(job: Job<'_>, request: ApplyRequest<'_>) -> Result<Applied, SkillError> {
-    let mut session = job.connect().await?;
-    job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session
-        .lock(job.run(), job.until())
-        .await
-        .map_err(|error| job.skill(error));
-    let allowed = match locked {
-        Ok(()) => job.refuse_superuser(session.as_mut()).await,
-        refused => refused,
-    };
-    let applied = match allowed {
-        Ok(()) => job.apply_locked(session.as_mut(), &request).await,
-        Err(error) => {
-            job.close(session).await;
-            return Err(error);
+    let mut returns = Returns::default();
+    loop {
+        let mut session = job.own(&mut returns).await?;
+        let mut applied = match job.refuse_superuser(session.as_mut()).await {
+            Ok(()) => job.apply_locked(session.as_mut(), &request).await,
+            Err(refused) => Err(refused),
+        };
+        let mut again = false;
+        match &mut applied {
+            Ok(applied) => applied.hooks = job.hook_calls(session.as_mut()).await?,
+            Err(error) => {
+                let may_return = session.may_return();
+                again = job.comes_back(may_return, error, &mut returns).await;
+                if !again {
+                    job.hook_failure(session.as_mut(), error).await;
+                    job.note_failure(session.as_mut(), error).await;
+                }
+            }
         }
-    };
-    if let Err(error) = &applied {
-        job.hook_failure(session.as_mut(), error).await;
-        job.note_failure(session.as_mut(), error).await;
+        job.close(session).await;
+        if !again {
+            return applied;
+        }
     }
-    let applied = match applied {
-        Ok(applied) => {
-            let hooks = job.hook_calls(session.as_mut()).await;
-            hooks.map(|hooks| Applied { hooks, ..applied })
-        }
-        failed => failed,
-    };
-    job.close(session).await;
-    applied
 }
 
 impl Job<'_> {

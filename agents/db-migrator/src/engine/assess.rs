@@ -95,6 +95,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
             Vec::new(),
         ));
     }
+    let tables = catalog.tables();
     let mut facts = Facts {
         fingerprint,
         ..Facts::default()
@@ -117,7 +118,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
         let mut rows = Vec::new();
         for then in &migration.additions {
             // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
-            let now = measure_present(session, &catalog, Some(&then.addition)).await?;
+            let now = measure_present(session, &tables, Some(&then.addition)).await?;
             rows.push(now.map(|now| TableRows {
                 rows: now.rows,
                 digest: now.digest,

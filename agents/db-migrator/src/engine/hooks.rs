@@ -7,18 +7,21 @@ use serde_json::Value;
 use shared::{SkillError, ToolCall};
 use tokio::time::{Instant, timeout};
 
-use super::{EngineError, Job, LOCK_TIMEOUT_MS, ledger};
+use super::{EngineError, Job, execute::Script, ledger};
 use crate::{
     clients::{Session, TargetError, Transaction, hooks::Letter},
     domain::{
         Assessment, Dialect, Direction, MigrationRecord, MigrationState, Plan,
         hooks::{
-            Action, Blocker, CallSpec, CallState, Event, Hook, HookCall, HttpSpec, Moment,
-            OnFailure, Point, RunKind,
+            Action, CallSpec, CallState, Event, Hook, HookCall, HttpSpec, Moment, OnFailure, Point,
+            RunKind,
         },
+        waiting::Blocker,
     },
 };
 
+/// How long a statement of a hook waits for a lock: hooks write rows, and their own timeout bounds all of it.
+const LOCK_TIMEOUT_MS: u64 = 1_000;
 /// Longest result of a hook that is kept, in characters.
 const MAX_RESULT: usize = 200;
 
@@ -146,15 +149,34 @@ impl Job<'_> {
         direction: Direction,
         verify: bool,
     ) -> Result<(), SkillError> {
+        self.hook_before(session, migration).await?;
+        self.run_recorded(session, migration, direction, verify)
+            .await?;
+        self.hook(session, Point::AfterStep, Some(migration)).await
+    }
+
+    /// The same where the statements are there already.
+    pub(super) async fn execute_hooked(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+    ) -> Result<(), SkillError> {
+        self.hook_before(session, script.migration).await?;
+        self.execute(session, script).await?;
+        self.hook(session, Point::AfterStep, Some(script.migration))
+            .await
+    }
+
+    async fn hook_before(
+        &self,
+        session: &mut dyn Session,
+        migration: &MigrationRecord,
+    ) -> Result<(), SkillError> {
         let version = migration.version.as_str();
         if self.database.desk.backs_up_before(self.run(), version) {
             self.hook(session, Point::Backup, Some(migration)).await?;
         }
-        self.hook(session, Point::BeforeStep, Some(migration))
-            .await?;
-        self.run_recorded(session, migration, direction, verify)
-            .await?;
-        self.hook(session, Point::AfterStep, Some(migration)).await
+        self.hook(session, Point::BeforeStep, Some(migration)).await
     }
 
     /// Runs the hooks of one point. Without hooks it costs nothing.
@@ -176,6 +198,7 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         migration: &MigrationRecord,
+        blockers: &[Blocker],
     ) -> Result<(), SkillError> {
         let desk = &self.database.desk;
         let wanted = desk.hooks(self.run()).is_some_and(|(kind, hooks)| {
@@ -183,13 +206,12 @@ impl Job<'_> {
                 .iter()
                 .any(|hook| hook.runs_at(Point::OnLockWait, kind))
         });
-        if !wanted || !desk.may_note(Instant::now()) {
+        if blockers.is_empty() || !wanted || !desk.may_note(Instant::now()) {
             return Ok(());
         }
-        let blockers = blockers(session).await.map_err(|error| self.skill(error))?;
         let event = Event {
             migration: Some((migration.version.as_str(), migration.name.as_str())),
-            blockers,
+            blockers: blockers.to_vec(),
             ..Event::default()
         };
         self.hooks_at(session, Point::OnLockWait, event).await
@@ -374,7 +396,7 @@ impl Job<'_> {
         let dialect = session.dialect();
         session
             .begin(Transaction {
-                lock_timeout_ms: LOCK_TIMEOUT_MS * 10,
+                lock_timeout_ms: LOCK_TIMEOUT_MS,
                 foreign_keys_off: false,
             })
             .await?;
@@ -521,25 +543,4 @@ async fn first_value(
         Err(_) => row.optional_text(0)?,
     };
     Ok(text.map(|text| bounded(&text)))
-}
-
-/// The sessions that hold locks on tables of this database, the oldest first. SQLite does not say who they are.
-async fn blockers(session: &mut dyn Session) -> Result<Vec<Blocker>, TargetError> {
-    const HOLDERS: &str = "SELECT a.pid::bigint, coalesce(a.application_name, ''), \
-        max(extract(epoch FROM clock_timestamp() - a.xact_start))::bigint FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
-        WHERE l.granted AND l.locktype = 'relation' AND l.relation >= 16384 AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL \
-        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 10";
-    if session.dialect() == Dialect::Sqlite {
-        return Ok(Vec::new());
-    }
-    let rows = session.query(HOLDERS, &[]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Blocker {
-                pid: row.integer(0)?,
-                application_name: row.text(1)?,
-                seconds: row.integer(2)?,
-            })
-        })
-        .collect()
 }

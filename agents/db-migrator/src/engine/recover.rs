@@ -1,5 +1,7 @@
 //! Finds and finishes what a crashed run left.
 
+use std::collections::BTreeMap;
+
 use shared::SkillError;
 
 use super::{
@@ -9,8 +11,11 @@ use super::{
 };
 use crate::{
     clients::Session,
-    domain::{Direction, MigrationRecord, MigrationState},
+    domain::{Direction, MigrationRecord, MigrationState, StepRecord},
 };
+
+/// Migrations whose statements are in memory at once.
+const LOADED_AT_ONCE: usize = 100;
 
 impl Job<'_> {
     /// Finishes the one migration that is in the middle of its statements, whichever run began it: it was approved then,
@@ -48,18 +53,43 @@ impl Job<'_> {
                 migration.state == MigrationState::Planned && migration.run == self.run()
             })
             .collect::<Vec<_>>();
-        for (done, migration) in own.iter().enumerate() {
-            self.context.check_canceled()?;
-            self.context.progress(
-                &format!("applying {} {}", migration.version, migration.name),
-                done as u64,
-                own.len() as u64,
-            );
-            let last = done + 1 == own.len();
-            self.run_hooked(session, migration, Direction::Up, last)
-                .await?;
+        let total = own.len() as u64;
+        let mut done = 0;
+        // The statements of many migrations come with one query.
+        for chunk in own.chunks(LOADED_AT_ONCE) {
+            let mut steps = self.steps_of(session, chunk).await?;
+            for migration in chunk {
+                self.context.check_canceled()?;
+                self.context.progress(
+                    &format!("applying {} {}", migration.version, migration.name),
+                    done,
+                    total,
+                );
+                done += 1;
+                let script = Script {
+                    migration,
+                    direction: Direction::Up,
+                    steps: steps.remove(&migration.sequence).unwrap_or_default(),
+                    verify: done == total,
+                };
+                self.execute_hooked(session, &script).await?;
+            }
         }
         Ok(own)
+    }
+
+    async fn steps_of(
+        &self,
+        session: &mut dyn Session,
+        migrations: &[MigrationRecord],
+    ) -> Result<BTreeMap<i64, Vec<StepRecord>>, SkillError> {
+        let sequences = migrations.iter().map(|migration| migration.sequence);
+        let (Some(first), Some(last)) = (sequences.clone().min(), sequences.max()) else {
+            return Ok(BTreeMap::new());
+        };
+        ledger::steps_between(session, first, last, Direction::Up)
+            .await
+            .map_err(|error| self.skill(error))
     }
 
     /// Runs one half of a migration from the ledger alone.

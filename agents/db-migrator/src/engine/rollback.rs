@@ -7,6 +7,7 @@ use super::{
     Goal, Job,
     assess::current,
     ledger::{self, NewRun},
+    own::Returns,
 };
 use crate::{
     clients::Session,
@@ -55,32 +56,31 @@ pub async fn rollback(
     job: Job<'_>,
     request: RollbackRequest<'_>,
 ) -> Result<RolledBack, SkillError> {
-    let mut session = job.connect().await?;
-    job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session
-        .lock(job.run(), job.until())
-        .await
-        .map_err(|error| job.skill(error));
-    let rolled_back = match locked {
-        Ok(()) => job.rollback_locked(session.as_mut(), request).await,
-        Err(error) => {
-            job.close(session).await;
-            return Err(error);
+    let mut returns = Returns::default();
+    loop {
+        let mut session = job.own(&mut returns).await?;
+        let rolled_back = job.rollback_locked(session.as_mut(), &request).await;
+        let mut again = false;
+        if let Err(error) = &rolled_back {
+            let may_return = session.may_return();
+            again = job.comes_back(may_return, error, &mut returns).await;
+            if !again {
+                job.hook_failure(session.as_mut(), error).await;
+                job.note_failure(session.as_mut(), error).await;
+            }
         }
-    };
-    if let Err(error) = &rolled_back {
-        job.hook_failure(session.as_mut(), error).await;
-        job.note_failure(session.as_mut(), error).await;
+        job.close(session).await;
+        if !again {
+            return rolled_back;
+        }
     }
-    job.close(session).await;
-    rolled_back
 }
 
 impl Job<'_> {
     async fn rollback_locked(
         &self,
         session: &mut dyn Session,
-        request: RollbackRequest<'_>,
+        request: &RollbackRequest<'_>,
     ) -> Result<RolledBack, SkillError> {
         let own = self.own_run(session).await?;
         if own
@@ -98,7 +98,7 @@ impl Job<'_> {
             if assessment.reverts.is_empty() {
                 return self.rolled_back(session, Some(assessment)).await;
             }
-            self.permit(&assessment, &request)?;
+            self.permit(&assessment, request)?;
             let new = NewRun {
                 id: self.run(),
                 kind: "rollback",
