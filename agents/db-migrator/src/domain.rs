@@ -7,6 +7,7 @@ pub mod dialect;
 pub mod drift;
 pub mod expand;
 pub mod fleet;
+pub mod gate;
 pub mod hooks;
 pub mod ledger;
 pub mod lex;

@@ -174,9 +174,11 @@ impl Job<'_> {
                     locked(&blockers)
                 });
             }
+            let blockers = observer.waiting.blockers();
+            self.hook_lock_wait(session, script.migration, blockers)
+                .await?;
             self.context
                 .progress(&format!("{} waits for a lock", script.name()), 0, 0);
-            self.hook_lock_wait(session, script.migration).await?;
             self.pause(pause).await?;
         }
     }
