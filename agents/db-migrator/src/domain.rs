@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod dialect;
 pub mod ledger;
 pub mod lex;
+pub mod lint;
 pub mod pending;
 pub mod plan;
 pub mod proof;

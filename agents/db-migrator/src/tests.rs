@@ -5,6 +5,8 @@ mod crash;
 mod generated;
 mod generator;
 mod lifecycle;
+mod lint;
+mod lint_reports;
 mod shop;
 mod skills;
 mod support;
