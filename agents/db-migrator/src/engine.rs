@@ -4,6 +4,7 @@ mod apply;
 mod assess;
 mod execute;
 mod ledger;
+mod lint;
 mod measure;
 mod prove;
 mod recover;
@@ -13,6 +14,7 @@ mod status;
 
 pub use apply::{Applied, ApplyRequest, apply};
 pub use assess::{Goal, assess_rollback};
+pub use lint::{lint_facts, lint_in_force, lint_proofs};
 pub use prove::plan;
 pub use rollback::{RollbackRequest, RolledBack, rollback};
 pub use status::{Status, status};

@@ -15,7 +15,8 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context as _;
 use clients::{DatabaseSpec, Databases, Workspace, databases::parse_lines};
 use skills::{
-    ApplyMigration, AssessRollback, MigrationStatus, PlanMigration, RollbackMigration, Workbench,
+    ApplyMigration, AssessRollback, LintMigration, MigrationStatus, PlanMigration,
+    RollbackMigration, Workbench,
 };
 
 /// Runs schema migrations whose rollback is proven before it is needed.
@@ -86,6 +87,7 @@ impl shared::Daemon for Cli {
         Ok(agent
             .skill(MigrationStatus(workbench.clone()))
             .skill(PlanMigration(workbench.clone()))
+            .skill(LintMigration(workbench.clone()))
             .skill(ApplyMigration(workbench.clone()))
             .skill(AssessRollback(workbench.clone()))
             .skill(RollbackMigration(workbench)))

@@ -2,6 +2,7 @@
 
 mod apply_migration;
 mod assess_rollback;
+mod lint_migration;
 mod migration_status;
 mod parts;
 mod plan_migration;
@@ -9,6 +10,9 @@ mod rollback_migration;
 
 pub use apply_migration::{ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput};
 pub use assess_rollback::{AssessRollback, AssessRollbackInput, AssessRollbackOutput};
+pub use lint_migration::{
+    LintFormat, LintMigration, LintMigrationInput, LintMigrationOutput, RuleChoice,
+};
 pub use migration_status::{
     AppliedMigration, Drift, LastRun, MigrationStatus, MigrationStatusInput, MigrationStatusOutput,
 };

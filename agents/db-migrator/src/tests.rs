@@ -6,6 +6,7 @@ mod generated;
 mod generator;
 mod lifecycle;
 mod lint;
+mod lint_databases;
 mod lint_reports;
 mod shop;
 mod skills;

@@ -197,6 +197,26 @@ pub fn lint(
     report
 }
 
+/// The finding that a file is no part of a source.
+pub fn source_finding(file: &str, message: String) -> Finding {
+    let rule = "source-layout";
+    let known = table::find(rule);
+    let start = Place { line: 1, column: 1 };
+    Finding {
+        rule: rule.to_owned(),
+        severity: Severity::Blocker,
+        category: "correctness".to_owned(),
+        file: file.to_owned(),
+        start,
+        end: start,
+        statement: 0,
+        fingerprint: super::sha256_hex(&format!("{rule}\0{file}\0{message}")),
+        message,
+        help: known.map_or("", |rule| rule.instead).to_owned(),
+        fixes: Vec::new(),
+    }
+}
+
 fn hits(view: &View<'_>, choice: &Choice) -> Vec<Hit> {
     let Some(parsed) = view.parsed() else {
         return Vec::new();
