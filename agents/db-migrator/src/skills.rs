@@ -4,6 +4,7 @@ mod apply_migration;
 mod assess_rollback;
 mod fleet;
 mod hooks;
+mod lint_migration;
 mod migration_status;
 mod parts;
 mod plan_migration;
@@ -12,6 +13,9 @@ mod verify_schema;
 
 pub use apply_migration::{ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput};
 pub use assess_rollback::{AssessRollback, AssessRollbackInput, AssessRollbackOutput};
+pub use lint_migration::{
+    LintFormat, LintMigration, LintMigrationInput, LintMigrationOutput, RuleChoice,
+};
 pub use migration_status::{
     AppliedMigration, Drift, LastRun, MigrationStatus, MigrationStatusInput, MigrationStatusOutput,
 };

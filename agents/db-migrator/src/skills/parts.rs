@@ -121,7 +121,7 @@ pub struct InlineFile {
 }
 
 impl MigrationSource {
-    fn files(self, workspace: &Workspace) -> Result<Vec<SourceFile>, SkillError> {
+    pub(super) fn files(self, workspace: &Workspace) -> Result<Vec<SourceFile>, SkillError> {
         match (self.path, self.files) {
             (Some(path), None) => workspace
                 .read(&path)
