@@ -23,7 +23,7 @@ pub use contract::{CompleteRequest, Completed, complete, plan_contracts};
 pub use parts::Progress;
 pub use prove::{plan, plan_retaining};
 pub use rollback::{RollbackRequest, RolledBack, rollback};
-pub use status::{Status, status};
+pub use status::{ExpansionStatus, Status, status};
 
 use std::{future::Future, time::Duration};
 

@@ -15,7 +15,8 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context as _;
 use clients::{DatabaseSpec, Databases, Workspace, databases::parse_lines};
 use skills::{
-    ApplyMigration, AssessRollback, MigrationStatus, PlanMigration, RollbackMigration, Workbench,
+    ApplyMigration, AssessRollback, CompleteMigration, MigrationStatus, PlanMigration,
+    RollbackMigration, Workbench,
 };
 
 /// Runs schema migrations whose rollback is proven before it is needed.
@@ -87,6 +88,7 @@ impl shared::Daemon for Cli {
             .skill(MigrationStatus(workbench.clone()))
             .skill(PlanMigration(workbench.clone()))
             .skill(ApplyMigration(workbench.clone()))
+            .skill(CompleteMigration(workbench.clone()))
             .skill(AssessRollback(workbench.clone()))
             .skill(RollbackMigration(workbench)))
     }

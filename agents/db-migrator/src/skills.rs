@@ -2,6 +2,7 @@
 
 mod apply_migration;
 mod assess_rollback;
+mod complete_migration;
 mod migration_status;
 mod parts;
 mod plan_migration;
@@ -9,8 +10,10 @@ mod rollback_migration;
 
 pub use apply_migration::{ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput};
 pub use assess_rollback::{AssessRollback, AssessRollbackInput, AssessRollbackOutput};
+pub use complete_migration::{CompleteMigration, CompleteMigrationInput, CompleteMigrationOutput};
 pub use migration_status::{
-    AppliedMigration, Drift, LastRun, MigrationStatus, MigrationStatusInput, MigrationStatusOutput,
+    AppliedMigration, Drift, Expansion, LastRun, MigrationStatus, MigrationStatusInput,
+    MigrationStatusOutput,
 };
 pub use parts::{
     Decision, InlineFile, MigrationReport, MigrationSource, PlanReport, StatementReport, Workbench,

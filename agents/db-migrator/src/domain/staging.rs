@@ -30,7 +30,12 @@ pub fn visible(mut entries: Vec<Entry>) -> Vec<Entry> {
     let tables = entries
         .iter()
         .filter(|entry| hides(entry) && entry.position.is_some())
-        .filter_map(|entry| entry.name.rsplit_once('.').map(|(table, _)| table.to_owned()))
+        .filter_map(|entry| {
+            entry
+                .name
+                .rsplit_once('.')
+                .map(|(table, _)| table.to_owned())
+        })
         .collect::<BTreeSet<_>>();
     entries.retain(|entry| !hides(entry));
     for table in tables {
@@ -38,7 +43,10 @@ pub fn visible(mut entries: Vec<Entry>) -> Vec<Entry> {
             .iter_mut()
             .filter(|entry| {
                 entry.position.is_some()
-                    && entry.name.rsplit_once('.').is_some_and(|(of, _)| of == table)
+                    && entry
+                        .name
+                        .rsplit_once('.')
+                        .is_some_and(|(of, _)| of == table)
             })
             .collect::<Vec<_>>();
         columns.sort_by_key(|entry| entry.position);
@@ -93,13 +101,19 @@ impl Retention {
             return Some(Self(None));
         }
         let rest = text.strip_prefix('P')?;
-        let (days, time) = rest.split_once('T').map_or((rest, None), |(days, time)| (days, Some(time)));
+        let (days, time) = rest
+            .split_once('T')
+            .map_or((rest, None), |(days, time)| (days, Some(time)));
         if time.is_some_and(str::is_empty) || (days.is_empty() && time.is_none()) {
             return None;
         }
-        let seconds = amounts(days, &[('D', 86_400)])?
-            .checked_add(amounts(time.unwrap_or_default(), &[('H', 3_600), ('M', 60), ('S', 1)])?)?;
-        (1..=MAX_SECONDS).contains(&seconds).then_some(Self(Some(seconds)))
+        let seconds = amounts(days, &[('D', 86_400)])?.checked_add(amounts(
+            time.unwrap_or_default(),
+            &[('H', 3_600), ('M', 60), ('S', 1)],
+        )?)?;
+        (1..=MAX_SECONDS)
+            .contains(&seconds)
+            .then_some(Self(Some(seconds)))
     }
 
     /// Its length; absent when nothing is kept.
@@ -138,7 +152,13 @@ pub fn retained_column(version: &str, column: &str) -> String {
 
 fn plain(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '_'
+            }
+        })
         .collect()
 }
 
@@ -181,17 +201,35 @@ pub fn weigh(assessment: &mut Assessment, standings: &[Standing]) {
     let mut against = Vec::new();
     let mut notes = Vec::new();
     let reverted = |standing: &&Standing| {
-        assessment.reverts.iter().any(|revert| revert.version == standing.version)
+        assessment
+            .reverts
+            .iter()
+            .any(|revert| revert.version == standing.version)
     };
     for standing in standings.iter().filter(reverted) {
-        let Standing { version, what, until, .. } = standing;
+        let Standing {
+            version,
+            what,
+            until,
+            ..
+        } = standing;
         match &standing.purged {
-            Some(at) => against.push(format!("{what}, which {version} took away, was dropped for good at {at}")),
-            None if standing.over => against.push(format!("the retention of {what}, which {version} took away, ended at {until}")),
-            None => notes.push(format!("{what}, which {version} took away, is retained until {until}")),
+            Some(at) => against.push(format!(
+                "{what}, which {version} took away, was dropped for good at {at}"
+            )),
+            None if standing.over => against.push(format!(
+                "the retention of {what}, which {version} took away, ended at {until}"
+            )),
+            None => notes.push(format!(
+                "{what}, which {version} took away, is retained until {until}"
+            )),
         }
         if standing.lost > 0 && standing.purged.is_none() {
-            let rows = if standing.lost == 1 { "1 row".to_owned() } else { format!("{} rows", standing.lost) };
+            let rows = if standing.lost == 1 {
+                "1 row".to_owned()
+            } else {
+                format!("{} rows", standing.lost)
+            };
             against.push(format!("{rows} {}", standing.since));
             assessment.rows_at_risk += standing.lost;
         }
@@ -218,7 +256,9 @@ mod tests {
         assert_eq!(seconds("P1DT2H30M"), Some(Some(95_400)));
         assert_eq!(seconds("PT5S"), Some(Some(5)));
         assert_eq!(seconds("none"), Some(None));
-        for bad in ["", "P", "PT", "7D", "P0D", "P400D", "P1H", "PT1D", "P-1D", "P7DX"] {
+        for bad in [
+            "", "P", "PT", "7D", "P0D", "P400D", "P1H", "PT1D", "P-1D", "P7DX",
+        ] {
             assert_eq!(seconds(bad), None, "{bad}");
         }
     }
@@ -268,14 +308,34 @@ mod tests {
         };
         let good = assessment(kept.clone());
         assert_eq!(good.answer, Answer::Reversible);
-        assert_eq!(good.evidence[1], "column t.b, which 5 took away, is retained until 2026-01-08");
+        assert_eq!(
+            good.evidence[1],
+            "column t.b, which 5 took away, is retained until 2026-01-08"
+        );
         for bad in [
-            Standing { over: true, ..kept.clone() },
-            Standing { purged: Some("x".into()), ..kept.clone() },
-            Standing { lost: 2, ..kept.clone() },
+            Standing {
+                over: true,
+                ..kept.clone()
+            },
+            Standing {
+                purged: Some("x".into()),
+                ..kept.clone()
+            },
+            Standing {
+                lost: 2,
+                ..kept.clone()
+            },
         ] {
             assert_eq!(assessment(bad).answer, Answer::PointOfNoReturn);
         }
-        assert_eq!(assessment(Standing { version: "9".into(), over: true, ..kept }).answer, Answer::Reversible);
+        assert_eq!(
+            assessment(Standing {
+                version: "9".into(),
+                over: true,
+                ..kept
+            })
+            .answer,
+            Answer::Reversible
+        );
     }
 }

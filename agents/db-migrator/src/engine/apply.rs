@@ -10,9 +10,7 @@ use super::{
 };
 use crate::{
     clients::{Session, Transaction},
-    domain::{
-        Migration, MigrationRecord, MigrationState, Plan, RunRecord, staging::Retention,
-    },
+    domain::{Migration, MigrationRecord, MigrationState, Plan, RunRecord, staging::Retention},
 };
 
 /// What a caller wants applied.
@@ -68,7 +66,10 @@ pub async fn apply_retaining(
         .await
         .map_err(|error| job.skill(error));
     let applied = match locked {
-        Ok(()) => job.apply_locked(session.as_mut(), &request, retention).await,
+        Ok(()) => {
+            job.apply_locked(session.as_mut(), &request, retention)
+                .await
+        }
         Err(error) => {
             job.close(session).await;
             return Err(error);
@@ -120,8 +121,13 @@ impl Job<'_> {
         if !self.database.dev || !plan.refusals().is_empty() {
             self.context.require_approval(&digest, plan.summary())?;
         }
-        self.record_kind(session, "apply", &plan, (&digest, request.release, retention))
-            .await?;
+        self.record_kind(
+            session,
+            "apply",
+            &plan,
+            (&digest, request.release, retention),
+        )
+        .await?;
         self.continue_planned(session).await?;
         let end = self.finish_run(session, "completed").await?;
         Ok(self.report(end, Some(plan), digest, finished))

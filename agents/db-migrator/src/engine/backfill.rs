@@ -34,8 +34,13 @@ impl Job<'_> {
     /// Runs every backfill of migrations in force to its end, from where it stopped. Canceled between two batches.
     pub(super) async fn run_backfills(&self, session: &mut dyn Session) -> Result<(), SkillError> {
         let expanded = self.reading(parts::expanded(session)).await?;
-        for migration in expanded.iter().filter(|one| !one.expansion.backfills.is_empty()) {
-            let progress = self.reading(parts::backfills(session, Some(migration.sequence))).await?;
+        for migration in expanded
+            .iter()
+            .filter(|one| !one.expansion.backfills.is_empty())
+        {
+            let progress = self
+                .reading(parts::backfills(session, Some(migration.sequence)))
+                .await?;
             let mut worked = false;
             for (backfill, progress) in migration.expansion.backfills.iter().zip(progress) {
                 if progress.state != "done" {
@@ -61,7 +66,11 @@ impl Job<'_> {
     }
 
     /// What a backfill wrote is no application's data: a later rollback does not count it as written since.
-    async fn measured_again(&self, session: &mut dyn Session, sequence: i64) -> Result<(), SkillError> {
+    async fn measured_again(
+        &self,
+        session: &mut dyn Session,
+        sequence: i64,
+    ) -> Result<(), SkillError> {
         super::measure::measure_again(session, sequence)
             .await
             .map_err(|error| self.skill(error))
@@ -101,7 +110,9 @@ impl Run<'_> {
     async fn batches(&mut self, session: &mut dyn Session) -> Result<(), SkillError> {
         let lost = |job: &Job<'_>, error: EngineError| error.into_skill(job);
         if self.progress.state == "pending" {
-            self.begin(session).await.map_err(|error| lost(self.job, error.into()))?;
+            self.begin(session)
+                .await
+                .map_err(|error| lost(self.job, error.into()))?;
         }
         for _ in 0..BATCHES_A_CALL {
             if self.progress.state == "done" {
@@ -111,7 +122,9 @@ impl Run<'_> {
             self.throttle(session).await?;
             self.say();
             let started = Instant::now();
-            self.batch(session).await.map_err(|error| lost(self.job, error))?;
+            self.batch(session)
+                .await
+                .map_err(|error| lost(self.job, error))?;
             self.progress.batch = next_batch(self.progress.batch, started.elapsed());
         }
         Ok(())
@@ -119,8 +132,14 @@ impl Run<'_> {
 
     fn say(&self) {
         let (done, total) = (self.progress.rows_done, self.progress.rows_total);
-        let left = eta(done - self.done_before, total.saturating_sub(self.done_before), self.began.elapsed());
-        let left = left.map_or_else(String::new, |left| format!(", about {} s left", left.as_secs()));
+        let left = eta(
+            done - self.done_before,
+            total.saturating_sub(self.done_before),
+            self.began.elapsed(),
+        );
+        let left = left.map_or_else(String::new, |left| {
+            format!(", about {} s left", left.as_secs())
+        });
         self.job.context.progress(
             &format!(
                 "backfill of {} {}: {done} of about {total} rows{left}",
@@ -136,19 +155,30 @@ impl Run<'_> {
         let rows = session.query(&self.backfill.upper(), &[]).await?;
         self.progress.upper = rows.first().map(|row| self.key(row)).transpose()?;
         self.progress.rows_total = rows_of(session, &self.backfill.table).await?;
-        self.progress.state = if self.progress.upper.is_some() { "running" } else { "done" }.to_owned();
+        self.progress.state = if self.progress.upper.is_some() {
+            "running"
+        } else {
+            "done"
+        }
+        .to_owned();
         parts::note(session, &self.progress).await
     }
 
     fn key(&self, row: &crate::clients::Row) -> Result<Vec<String>, TargetError> {
-        (0..self.backfill.key.len()).map(|column| row.text(column)).collect()
+        (0..self.backfill.key.len())
+            .map(|column| row.text(column))
+            .collect()
     }
 
     /// The range that is left and the parameters for it.
     fn range(&self, end: &[String]) -> (Range, Vec<Value>) {
         let last = self.progress.last.iter().flatten();
         let values = last.chain(end).map(|part| part.as_str().into()).collect();
-        let range = if self.progress.last.is_some() { Range::Between } else { Range::Until };
+        let range = if self.progress.last.is_some() {
+            Range::Between
+        } else {
+            Range::Until
+        };
         (range, values)
     }
 
@@ -176,7 +206,11 @@ impl Run<'_> {
         }
     }
 
-    async fn attempt(&mut self, session: &mut dyn Session, upper: &[String]) -> Result<(), TargetError> {
+    async fn attempt(
+        &mut self,
+        session: &mut dyn Session,
+        upper: &[String],
+    ) -> Result<(), TargetError> {
         let (range, values) = self.range(upper);
         let boundary = session
             .query(&self.backfill.boundary(range, self.progress.batch), &values)
@@ -192,7 +226,9 @@ impl Run<'_> {
             .await?;
         if session.dialect() == Dialect::Postgres {
             // Rows and key are lost or kept together, so that nothing depends on the moment they reach the disk.
-            session.execute("SET LOCAL synchronous_commit = off").await?;
+            session
+                .execute("SET LOCAL synchronous_commit = off")
+                .await?;
         }
         let (range, values) = self.range(&end);
         let written = write(session, &self.backfill.batch(range), &values).await?;
@@ -215,8 +251,13 @@ impl Run<'_> {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let load = self.load(session).await.map_err(|error| self.job.skill(error))?;
-            let Some(reason) = overload(load) else { return Ok(()) };
+            let load = self
+                .load(session)
+                .await
+                .map_err(|error| self.job.skill(error))?;
+            let Some(reason) = overload(load) else {
+                return Ok(());
+            };
             self.job.context.check_canceled()?;
             if Instant::now() + pause > self.job.until() {
                 return Err(SkillError::failed(format!(
@@ -236,16 +277,24 @@ impl Run<'_> {
     async fn load(&mut self, session: &mut dyn Session) -> Result<Load, TargetError> {
         const LOAD: &str = "SELECT (SELECT coalesce(max(extract(epoch FROM replay_lag) * 1000), 0)::bigint FROM pg_stat_replication), \
             (SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()), \
-            CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_insert_lsn() - '0/0')::bigint END";
+            CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint END";
         let rows = session.query(LOAD, &[]).await?;
         let row = rows.first().ok_or(TargetError::Unreadable("a row"))?;
         let (at, position) = (Instant::now(), row.integer(2)?);
-        let written = self.wal.replace((at, position)).map_or(0, |(since, before)| {
-            let millis = u64::try_from(at.duration_since(since).as_millis()).unwrap_or(u64::MAX);
-            // Over less than a moment a rate says nothing.
-            let bytes = u64::try_from(position - before).unwrap_or_default();
-            if millis < 10 { 0 } else { bytes.saturating_mul(1_000) / millis }
-        });
+        let written = self
+            .wal
+            .replace((at, position))
+            .map_or(0, |(since, before)| {
+                let millis =
+                    u64::try_from(at.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+                // Over less than a moment a rate says nothing.
+                let bytes = u64::try_from(position - before).unwrap_or_default();
+                if millis < 10 {
+                    0
+                } else {
+                    bytes.saturating_mul(1_000) / millis
+                }
+            });
         Ok(Load {
             lag: Duration::from_millis(u64::try_from(row.integer(0)?).unwrap_or_default()),
             waiting: row.integer(1)?,
@@ -263,7 +312,10 @@ async fn write(session: &mut dyn Session, sql: &str, values: &[Value]) -> Result
         let counted = format!("WITH written AS ({sql} RETURNING 1) SELECT count(*) FROM written");
         session.query(&counted, values).await?
     };
-    let written = rows.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)?;
+    let written = rows
+        .first()
+        .ok_or(TargetError::Unreadable("a row"))?
+        .integer(0)?;
     Ok(u64::try_from(written).unwrap_or_default())
 }
 
@@ -281,6 +333,9 @@ async fn rows_of(session: &mut dyn Session, table: &str) -> Result<u64, TargetEr
             _ => session.query(&count, &[]).await?,
         }
     };
-    let known = rows.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)?;
+    let known = rows
+        .first()
+        .ok_or(TargetError::Unreadable("a row"))?
+        .integer(0)?;
     Ok(u64::try_from(known).unwrap_or_default())
 }

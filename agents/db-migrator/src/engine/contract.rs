@@ -3,8 +3,9 @@
 use shared::SkillError;
 
 use super::{
-    EngineError, Goal, Job, facts,
+    EngineError, Goal, Job,
     apply::Applied,
+    facts,
     online::{Work, at_once},
     parts::{self, Expanded},
 };
@@ -47,7 +48,10 @@ pub struct Completed {
 ///
 /// # Errors
 /// `Failed` while a backfill is not done or when a contract cannot be applied; as [`super::plan`] otherwise.
-pub async fn plan_contracts(job: Job<'_>, request: &CompleteRequest<'_>) -> Result<Plan, SkillError> {
+pub async fn plan_contracts(
+    job: Job<'_>,
+    request: &CompleteRequest<'_>,
+) -> Result<Plan, SkillError> {
     let mut session = job.connect().await?;
     let plan = job.contracts(session.as_mut(), request).await;
     job.close(session).await;
@@ -62,7 +66,10 @@ pub async fn plan_contracts(job: Job<'_>, request: &CompleteRequest<'_>) -> Resu
 pub async fn complete(job: Job<'_>, request: CompleteRequest<'_>) -> Result<Completed, SkillError> {
     let mut session = job.connect().await?;
     job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session.lock(job.run(), job.until()).await.map_err(|error| job.skill(error));
+    let locked = session
+        .lock(job.run(), job.until())
+        .await
+        .map_err(|error| job.skill(error));
     let completed = match locked {
         Ok(()) => job.complete_locked(session.as_mut(), &request).await,
         Err(error) => {
@@ -84,10 +91,15 @@ impl Job<'_> {
         request: &CompleteRequest<'_>,
     ) -> Result<Completed, SkillError> {
         if !self.has_ledger(session).await? {
-            return Err(SkillError::failed("nothing was applied to this database yet"));
+            return Err(SkillError::failed(
+                "nothing was applied to this database yet",
+            ));
         }
         let own = self.own_run(session).await?;
-        if own.as_ref().is_some_and(|own| own.outcome.as_deref() == Some("completed")) {
+        if own
+            .as_ref()
+            .is_some_and(|own| own.outcome.as_deref() == Some("completed"))
+        {
             let digest = own.map(|own| own.plan_digest).unwrap_or_default();
             return self.completed(session, None, digest, Vec::new()).await;
         }
@@ -105,7 +117,10 @@ impl Job<'_> {
         } else {
             plan.digest()
         };
-        if let Some(seen) = request.plan_digest.filter(|seen| *seen != plan.digest() && *seen != digest) {
+        if let Some(seen) = request
+            .plan_digest
+            .filter(|seen| *seen != plan.digest() && *seen != digest)
+        {
             return Err(SkillError::rejected(
                 "plan_digest",
                 format!("{}, the digest of the plan as it is now", plan.digest()),
@@ -114,12 +129,21 @@ impl Job<'_> {
         }
         let works = !plan.migrations.is_empty();
         if request.purge {
-            let summary = format!("completing {} and dropping for good everything that is retained", self.database.name);
+            let summary = format!(
+                "completing {} and dropping for good everything that is retained",
+                self.database.name
+            );
             self.context.require_approval(&digest, summary)?;
         } else if works && (!self.database.dev || !plan.refusals().is_empty()) {
             self.context.require_approval(&digest, plan.summary())?;
         }
-        self.record_kind(session, "complete", &plan, (&digest, None, request.retention)).await?;
+        self.record_kind(
+            session,
+            "complete",
+            &plan,
+            (&digest, None, request.retention),
+        )
+        .await?;
         self.continue_planned(session).await?;
         let purged = self.purge(session, request.purge).await?;
         self.finish_run(session, "completed").await?;
@@ -141,18 +165,29 @@ impl Job<'_> {
     }
 
     /// The contracts that are due, proven.
-    async fn contracts(&self, session: &mut dyn Session, request: &CompleteRequest<'_>) -> Result<Plan, SkillError> {
+    async fn contracts(
+        &self,
+        session: &mut dyn Session,
+        request: &CompleteRequest<'_>,
+    ) -> Result<Plan, SkillError> {
         let due = self.due(session, request.goal.as_ref()).await?;
         let mut works = Vec::new();
         for expanded in &due {
-            let work = self.contract_of(session, expanded).await.map_err(|error| error.into_skill(self))?;
+            let work = self
+                .contract_of(session, expanded)
+                .await
+                .map_err(|error| error.into_skill(self))?;
             works.push(work);
         }
         self.plan_works(session, works, request.retention).await
     }
 
     /// Expanded migrations up to the goal whose backfill is done.
-    async fn due(&self, session: &mut dyn Session, goal: Option<&Goal>) -> Result<Vec<Expanded>, SkillError> {
+    async fn due(
+        &self,
+        session: &mut dyn Session,
+        goal: Option<&Goal>,
+    ) -> Result<Vec<Expanded>, SkillError> {
         let migrations = self.migrations(session).await?;
         let until = match goal {
             None => None,
@@ -165,12 +200,18 @@ impl Job<'_> {
             .collect::<Vec<_>>();
         let expanded = self.reading(parts::expanded(session)).await?;
         let mut due = Vec::new();
-        for one in expanded.into_iter().filter(|one| one.expansion.has_contract()) {
+        for one in expanded
+            .into_iter()
+            .filter(|one| one.expansion.has_contract())
+        {
             let version = Version::recorded(one.version.clone());
-            if completed.contains(&version) || until.as_ref().is_some_and(|until| version > *until) {
+            if completed.contains(&version) || until.as_ref().is_some_and(|until| version > *until)
+            {
                 continue;
             }
-            let backfills = self.reading(parts::backfills(session, Some(one.sequence))).await?;
+            let backfills = self
+                .reading(parts::backfills(session, Some(one.sequence)))
+                .await?;
             if let Some(open) = backfills.iter().find(|backfill| backfill.state != "done") {
                 return Err(SkillError::failed(format!(
                     "{} {} cannot be completed: its backfill has written {} of about {} rows; apply_migration or complete_migration \
@@ -184,17 +225,23 @@ impl Job<'_> {
     }
 
     /// The contract as a migration, with facts as they are now.
-    async fn contract_of(&self, session: &mut dyn Session, expanded: &Expanded) -> Result<Work, EngineError> {
+    async fn contract_of(
+        &self,
+        session: &mut dyn Session,
+        expanded: &Expanded,
+    ) -> Result<Work, EngineError> {
         let version = Version::recorded(expanded.version.clone()).contract();
         let (mut up, mut down, mut retained) = (Vec::new(), Vec::new(), Vec::new());
         for change in &expanded.expansion.changes {
             let column = change.old.trim_matches('"').replace("\"\"", "\"");
-            let facts = facts::column(session, &change.table, &column).await?.ok_or_else(|| {
-                EngineError::Skill(SkillError::failed(format!(
-                    "{} {} cannot be completed: {}.{} is gone",
-                    expanded.version, expanded.name, change.table, change.old
-                )))
-            })?;
+            let facts = facts::column(session, &change.table, &column)
+                .await?
+                .ok_or_else(|| {
+                    EngineError::Skill(SkillError::failed(format!(
+                        "{} {} cannot be completed: {}.{} is gone",
+                        expanded.version, expanded.name, change.table, change.old
+                    )))
+                })?;
             if !facts.obstacles.is_empty() {
                 return Err(EngineError::Skill(SkillError::failed(format!(
                     "{} {} cannot be completed: {}",
@@ -226,7 +273,13 @@ impl Job<'_> {
                 (all, back)
             }
         };
-        let checksum = sha256_hex(&up.statements.iter().map(|statement| statement.text.as_str()).collect::<Vec<_>>().join(";\n"));
+        let checksum = sha256_hex(
+            &up.statements
+                .iter()
+                .map(|statement| statement.text.as_str())
+                .collect::<Vec<_>>()
+                .join(";\n"),
+        );
         Ok(Work {
             migration: Migration {
                 version,

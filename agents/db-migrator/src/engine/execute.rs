@@ -17,7 +17,7 @@ use crate::{
     clients::{Session, TargetError, Transaction},
     domain::{
         Dialect, Direction, MigrationRecord, MigrationState, StepRecord, StepState,
-        statement::{Statement, classify},
+        statement::Statement,
     },
 };
 
@@ -338,7 +338,7 @@ fn is_key_switch(text: &str, dialect: Dialect) -> bool {
 }
 
 fn classified(text: &str, dialect: Dialect) -> Option<Statement> {
-    classify(text.to_owned(), dialect).ok()
+    crate::domain::expand::classified(text, dialect)
 }
 
 /// Whether the statement in doubt changed the catalog. A half-built index is dropped, so that it can run again.

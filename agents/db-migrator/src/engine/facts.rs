@@ -53,7 +53,9 @@ pub(super) async fn column(
     table: &str,
     column: &str,
 ) -> Result<Option<ColumnFacts>, TargetError> {
-    let found = session.query(COLUMN, &[table.into(), column.into()]).await?;
+    let found = session
+        .query(COLUMN, &[table.into(), column.into()])
+        .await?;
     let Some(row) = found.first() else {
         return Ok(None);
     };
@@ -76,11 +78,7 @@ pub(super) async fn column(
         })
     });
     let constraints = constraints.collect::<Result<Vec<_>, TargetError>>()?;
-    let mut obstacles = row
-        .text(6)?
-        .lines()
-        .map(str::to_owned)
-        .collect::<Vec<_>>();
+    let mut obstacles = row.text(6)?.lines().map(str::to_owned).collect::<Vec<_>>();
     obstacles.extend(texts(&session.query(DEPENDENTS, &place).await?, 0)?);
     obstacles.extend(swap::obstacles(&indexes, &constraints));
     Ok(Some(ColumnFacts {
@@ -115,12 +113,17 @@ pub(super) async fn key(
     };
     let Some(named) = named else {
         let rows = session.query(KEY, &[table.into()]).await?;
-        let key = rows.iter().map(read).collect::<Result<Vec<_>, TargetError>>()?;
+        let key = rows
+            .iter()
+            .map(read)
+            .collect::<Result<Vec<_>, TargetError>>()?;
         return Ok(Some(key).filter(|key| !key.is_empty()));
     };
     let mut key = Vec::new();
     for name in named {
-        let rows = session.query(NAMED, &[table.into(), name.as_str().into()]).await?;
+        let rows = session
+            .query(NAMED, &[table.into(), name.as_str().into()])
+            .await?;
         match rows.first() {
             Some(row) if row.integer(2)? != 0 => key.push(read(row)?),
             _ => return Ok(None),
@@ -147,7 +150,9 @@ async fn sqlite_key(
         let fits = row.integer(1)? != 0 || row.integer(2)? != 0;
         match named {
             None if row.integer(2)? > 0 => key.push(column(&name)),
-            Some(named) if fits && named.iter().any(|one| one.eq_ignore_ascii_case(&name)) => key.push(column(&name)),
+            Some(named) if fits && named.iter().any(|one| one.eq_ignore_ascii_case(&name)) => {
+                key.push(column(&name))
+            }
             _ => {}
         }
     }

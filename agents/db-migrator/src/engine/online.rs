@@ -58,7 +58,10 @@ impl Work {
     }
 
     /// Runs up and the backfills on a shadow.
-    pub(super) async fn up(&mut self, session: &mut dyn Session) -> Result<PlannedScript, EngineError> {
+    pub(super) async fn up(
+        &mut self,
+        session: &mut dyn Session,
+    ) -> Result<PlannedScript, EngineError> {
         let planned = run(session, &self.migration.up).await?;
         self.authored_backfill(session).await?;
         self.fill(session).await?;
@@ -67,24 +70,36 @@ impl Work {
 
     /// Brings the rows of the shadow along, all at once.
     pub(super) async fn fill(&self, session: &mut dyn Session) -> Result<(), TargetError> {
-        let backfills = self.parts.expansion.iter().flat_map(|expansion| &expansion.backfills);
+        let backfills = self
+            .parts
+            .expansion
+            .iter()
+            .flat_map(|expansion| &expansion.backfills);
         let texts = backfills.map(Backfill::whole).collect::<Vec<_>>();
+        if texts.is_empty() {
+            return Ok(());
+        }
         let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
         in_one_transaction(session, &texts, false).await
     }
 
     /// The author's backfill with the key of its table, which up may only just have made.
     async fn authored_backfill(&mut self, session: &mut dyn Session) -> Result<(), EngineError> {
-        let (Some(text), Some(expansion)) = (&self.migration.backfill, &mut self.parts.expansion) else {
+        let (Some(text), Some(expansion)) = (&self.migration.backfill, &mut self.parts.expansion)
+        else {
             return Ok(());
         };
         let file = format!("{} {}", self.migration.version, self.migration.name);
-        let read = backfill::read(text, &file, session.dialect()).map_err(|error| failed(&error))?;
+        let read =
+            backfill::read(text, &file, session.dialect()).map_err(|error| failed(&error))?;
         let key = facts::key(session, &read.table, read.key.as_deref()).await?;
         let key = key.ok_or_else(|| {
             failed(&NotOnline {
                 what: format!("the backfill of {file}"),
-                reason: format!("{} needs a primary key, or a header with key= and columns that are NOT NULL", read.table),
+                reason: format!(
+                    "{} needs a primary key, or a header with key= and columns that are NOT NULL",
+                    read.table
+                ),
             })
         })?;
         let backfill = Backfill {
@@ -103,16 +118,25 @@ impl Work {
 
     /// Columns that hold what another column holds too: a rollback loses nothing with them.
     pub(super) fn derives(&self, table: &str, column: Option<&String>) -> bool {
-        let changes = self.parts.expansion.iter().flat_map(|expansion| &expansion.changes);
+        let changes = self
+            .parts
+            .expansion
+            .iter()
+            .flat_map(|expansion| &expansion.changes);
         let plain = |name: &str| name.replace('"', "");
         changes.into_iter().any(|change| {
-            plain(&change.table) == plain(table) && column.is_some_and(|column| plain(column) == plain(&change.new))
+            plain(&change.table) == plain(table)
+                && column.is_some_and(|column| plain(column) == plain(&change.new))
         })
     }
 }
 
 fn texts(script: &Script) -> Vec<String> {
-    script.statements.iter().map(|statement| statement.text.clone()).collect()
+    script
+        .statements
+        .iter()
+        .map(|statement| statement.text.clone())
+        .collect()
 }
 
 fn refusal(migration: &Migration, error: &NotOnline) -> EngineError {
@@ -162,7 +186,11 @@ async fn expand(
     } else {
         migration.down.clone()
     };
-    let text = up.iter().map(|statement| statement.text.as_str()).collect::<Vec<_>>().join(";\n");
+    let text = up
+        .iter()
+        .map(|statement| statement.text.as_str())
+        .collect::<Vec<_>>()
+        .join(";\n");
     Ok((
         Script {
             text,
@@ -179,21 +207,25 @@ async fn parts(
     expansion: &mut Expansion,
 ) -> Result<(Vec<String>, Vec<String>), EngineError> {
     let column = match &online.action {
-        Action::Type { column, .. } | Action::Rename { column, .. } | Action::NotNull { column } => column.clone(),
+        Action::Type { column, .. }
+        | Action::Rename { column, .. }
+        | Action::NotNull { column } => column.clone(),
         Action::Constraint { .. } => {
             return change::constraint(online, &crate::domain::expand::ColumnFacts::default())
                 .map_err(|error| refusal(migration, &error));
         }
     };
-    let facts = facts::column(session, &online.table, &column).await?.ok_or_else(|| {
-        refusal(
-            migration,
-            &NotOnline {
-                what: format!("{}.{column}", online.table),
-                reason: "there is no such column before this migration".into(),
-            },
-        )
-    })?;
+    let facts = facts::column(session, &online.table, &column)
+        .await?
+        .ok_or_else(|| {
+            refusal(
+                migration,
+                &NotOnline {
+                    what: format!("{}.{column}", online.table),
+                    reason: "there is no such column before this migration".into(),
+                },
+            )
+        })?;
     if matches!(online.action, Action::NotNull { .. }) {
         return change::constraint(online, &facts).map_err(|error| refusal(migration, &error));
     }

@@ -40,8 +40,12 @@ const fn until(dialect: Dialect) -> &'static str {
 /// Whether there is anything of this kind in the ledger. Ledgers of before have no such tables.
 pub(super) async fn exist(session: &mut dyn Session) -> Result<bool, TargetError> {
     let sql = match session.dialect() {
-        Dialect::Sqlite => "SELECT count(*) FROM sqlite_schema WHERE name = 'db_migrator_retained_list'",
-        Dialect::Postgres => "SELECT (to_regclass('db_migrator.retained') IS NOT NULL)::int::bigint",
+        Dialect::Sqlite => {
+            "SELECT count(*) FROM sqlite_schema WHERE name = 'db_migrator_retained_list'"
+        }
+        Dialect::Postgres => {
+            "SELECT (to_regclass('db_migrator.retained') IS NOT NULL)::int::bigint"
+        }
     };
     Ok(first(&session.query(sql, &[]).await?)?.integer(0)? > 0)
 }
@@ -82,13 +86,21 @@ pub(super) async fn record(
     let leaves = |parts: &crate::domain::plan::Parts| {
         parts.expansion.is_some() || !parts.retained.is_empty()
     };
-    if !plan.migrations.iter().any(|migration| leaves(&migration.parts)) {
+    if !plan
+        .migrations
+        .iter()
+        .any(|migration| leaves(&migration.parts))
+    {
         return Ok(());
     }
     install(session).await?;
     let p = prefix(session.dialect());
     let retained = retained_table(session.dialect());
-    for migration in plan.migrations.iter().filter(|migration| leaves(&migration.parts)) {
+    for migration in plan
+        .migrations
+        .iter()
+        .filter(|migration| leaves(&migration.parts))
+    {
         let sql = format!(
             "SELECT max(sequence) FROM {p}migration WHERE version = $1 AND run_id = $2 AND state = 'planned'"
         );
@@ -96,19 +108,32 @@ pub(super) async fn record(
         let sequence = first(&session.query(&sql, &key).await?)?.integer(0)?;
         if let Some(expansion) = &migration.parts.expansion {
             let sql = format!("INSERT INTO {p}part (migration, expansion) VALUES ($1, $2)");
-            session.query(&sql, &[sequence.into(), json(expansion).into()]).await?;
+            session
+                .query(&sql, &[sequence.into(), json(expansion).into()])
+                .await?;
             for (ordinal, backfill) in (1_i64..).zip(&expansion.backfills) {
                 let sql = format!(
                     "INSERT INTO {p}backfill (migration, ordinal, state, rows_done, rows_total, batch) VALUES ($1, $2, 'pending', 0, 0, $3)"
                 );
-                let values = [sequence.into(), ordinal.into(), i64::from(backfill.batch).into()];
+                let values = [
+                    sequence.into(),
+                    ordinal.into(),
+                    i64::from(backfill.batch).into(),
+                ];
                 session.query(&sql, &values).await?;
             }
         }
         let seconds = i64::try_from(retention.seconds().unwrap_or_default()).unwrap_or(i64::MAX);
         for (ordinal, object) in (1_i64..).zip(&migration.parts.retained) {
-            let sql = format!("INSERT INTO {retained} (migration, ordinal, object, seconds) VALUES ($1, $2, $3, $4)");
-            let values = [sequence.into(), ordinal.into(), json(object).into(), seconds.into()];
+            let sql = format!(
+                "INSERT INTO {retained} (migration, ordinal, object, seconds) VALUES ($1, $2, $3, $4)"
+            );
+            let values = [
+                sequence.into(),
+                ordinal.into(),
+                json(object).into(),
+                seconds.into(),
+            ];
             session.query(&sql, &values).await?;
         }
     }
@@ -185,13 +210,20 @@ pub(super) async fn backfills(
         "SELECT migration, ordinal, state, upper_key, last_key, rows_done, rows_total, batch FROM {p}backfill WHERE $1 < 0 OR migration = $1 ORDER BY migration, ordinal"
     );
     let key = |text: Option<String>| {
-        text.map(|text| serde_json::from_str::<Vec<String>>(&text).map_err(|_| TargetError::Unreadable("a key")))
-            .transpose()
+        text.map(|text| {
+            serde_json::from_str::<Vec<String>>(&text).map_err(|_| TargetError::Unreadable("a key"))
+        })
+        .transpose()
     };
-    let rows = session.query(&sql, &[migration.unwrap_or(-1).into()]).await?;
+    let rows = session
+        .query(&sql, &[migration.unwrap_or(-1).into()])
+        .await?;
     rows.iter()
         .map(|row| {
-            let number = |column| row.integer(column).map(|number| u64::try_from(number).unwrap_or_default());
+            let number = |column| {
+                row.integer(column)
+                    .map(|number| u64::try_from(number).unwrap_or_default())
+            };
             Ok(Progress {
                 migration: row.integer(0)?,
                 ordinal: row.integer(1)?,
@@ -207,7 +239,10 @@ pub(super) async fn backfills(
 }
 
 /// Writes where a backfill stands; within a batch's transaction, so that no row is counted or written twice.
-pub(super) async fn note(session: &mut dyn Session, progress: &Progress) -> Result<(), TargetError> {
+pub(super) async fn note(
+    session: &mut dyn Session,
+    progress: &Progress,
+) -> Result<(), TargetError> {
     let (p, now) = (prefix(session.dialect()), now(session.dialect()));
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let sql = format!(
@@ -242,7 +277,12 @@ pub(super) async fn held(session: &mut dyn Session) -> Result<Vec<Held>, TargetE
         return Ok(Vec::new());
     }
     let dialect = session.dialect();
-    let (p, now, until, retained) = (prefix(dialect), now(dialect), until(dialect), retained_table(dialect));
+    let (p, now, until, retained) = (
+        prefix(dialect),
+        now(dialect),
+        until(dialect),
+        retained_table(dialect),
+    );
     let sql = format!(
         "SELECT r.migration, r.ordinal, r.object, m.version, {until}, CASE WHEN {until} < {now} THEN 'over' ELSE '' END, r.purged_at \
          FROM {retained} r JOIN {p}migration m ON m.sequence = r.migration WHERE m.state = 'applied' ORDER BY r.migration DESC, r.ordinal DESC"
@@ -274,7 +314,8 @@ pub(super) async fn held(session: &mut dyn Session) -> Result<Vec<Held>, TargetE
 /// Notes that something retained was dropped for good.
 pub(super) async fn purged(session: &mut dyn Session, held: &Held) -> Result<(), TargetError> {
     let (now, retained) = (now(session.dialect()), retained_table(session.dialect()));
-    let sql = format!("UPDATE {retained} SET purged_at = {now} WHERE migration = $1 AND ordinal = $2");
+    let sql =
+        format!("UPDATE {retained} SET purged_at = {now} WHERE migration = $1 AND ordinal = $2");
     session
         .query(&sql, &[held.migration.into(), held.ordinal.into()])
         .await

@@ -5,7 +5,7 @@ use shared::SkillError;
 use super::{
     Job,
     execute::{Script, is_interrupted},
-    ledger,
+    ledger, parts,
 };
 use crate::{
     clients::Session,
@@ -48,8 +48,13 @@ impl Job<'_> {
                 migration.state == MigrationState::Planned && migration.run == self.run()
             })
             .collect::<Vec<_>>();
+        let in_parts = parts::exist(session)
+            .await
+            .map_err(|error| self.skill(error))?;
         for (done, migration) in own.iter().enumerate() {
-            self.run_backfills(session).await?;
+            if in_parts {
+                self.run_backfills(session).await?;
+            }
             self.context.check_canceled()?;
             self.context.progress(
                 &format!("applying {} {}", migration.version, migration.name),
@@ -60,7 +65,9 @@ impl Job<'_> {
             self.run_recorded(session, migration, Direction::Up, last)
                 .await?;
         }
-        self.run_backfills(session).await?;
+        if in_parts {
+            self.run_backfills(session).await?;
+        }
         Ok(own)
     }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clients::{Session, TargetError, Transaction},
     domain::{
-        Assessment,
+        Assessment, Dialect,
         staging::{Standing, weigh},
     },
 };
@@ -26,7 +26,10 @@ pub(super) async fn standings(session: &mut dyn Session) -> Result<Vec<Standing>
             let bounded = lost.replacen("SELECT count(*) FROM", "SELECT 1 FROM", 1);
             let sql = format!("SELECT count(*) FROM ({bounded} LIMIT {MAX_COUNTED}) AS sample");
             let rows = session.query(&sql, &[]).await?;
-            let rows = rows.first().ok_or(TargetError::Unreadable("a row"))?.integer(0)?;
+            let rows = rows
+                .first()
+                .ok_or(TargetError::Unreadable("a row"))?
+                .integer(0)?;
             standing.lost = u64::try_from(rows).unwrap_or_default();
         }
         standings.push(standing);
@@ -57,7 +60,10 @@ impl Job<'_> {
         let held = self.reading(parts::held(session)).await?;
         let gone = held.iter().map(|held| &held.standing).find(|standing| {
             standing.purged.is_some()
-                && assessment.reverts.iter().any(|revert| revert.version == standing.version)
+                && assessment
+                    .reverts
+                    .iter()
+                    .any(|revert| revert.version == standing.version)
         });
         match gone {
             None => Ok(()),
@@ -77,9 +83,9 @@ impl Job<'_> {
         everything: bool,
     ) -> Result<Vec<String>, SkillError> {
         let held = self.reading(parts::held(session)).await?;
-        let due = held.into_iter().filter(|held| {
-            held.standing.purged.is_none() && (everything || held.standing.over)
-        });
+        let due = held
+            .into_iter()
+            .filter(|held| held.standing.purged.is_none() && (everything || held.standing.over));
         let mut dropped = Vec::new();
         for held in due {
             self.context.check_canceled()?;
@@ -95,7 +101,10 @@ impl Job<'_> {
                 Ok(()) => dropped.push(held.object.what),
                 // Somebody reads the table: the next run tries again.
                 Err(super::EngineError::Target(TargetError::LockTimeout)) if !everything => {
-                    session.rollback().await.map_err(|error| self.skill(error))?;
+                    session
+                        .rollback()
+                        .await
+                        .map_err(|error| self.skill(error))?;
                 }
                 Err(error) => {
                     if let Err(second) = session.rollback().await {
@@ -117,7 +126,12 @@ async fn drop_for_good(session: &mut dyn Session, held: &Held) -> Result<(), Tar
         })
         .await?;
     for statement in &held.object.purge {
-        session.execute(statement).await?;
+        match session.execute(statement).await {
+            // SQLite has no IF EXISTS for columns; a later migration took the table with it.
+            Err(TargetError::Sql { message, .. })
+                if session.dialect() == Dialect::Sqlite && message.contains("no such") => {}
+            done => done?,
+        }
     }
     parts::purged(session, held).await?;
     session.commit().await

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Effect, Skill, SkillError};
 
-use super::parts::{MigrationSource, PlanReport, Workbench, checked_release};
+use super::parts::{MigrationSource, PlanReport, Workbench, checked_release, checked_retention};
 use crate::engine::{self, Applied, ApplyRequest};
 
 /// Applies migrations with a ledger inside the database.
@@ -28,6 +28,9 @@ pub struct ApplyMigrationInput {
     pub idempotency_key: Option<String>,
     /// Digest of the plan that the caller saw; refused when the plan is another by now.
     pub plan_digest: Option<String>,
+    /// How long dropped tables, columns and rows are kept, as an ISO 8601 duration of days and times (`P7D`, the
+    /// default), or `none`.
+    pub retain: Option<String>,
 }
 
 fn yes() -> bool {
@@ -67,10 +70,14 @@ impl Skill for ApplyMigration {
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let database = self.0.database(&input.database)?;
         let release = checked_release(input.release)?;
+        let retention = checked_retention(input.retain.as_deref())?;
         let source = self.0.read(input.source, database.target.dialect()).await?;
         let job = self.0.job(context, database);
         if input.dry_run {
-            let plan = PlanReport::new(&engine::plan(job, &source).await?, database.dev);
+            let plan = PlanReport::new(
+                &engine::plan_retaining(job, &source, retention).await?,
+                database.dev,
+            );
             let (plan_digest, fingerprint) = (plan.plan_digest.clone(), plan.fingerprint.clone());
             return Ok(ApplyMigrationOutput {
                 dry_run: true,
@@ -87,7 +94,7 @@ impl Skill for ApplyMigration {
             plan_digest: input.plan_digest.as_deref(),
             release: release.as_deref(),
         };
-        let applied = engine::apply(job, request).await?;
+        let applied = engine::apply_retaining(job, request, retention).await?;
         Ok(output(applied, database.dev))
     }
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, PlanReport, Workbench};
+use super::parts::{MigrationSource, PlanReport, Workbench, checked_retention};
 use crate::engine;
 
 /// Plans migrations by running them up, down and up on a shadow.
@@ -19,6 +19,8 @@ pub struct PlanMigrationInput {
     pub database: String,
     /// The migrations.
     pub source: MigrationSource,
+    /// How long dropped tables, columns and rows are kept, as for `apply_migration`: it changes what is proven.
+    pub retain: Option<String>,
 }
 
 impl Skill for PlanMigration {
@@ -34,7 +36,9 @@ impl Skill for PlanMigration {
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let database = self.0.database(&input.database)?;
         let source = self.0.read(input.source, database.target.dialect()).await?;
-        let plan = engine::plan(self.0.job(context, database), &source).await?;
+        let retention = checked_retention(input.retain.as_deref())?;
+        let job = self.0.job(context, database);
+        let plan = engine::plan_retaining(job, &source, retention).await?;
         Ok(PlanReport::new(&plan, database.dev))
     }
 }

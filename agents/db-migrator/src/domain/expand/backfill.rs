@@ -116,7 +116,9 @@ impl Backfill {
     }
 
     fn qualified(&self) -> impl Iterator<Item = String> {
-        self.key.iter().map(|key| format!("{}.{}", self.alias, key.name))
+        self.key
+            .iter()
+            .map(|key| format!("{}.{}", self.alias, key.name))
     }
 
     fn columns(&self) -> String {
@@ -124,12 +126,16 @@ impl Backfill {
     }
 
     fn as_text(&self) -> String {
-        let texts = self.qualified().map(|column| format!("CAST({column} AS text)"));
+        let texts = self
+            .qualified()
+            .map(|column| format!("CAST({column} AS text)"));
         texts.collect::<Vec<_>>().join(", ")
     }
 
     fn order(&self, direction: &str) -> String {
-        let columns = self.qualified().map(|column| format!("{column}{direction}"));
+        let columns = self
+            .qualified()
+            .map(|column| format!("{column}{direction}"));
         columns.collect::<Vec<_>>().join(", ")
     }
 
@@ -147,7 +153,11 @@ impl Backfill {
 
 fn row(parts: Vec<String>) -> String {
     let joined = parts.join(", ");
-    if parts.len() == 1 { joined } else { format!("({joined})") }
+    if parts.len() == 1 {
+        joined
+    } else {
+        format!("({joined})")
+    }
 }
 
 /// What an author's backfill file says.
@@ -182,12 +192,20 @@ pub fn read(text: &str, file: &str, dialect: Dialect) -> Result<Authored, NotOnl
         return Err(bad("it holds more than one statement"));
     }
     let first = tokens.first().filter(|token| token.is("update"));
-    let start = first.map(|token| token.start).ok_or_else(|| bad("it is not an UPDATE"))?;
+    let start = first
+        .map(|token| token.start)
+        .ok_or_else(|| bad("it is not an UPDATE"))?;
     let top = top_level(&tokens);
-    if top.iter().any(|token| token.is("returning") || token.is_symbol('$')) {
-        return Err(bad("write it without RETURNING and parameters: the runner adds the range of each batch"));
+    if top
+        .iter()
+        .any(|token| token.is("returning") || token.is_symbol('$'))
+    {
+        return Err(bad(
+            "write it without RETURNING and parameters: the runner adds the range of each batch",
+        ));
     }
-    let (table, alias) = target(text, &tokens).ok_or_else(|| bad("it is not `UPDATE table SET ...`"))?;
+    let (table, alias) =
+        target(text, &tokens).ok_or_else(|| bad("it is not `UPDATE table SET ...`"))?;
     let end = tokens.last().map_or(text.len(), Token::end);
     let condition = top.iter().find(|token| token.is("where"));
     let head_end = condition.map_or(end, |token| token.start);
@@ -219,11 +237,16 @@ pub fn read(text: &str, file: &str, dialect: Dialect) -> Result<Authored, NotOnl
 }
 
 fn header(comments: &str) -> Vec<(&str, &str)> {
-    let line = comments
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("--")?.trim().strip_prefix("backfill:"));
+    let line = comments.lines().find_map(|line| {
+        line.trim()
+            .strip_prefix("--")?
+            .trim()
+            .strip_prefix("backfill:")
+    });
     let words = line.unwrap_or_default().split_whitespace();
-    words.map(|word| word.split_once('=').unwrap_or((word, ""))).collect()
+    words
+        .map(|word| word.split_once('=').unwrap_or((word, "")))
+        .collect()
 }
 
 fn top_level<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
@@ -347,10 +370,22 @@ mod tests {
             "SELECT CAST(o.id AS text) FROM s.orders AS o WHERE o.id <= CAST($1 AS uuid) ORDER BY o.id LIMIT 1 OFFSET 499"
         );
         let pair = Backfill {
-            key: vec![KeyColumn { name: "a".into(), kind: String::new() }, KeyColumn { name: "b".into(), kind: String::new() }],
+            key: vec![
+                KeyColumn {
+                    name: "a".into(),
+                    kind: String::new(),
+                },
+                KeyColumn {
+                    name: "b".into(),
+                    kind: String::new(),
+                },
+            ],
             ..plain
         };
-        assert_eq!(pair.within(Range::Between), "(orders.a, orders.b) > ($1, $2) AND (orders.a, orders.b) <= ($3, $4)");
+        assert_eq!(
+            pair.within(Range::Between),
+            "(orders.a, orders.b) > ($1, $2) AND (orders.a, orders.b) <= ($3, $4)"
+        );
     }
 
     #[test]
@@ -363,7 +398,9 @@ mod tests {
             ("-- backfill: table=u\nupdate t set a = 1", "another table"),
             ("-- backfill: speed=9\nupdate t set a = 1", "knows"),
         ] {
-            let error = read(text, "1_a", Dialect::Postgres).unwrap_err().to_string();
+            let error = read(text, "1_a", Dialect::Postgres)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(reason), "{error}");
         }
     }
@@ -374,19 +411,37 @@ mod tests {
         assert_eq!(next_batch(1_000, Duration::from_millis(40)), 1_250);
         assert_eq!(next_batch(1_000, Duration::from_secs(9)), 500);
         assert_eq!(next_batch(1_000, Duration::ZERO), 2_000);
-        assert_eq!((next_batch(100, Duration::from_secs(9)), next_batch(5_000, Duration::ZERO)), (100, 5_000));
+        assert_eq!(
+            (
+                next_batch(100, Duration::from_secs(9)),
+                next_batch(5_000, Duration::ZERO)
+            ),
+            (100, 5_000)
+        );
     }
 
     #[test]
     fn pauses_at_each_limit_and_estimates_the_rest() {
         assert_eq!(overload(Load::default()), None);
         let over = [
-            Load { lag: Duration::from_secs(6), ..Load::default() },
-            Load { waiting: 5, ..Load::default() },
-            Load { wal: 65 << 20, ..Load::default() },
+            Load {
+                lag: Duration::from_secs(6),
+                ..Load::default()
+            },
+            Load {
+                waiting: 5,
+                ..Load::default()
+            },
+            Load {
+                wal: 65 << 20,
+                ..Load::default()
+            },
         ];
         assert!(over.into_iter().all(|load| overload(load).is_some()));
-        assert_eq!(eta(25, 100, Duration::from_secs(10)), Some(Duration::from_secs(30)));
+        assert_eq!(
+            eta(25, 100, Duration::from_secs(10)),
+            Some(Duration::from_secs(30))
+        );
         assert_eq!(eta(0, 100, Duration::from_secs(10)), None);
     }
 }

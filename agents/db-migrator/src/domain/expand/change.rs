@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backfill, ColumnFacts, NotOnline, directive::Action, directive::Online, facts::KeyColumn, names};
+use super::{
+    Backfill, ColumnFacts, NotOnline, directive::Action, directive::Online, facts::KeyColumn, names,
+};
 use crate::domain::{
     Dialect,
     lex::{self, Kind},
@@ -51,9 +53,11 @@ impl Change {
         }
         let (new_kind, using, last) = match &online.action {
             Action::Type { to, using, .. } => (to.clone(), using.clone(), facts.column.clone()),
-            Action::Rename { to, .. } => {
-                (facts.kind.clone(), Some(facts.column.clone()), names::quoted(to))
-            }
+            Action::Rename { to, .. } => (
+                facts.kind.clone(),
+                Some(facts.column.clone()),
+                names::quoted(to),
+            ),
             Action::NotNull { .. } | Action::Constraint { .. } => {
                 return Err(NotOnline::new(what, "this action needs no second column"));
             }
@@ -66,11 +70,13 @@ impl Change {
             None => names::quoted(&names::shortened(&format!("{bare}_new"))),
         };
         if facts.columns.contains(&names::unquoted(&new)) {
-            return Err(NotOnline::new(what, format!("the table already has a column {new}")));
+            return Err(NotOnline::new(
+                what,
+                format!("the table already has a column {new}"),
+            ));
         }
         let exact = renames || using.is_none();
-        let forward =
-            using.unwrap_or_else(|| format!("CAST({} AS {new_kind})", facts.column));
+        let forward = using.unwrap_or_else(|| format!("CAST({} AS {new_kind})", facts.column));
         for other in others(&forward, facts) {
             return Err(NotOnline::new(
                 what,
@@ -140,7 +146,10 @@ impl Change {
     /// The statements of up: short ones, each in its own transaction.
     pub fn expand(&self) -> Vec<String> {
         let Self {
-            table, new, new_kind, ..
+            table,
+            new,
+            new_kind,
+            ..
         } = self;
         let mut steps = vec![format!("ALTER TABLE {table} ADD COLUMN {new} {new_kind}")];
         steps.extend(self.keep_in_step());
@@ -152,7 +161,9 @@ impl Change {
     ///
     /// A write to the new column wins over one to the old, because an application that knows the new column means it.
     pub(super) fn keep_in_step(&self) -> [String; 2] {
-        let Self { table, old, new, .. } = self;
+        let Self {
+            table, old, new, ..
+        } = self;
         let sync = self.sync();
         let function = self.function(&sync);
         let (forward, back) = (self.forward_of("NEW"), self.back_of("NEW", new));
@@ -177,7 +188,10 @@ impl Change {
     /// Checks that hold for every row written from now on; old rows are looked at by the contract.
     pub(super) fn checks(&self) -> Vec<String> {
         let Self {
-            table, new, forward, ..
+            table,
+            new,
+            forward,
+            ..
         } = self;
         let mut checks = Vec::new();
         if self.exact {
@@ -252,22 +266,33 @@ fn others(expression: &str, facts: &ColumnFacts) -> Vec<String> {
 ///
 /// # Errors
 /// `NotOnline` when the constraint is declared NOT VALID already.
-pub fn constraint(online: &Online, facts: &ColumnFacts) -> Result<(Vec<String>, Vec<String>), NotOnline> {
+pub fn constraint(
+    online: &Online,
+    facts: &ColumnFacts,
+) -> Result<(Vec<String>, Vec<String>), NotOnline> {
     let table = &online.table;
     match &online.action {
         Action::NotNull { column } => {
             let column = names::quoted(column);
             let check = names::quoted(&format!(
                 "{}_filled",
-                names::derived("migrate", &names::last_part(table), &names::unquoted(&column))
+                names::derived(
+                    "migrate",
+                    &names::last_part(table),
+                    &names::unquoted(&column)
+                )
             ));
             let down = if facts.not_null {
                 Vec::new()
             } else {
-                vec![format!("ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")]
+                vec![format!(
+                    "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"
+                )]
             };
             let up = vec![
-                format!("ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),
+                format!(
+                    "ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"
+                ),
                 format!("ALTER TABLE {table} VALIDATE CONSTRAINT {check}"),
                 // The validated check spares the scan under the strongest lock.
                 format!("ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL"),
@@ -278,7 +303,10 @@ pub fn constraint(online: &Online, facts: &ColumnFacts) -> Result<(Vec<String>, 
         Action::Constraint { name, statement } => {
             let words = statement.to_ascii_lowercase();
             if words.trim_end().ends_with("not valid") {
-                return Err(NotOnline::new(name, "it is NOT VALID already: leave that to the directive"));
+                return Err(NotOnline::new(
+                    name,
+                    "it is NOT VALID already: leave that to the directive",
+                ));
             }
             Ok((
                 vec![
@@ -331,12 +359,22 @@ pub(super) mod tests {
     fn adds_a_second_column_and_only_adds() {
         let change = Change::new(&to_bigint(None), &facts()).unwrap();
         let steps = change.expand();
-        assert_eq!(steps[0], "ALTER TABLE public.orders ADD COLUMN \"total_new\" bigint");
-        assert!(steps[1].contains("NEW.\"total_new\" := CAST(NEW.total AS bigint);"), "{}", steps[1]);
+        assert_eq!(
+            steps[0],
+            "ALTER TABLE public.orders ADD COLUMN \"total_new\" bigint"
+        );
+        assert!(
+            steps[1].contains("NEW.\"total_new\" := CAST(NEW.total AS bigint);"),
+            "{}",
+            steps[1]
+        );
         assert!(steps[1].contains("NEW.total := CAST(NEW.\"total_new\" AS integer);"));
         assert_eq!(steps.len(), 5, "both checks: {steps:?}");
         assert_eq!(change.abort().len(), 3);
-        assert_eq!(change.backfill(&facts().key).condition.unwrap(), "\"total_new\" IS DISTINCT FROM (CAST(total AS bigint))");
+        assert_eq!(
+            change.backfill(&facts().key).condition.unwrap(),
+            "\"total_new\" IS DISTINCT FROM (CAST(total AS bigint))"
+        );
     }
 
     #[test]
@@ -347,10 +385,21 @@ pub(super) mod tests {
             obstacles: vec!["view public.v reads it".into()],
             ..facts()
         };
-        assert!(Change::new(&to_bigint(None), &viewed).unwrap_err().to_string().contains("public.v"));
-        let keyless = ColumnFacts { key: vec![], ..facts() };
+        assert!(
+            Change::new(&to_bigint(None), &viewed)
+                .unwrap_err()
+                .to_string()
+                .contains("public.v")
+        );
+        let keyless = ColumnFacts {
+            key: vec![],
+            ..facts()
+        };
         assert!(Change::new(&to_bigint(None), &keyless).is_err());
-        let taken = Online { alias: Some("tax".into()), ..to_bigint(None) };
+        let taken = Online {
+            alias: Some("tax".into()),
+            ..to_bigint(None)
+        };
         assert!(Change::new(&taken, &facts()).is_err());
     }
 }

@@ -213,7 +213,10 @@ mod tests {
             name: "1_a.sql".into(),
             content: text.into(),
         };
-        source::read(&[file], Dialect::Postgres).unwrap().remove(0).up
+        source::read(&[file], Dialect::Postgres)
+            .unwrap()
+            .remove(0)
+            .up
     }
 
     #[test]

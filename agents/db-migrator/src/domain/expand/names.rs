@@ -20,7 +20,10 @@ pub(super) fn meaning(token: &Token<'_>) -> Option<String> {
 
 /// A name as the catalog has it.
 pub(super) fn unquoted(name: &str) -> String {
-    match name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+    match name
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    {
         Some(inner) => inner.replace("\"\"", "\""),
         None => name.to_ascii_lowercase(),
     }

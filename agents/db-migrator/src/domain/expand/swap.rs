@@ -47,7 +47,10 @@ impl Exchange<'_> {
         for constraint in &self.facts.constraints {
             let definition = moved(&constraint.definition, &self.facts.column, self.coming);
             let name = temporary(&constraint.name);
-            steps.push(format!("ALTER TABLE {table} ADD CONSTRAINT {name} {} NOT VALID", without_not_valid(&definition)));
+            steps.push(format!(
+                "ALTER TABLE {table} ADD CONSTRAINT {name} {} NOT VALID",
+                without_not_valid(&definition)
+            ));
             steps.push(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}"));
         }
         steps
@@ -58,7 +61,10 @@ impl Exchange<'_> {
         let (table, facts) = (self.table(), self.facts);
         let mut steps = Vec::new();
         for constraint in &facts.constraints {
-            steps.push(format!("ALTER TABLE {table} DROP CONSTRAINT {}", constraint.name));
+            steps.push(format!(
+                "ALTER TABLE {table} DROP CONSTRAINT {}",
+                constraint.name
+            ));
         }
         for index in &facts.indexes {
             if index.constraint.is_empty() {
@@ -69,19 +75,31 @@ impl Exchange<'_> {
             }
         }
         if facts.not_null {
-            steps.push(format!("ALTER TABLE {table} ALTER COLUMN {} SET NOT NULL", self.coming));
+            steps.push(format!(
+                "ALTER TABLE {table} ALTER COLUMN {} SET NOT NULL",
+                self.coming
+            ));
         }
         steps.push(format!(
             "ALTER TABLE {table} ALTER COLUMN {0} DROP DEFAULT, ALTER COLUMN {0} DROP NOT NULL",
             self.leaving
         ));
-        steps.push(format!("ALTER TABLE {table} RENAME COLUMN {} TO {}", self.leaving, self.left));
-        steps.push(format!("ALTER TABLE {table} RENAME COLUMN {} TO {}", self.coming, self.came));
+        for (from, to) in [(self.leaving, self.left), (self.coming, self.came)] {
+            if from != to {
+                steps.push(format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}"));
+            }
+        }
         if let Some(default) = &facts.default {
-            steps.push(format!("ALTER TABLE {table} ALTER COLUMN {} SET DEFAULT {default}", self.came));
+            steps.push(format!(
+                "ALTER TABLE {table} ALTER COLUMN {} SET DEFAULT {default}",
+                self.came
+            ));
         }
         if let Some(sequence) = &facts.sequence {
-            steps.push(format!("ALTER SEQUENCE {sequence} OWNED BY {table}.{}", self.came));
+            steps.push(format!(
+                "ALTER SEQUENCE {sequence} OWNED BY {table}.{}",
+                self.came
+            ));
         }
         for index in &facts.indexes {
             steps.push(named_back(index, table));
@@ -99,6 +117,12 @@ impl Exchange<'_> {
 
 /// The contract of one change. `facts` are those of the old column, read right before.
 pub fn contract(change: &Change, facts: &ColumnFacts, version: &str) -> Contract {
+    let own = [change.same(), change.filled()];
+    let mut facts = facts.clone();
+    facts
+        .constraints
+        .retain(|constraint| !own.contains(&names::quoted(&names::unquoted(&constraint.name))));
+    let facts = &facts;
     let retained = retained_column(version, &names::unquoted(&change.old));
     let quoted = names::quoted(&retained);
     let forth = Exchange {
@@ -122,12 +146,18 @@ pub fn contract(change: &Change, facts: &ColumnFacts, version: &str) -> Contract
     up.extend(validated(change));
     let mut swap = drop_sync(table, &change.sync(), change);
     if change.exact {
-        swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {}", change.same()));
+        swap.push(format!(
+            "ALTER TABLE {table} DROP CONSTRAINT {}",
+            change.same()
+        ));
     }
     let exchange = forth.exchange();
     swap.extend(exchange);
     if change.not_null {
-        swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {}", change.filled()));
+        swap.push(format!(
+            "ALTER TABLE {table} DROP CONSTRAINT {}",
+            change.filled()
+        ));
     }
     swap.extend(follow);
     up.push(swap.join(";\n"));
@@ -135,13 +165,18 @@ pub fn contract(change: &Change, facts: &ColumnFacts, version: &str) -> Contract
     let mut down = back.prepare();
     if change.not_null {
         let filled = change.filled();
-        down.push(format!("ALTER TABLE {table} ADD CONSTRAINT {filled} CHECK ({quoted} IS NOT NULL) NOT VALID"));
+        down.push(format!(
+            "ALTER TABLE {table} ADD CONSTRAINT {filled} CHECK ({quoted} IS NOT NULL) NOT VALID"
+        ));
         down.push(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {filled}"));
     }
     let mut swap = drop_sync(table, &retained, change);
     swap.extend(back.exchange());
     if change.not_null {
-        swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {}", change.filled()));
+        swap.push(format!(
+            "ALTER TABLE {table} DROP CONSTRAINT {}",
+            change.filled()
+        ));
     }
     swap.extend(change.keep_in_step());
     swap.extend(change.checks());
@@ -155,13 +190,17 @@ pub fn contract(change: &Change, facts: &ColumnFacts, version: &str) -> Contract
             purge: vec![
                 format!("DROP TRIGGER IF EXISTS {quoted} ON {table}"),
                 format!("DROP FUNCTION IF EXISTS {}()", change.function(&retained)),
-                format!("ALTER TABLE {table} DROP COLUMN IF EXISTS {quoted}"),
+                format!("ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {quoted}"),
             ],
             lost: Some(format!(
                 "SELECT count(*) FROM {table} WHERE {quoted} IS NULL AND {} IS NOT NULL",
                 change.last
             )),
-            since: format!("have a value in {}.{} that the old column cannot hold", plain(table), plain(&change.last)),
+            since: format!(
+                "have a value in {}.{} that the old column cannot hold",
+                plain(table),
+                plain(&change.last)
+            ),
         }],
     }
 }
@@ -201,13 +240,18 @@ fn follow(change: &Change, retained: &str) -> [String; 2] {
              \x20   BEGIN NEW.{name} := {back};\n    EXCEPTION WHEN data_exception THEN NEW.{name} := NULL;\n    END;\n\
              \x20 END IF;\n  RETURN NEW;\nEND $migrate$"
         ),
-        format!("CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()"),
+        format!(
+            "CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()"
+        ),
     ]
 }
 
 /// The name of an index or constraint until it takes over.
 fn temporary(name: &str) -> String {
-    names::quoted(&format!("{}_migrate", names::shortened(&names::last_part(name))))
+    names::quoted(&format!(
+        "{}_migrate",
+        names::shortened(&names::last_part(name))
+    ))
 }
 
 /// The same index on another column, built while others write.
@@ -215,7 +259,10 @@ fn index_on(index: &IndexFacts, column: &str, new: &str) -> String {
     let definition = moved(&index.definition, column, new);
     let unique = definition.starts_with("CREATE UNIQUE INDEX");
     let tokens = lex::tokens(&definition, Dialect::Postgres).unwrap_or_default();
-    let on = tokens.iter().find(|token| token.is("on")).map_or(0, |token| token.start);
+    let on = tokens
+        .iter()
+        .find(|token| token.is("on"))
+        .map_or(0, |token| token.start);
     let rest = definition.get(on..).unwrap_or_default();
     format!(
         "CREATE {}INDEX CONCURRENTLY {} {rest}",
@@ -229,17 +276,29 @@ fn named_back(index: &IndexFacts, table: &str) -> String {
     let name = names::quoted(&names::last_part(&index.name));
     let temporary = temporary(&index.name);
     match index.constraint.as_str() {
-        "p" => format!("ALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {temporary}"),
+        "p" => {
+            format!("ALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {temporary}")
+        }
         "u" => format!("ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {temporary}"),
-        _ => format!("ALTER INDEX {}{temporary} RENAME TO {name}", names::schema_of(&index.name)),
+        _ => format!(
+            "ALTER INDEX {}{temporary} RENAME TO {name}",
+            names::schema_of(&index.name)
+        ),
     }
 }
 
 /// A definition with the column renamed: of an index after USING, of a foreign key before REFERENCES.
 fn moved(definition: &str, column: &str, new: &str) -> String {
     let tokens = lex::tokens(definition, Dialect::Postgres).unwrap_or_default();
-    let place = |word: &str| tokens.iter().find(|token| token.is(word)).map(|token| token.start);
-    let from = place("using").filter(|_| definition.starts_with("CREATE")).unwrap_or(0);
+    let place = |word: &str| {
+        tokens
+            .iter()
+            .find(|token| token.is(word))
+            .map(|token| token.start)
+    };
+    let from = place("using")
+        .filter(|_| definition.starts_with("CREATE"))
+        .unwrap_or(0);
     let to = place("references").unwrap_or(definition.len());
     names::renamed(definition, from..to, &names::unquoted(column), new)
 }
@@ -252,7 +311,12 @@ fn without_not_valid(definition: &str) -> &str {
 pub fn obstacles(indexes: &[IndexFacts], constraints: &[ConstraintFacts]) -> Vec<String> {
     let exclusions = indexes.iter().filter(|index| index.constraint == "x");
     let mut found = exclusions
-        .map(|index| format!("exclusion constraint {} cannot be built while others write", index.name))
+        .map(|index| {
+            format!(
+                "exclusion constraint {} cannot be built while others write",
+                index.name
+            )
+        })
         .collect::<Vec<_>>();
     found.extend(
         constraints
@@ -294,7 +358,9 @@ mod tests {
             contract.up[1],
             "CREATE INDEX CONCURRENTLY \"orders_total_migrate\" ON public.orders USING btree (\"total_new\") WHERE (\"total_new\" > 0)"
         );
-        assert!(contract.up.iter().any(|step| step.ends_with("FOREIGN KEY (\"total_new\") REFERENCES p(total) NOT VALID")));
+        assert!(contract.up.iter().any(|step| {
+            step.ends_with("FOREIGN KEY (\"total_new\") REFERENCES p(total) NOT VALID")
+        }));
         let swap = contract.up.last().unwrap();
         for part in [
             "RENAME COLUMN total TO \"db_migrator_retained_0005_contract_total\"",
@@ -305,6 +371,9 @@ mod tests {
             assert!(swap.contains(part), "{part} in {swap}");
         }
         let back = contract.down.last().unwrap();
-        assert!(back.contains("RENAME COLUMN total TO \"total_new\"") && back.contains("CREATE TRIGGER \"migrate_orders_total\""));
+        assert!(
+            back.contains("RENAME COLUMN total TO \"total_new\"")
+                && back.contains("CREATE TRIGGER \"migrate_orders_total\"")
+        );
     }
 }

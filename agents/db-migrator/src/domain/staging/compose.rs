@@ -9,7 +9,11 @@ use crate::domain::{
 
 /// What brings everything back when the staged statements are all there was, newest first.
 pub fn reversed(staged: &[Staged]) -> Vec<String> {
-    staged.iter().rev().map(|one| one.down.join(";\n")).collect()
+    staged
+        .iter()
+        .rev()
+        .map(|one| one.down.join(";\n"))
+        .collect()
 }
 
 /// The author's down with what it would create anew replaced by what is retained.
@@ -17,9 +21,15 @@ pub fn composed(down: &Script, staged: &[Staged], dialect: Dialect) -> Vec<Strin
     let mut left = staged.iter().rev().collect::<Vec<_>>();
     let mut texts = Vec::new();
     for statement in &down.statements {
-        if let Some(at) = left.iter().position(|one| recreates(statement, &one.taken, dialect)) {
+        if let Some(at) = left
+            .iter()
+            .position(|one| recreates(statement, &one.taken, dialect))
+        {
             texts.push(left.remove(at).down.join(";\n"));
-        } else if !staged.iter().any(|one| made(statement, dialect).is_some_and(|name| one.brings.contains(&name))) {
+        } else if !staged
+            .iter()
+            .any(|one| made(statement, dialect).is_some_and(|name| one.brings.contains(&name)))
+        {
             texts.push(statement.text.clone());
         }
     }
@@ -34,13 +44,21 @@ fn last(name: &str) -> String {
 /// Whether a statement creates the table or adds the column that is retained.
 fn recreates(statement: &Statement, taken: &Taken, dialect: Dialect) -> bool {
     match taken {
-        Taken::Table(table) => statement.kind.ends_with("TABLE") && statement.kind.starts_with("CREATE") && last(&statement.object) == last(table),
+        Taken::Table(table) => {
+            statement.kind.ends_with("TABLE")
+                && statement.kind.starts_with("CREATE")
+                && last(&statement.object) == last(table)
+        }
         Taken::Column(table, column) => {
             let names = names(statement, dialect);
             let add = names.iter().position(|name| name == "add");
             let rest = add.and_then(|at| names.get(at + 1..)).unwrap_or_default();
-            let skipped = rest.iter().find(|name| !matches!(name.as_str(), "column" | "if" | "not" | "exists"));
-            statement.kind == "ALTER TABLE" && last(&statement.object) == last(table) && skipped.is_some_and(|name| *name == column.to_ascii_lowercase())
+            let skipped = rest
+                .iter()
+                .find(|name| !matches!(name.as_str(), "column" | "if" | "not" | "exists"));
+            statement.kind == "ALTER TABLE"
+                && last(&statement.object) == last(table)
+                && skipped.is_some_and(|name| *name == column.to_ascii_lowercase())
         }
         Taken::Rows(..) => false,
     }
@@ -48,18 +66,25 @@ fn recreates(statement: &Statement, taken: &Taken, dialect: Dialect) -> bool {
 
 /// The index, trigger or constraint that a statement makes, in lower case.
 fn made(statement: &Statement, dialect: Dialect) -> Option<String> {
-    let creates = statement.kind.starts_with("CREATE") && (statement.kind.contains("INDEX") || statement.kind.contains("TRIGGER"));
+    let creates = statement.kind.starts_with("CREATE")
+        && (statement.kind.contains("INDEX") || statement.kind.contains("TRIGGER"));
     if creates {
         return Some(last(&statement.object));
     }
     let names = names(statement, dialect);
-    let at = names.windows(2).position(|pair| pair == ["add", "constraint"])?;
-    (statement.kind == "ALTER TABLE").then(|| names.get(at + 2).cloned()).flatten()
+    let at = names
+        .windows(2)
+        .position(|pair| pair == ["add", "constraint"])?;
+    (statement.kind == "ALTER TABLE")
+        .then(|| names.get(at + 2).cloned())
+        .flatten()
 }
 
 fn names(statement: &Statement, dialect: Dialect) -> Vec<String> {
     let tokens = lex::tokens(&statement.text, dialect).unwrap_or_default();
-    let names = tokens.iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Quoted));
+    let names = tokens
+        .iter()
+        .filter(|token| matches!(token.kind, Kind::Word | Kind::Quoted));
     names.map(|token| lex::bare_name(token.text)).collect()
 }
 
@@ -103,10 +128,21 @@ mod tests {
         };
         let all = [
             staged(Taken::Table("u".into()), "table back", &[]),
-            staged(Taken::Column("t".into(), "note".into()), "note back", &["t_note"]),
-            staged(Taken::Rows("t".into(), super::super::target::Change::Delete), "rows back", &[]),
+            staged(
+                Taken::Column("t".into(), "note".into()),
+                "note back",
+                &["t_note"],
+            ),
+            staged(
+                Taken::Rows("t".into(), super::super::target::Change::Delete),
+                "rows back",
+                &[],
+            ),
         ];
-        assert_eq!(composed(&down, &all, Dialect::Postgres), ["drop index other", "note back", "table back", "rows back"]);
+        assert_eq!(
+            composed(&down, &all, Dialect::Postgres),
+            ["drop index other", "note back", "table back", "rows back"]
+        );
         assert_eq!(reversed(&all), ["rows back", "note back", "table back"]);
     }
 }

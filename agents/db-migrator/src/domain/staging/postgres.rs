@@ -33,16 +33,30 @@ fn shown(name: &str) -> String {
 
 /// A dropped table moves into a schema of its own. Its foreign keys go: they would bind tables that stay.
 pub fn table(taken: &Taken, facts: &TableFacts, version: &str, ordinal: usize) -> Staged {
-    let TableFacts { table, schema, name, references, .. } = facts;
+    let TableFacts {
+        table,
+        schema,
+        name,
+        references,
+        ..
+    } = facts;
     let hidden = format!("{RESERVED}_{}", tag(version, ordinal));
     let mut up = vec![format!("CREATE SCHEMA {hidden}")];
-    up.extend(references.iter().map(|(key, _)| format!("ALTER TABLE {table} DROP CONSTRAINT {key}")));
+    up.extend(
+        references
+            .iter()
+            .map(|(key, _)| format!("ALTER TABLE {table} DROP CONSTRAINT {key}")),
+    );
     up.push(format!("ALTER TABLE {table} SET SCHEMA {hidden}"));
     let mut down = vec![
         format!("ALTER TABLE {hidden}.{name} SET SCHEMA {schema}"),
         format!("DROP SCHEMA {hidden}"),
     ];
-    down.extend(references.iter().map(|(key, definition)| format!("ALTER TABLE {table} ADD CONSTRAINT {key} {definition}")));
+    down.extend(
+        references.iter().map(|(key, definition)| {
+            format!("ALTER TABLE {table} ADD CONSTRAINT {key} {definition}")
+        }),
+    );
     Staged {
         taken: taken.clone(),
         up,
@@ -69,42 +83,79 @@ pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Stage
     }
     let ColumnFacts { table, column, .. } = facts;
     let hidden = retained_column(version, &shown(column));
-    let constant = facts.default.as_ref().is_some_and(|default| !default.contains('('));
+    let constant = facts
+        .default
+        .as_ref()
+        .is_some_and(|default| !default.contains('('));
     let (mut up, mut down, mut brings) = (Vec::new(), Vec::new(), Vec::new());
-    down.push(format!("ALTER TABLE {table} RENAME COLUMN {hidden} TO {column}"));
-    let (constraints, plain): (Vec<_>, Vec<_>) = facts.indexes.iter().partition(|index| !index.constraint.is_empty());
+    down.push(format!(
+        "ALTER TABLE {table} RENAME COLUMN {hidden} TO {column}"
+    ));
+    let (constraints, plain): (Vec<_>, Vec<_>) = facts
+        .indexes
+        .iter()
+        .partition(|index| !index.constraint.is_empty());
     for index in plain {
         up.push(format!("DROP INDEX {}", index.name));
         down.push(index.definition.clone());
         brings.push(last(&index.name));
     }
     for index in constraints {
-        let name = format!("\"{}\"", index.name.rsplit('.').next().unwrap_or_default().trim_matches('"'));
+        let name = format!(
+            "\"{}\"",
+            index
+                .name
+                .rsplit('.')
+                .next()
+                .unwrap_or_default()
+                .trim_matches('"')
+        );
         up.push(format!("ALTER TABLE {table} DROP CONSTRAINT {name}"));
-        let definition = index.definition.split_once(" USING ").map(|(_, rest)| rest)?;
+        let definition = index
+            .definition
+            .split_once(" USING ")
+            .map(|(_, rest)| rest)?;
         let columns = definition.get(definition.find('(')?..)?;
         let kind = match index.constraint.as_str() {
             "p" => "PRIMARY KEY",
             "u" => "UNIQUE",
             _ => return None,
         };
-        down.push(format!("ALTER TABLE {table} ADD CONSTRAINT {name} {kind} {columns}"));
+        down.push(format!(
+            "ALTER TABLE {table} ADD CONSTRAINT {name} {kind} {columns}"
+        ));
         brings.push(last(&index.name));
     }
     for constraint in &facts.constraints {
-        up.push(format!("ALTER TABLE {table} DROP CONSTRAINT {}", constraint.name));
-        down.push(format!("ALTER TABLE {table} ADD CONSTRAINT {} {}", constraint.name, constraint.definition));
+        up.push(format!(
+            "ALTER TABLE {table} DROP CONSTRAINT {}",
+            constraint.name
+        ));
+        down.push(format!(
+            "ALTER TABLE {table} ADD CONSTRAINT {} {}",
+            constraint.name, constraint.definition
+        ));
         brings.push(last(&constraint.name));
     }
     if facts.not_null {
-        up.push(format!("ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"));
-        down.push(format!("ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL"));
+        up.push(format!(
+            "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"
+        ));
+        down.push(format!(
+            "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL"
+        ));
     }
     if let Some(default) = facts.default.as_ref().filter(|_| !constant) {
-        up.push(format!("ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"));
-        down.push(format!("ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default}"));
+        up.push(format!(
+            "ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"
+        ));
+        down.push(format!(
+            "ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default}"
+        ));
     }
-    up.push(format!("ALTER TABLE {table} RENAME COLUMN {column} TO {hidden}"));
+    up.push(format!(
+        "ALTER TABLE {table} RENAME COLUMN {column} TO {hidden}"
+    ));
     Some(Staged {
         taken: taken.clone(),
         up,
@@ -113,16 +164,34 @@ pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Stage
         retained: Retained {
             what: format!("column {}.{}", shown(table), shown(column)),
             kind: Kept::Column,
-            purge: vec![format!("ALTER TABLE {table} DROP COLUMN IF EXISTS {hidden}")],
-            lost: (facts.not_null && !constant).then(|| format!("SELECT count(*) FROM {table} WHERE {hidden} IS NULL")),
-            since: format!("were inserted since and have no value for {}.{}", shown(table), shown(column)),
+            purge: vec![format!(
+                "ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {hidden}"
+            )],
+            lost: (facts.not_null && !constant)
+                .then(|| format!("SELECT count(*) FROM {table} WHERE {hidden} IS NULL")),
+            since: format!(
+                "were inserted since and have no value for {}.{}",
+                shown(table),
+                shown(column)
+            ),
         },
     })
 }
 
 /// Rows that a statement deletes or overwrites are copied by a trigger that lives as long as the statement.
-pub fn rows(taken: &Taken, change: Change, facts: &TableFacts, statement: &str, place: (&str, usize)) -> Option<Staged> {
-    let TableFacts { table, columns, key, .. } = facts;
+pub fn rows(
+    taken: &Taken,
+    change: Change,
+    facts: &TableFacts,
+    statement: &str,
+    place: (&str, usize),
+) -> Option<Staged> {
+    let TableFacts {
+        table,
+        columns,
+        key,
+        ..
+    } = facts;
     let hidden = format!("{RESERVED}_{}", tag(place.0, place.1));
     let list = columns.join(", ");
     let mut up = vec![
@@ -133,7 +202,9 @@ pub fn rows(taken: &Taken, change: Change, facts: &TableFacts, statement: &str, 
         Change::Delete => "DELETE",
         Change::Update => "UPDATE",
         Change::Truncate => {
-            up.push(format!("INSERT INTO {hidden}.kept SELECT {list} FROM {table}"));
+            up.push(format!(
+                "INSERT INTO {hidden}.kept SELECT {list} FROM {table}"
+            ));
             up.push(statement.to_owned());
             ""
         }
@@ -150,20 +221,35 @@ pub fn rows(taken: &Taken, change: Change, facts: &TableFacts, statement: &str, 
         up.push(format!("DROP FUNCTION {hidden}.keep()"));
     }
     let back = if change == Change::Update {
-        let same = key.iter().map(|column| format!("changed.{column} = kept.{column}")).collect::<Vec<_>>();
+        let same = key
+            .iter()
+            .map(|column| format!("changed.{column} = kept.{column}"))
+            .collect::<Vec<_>>();
         let set = columns.iter().filter(|column| !key.contains(column));
-        let set = set.map(|column| format!("{column} = kept.{column}")).collect::<Vec<_>>();
+        let set = set
+            .map(|column| format!("{column} = kept.{column}"))
+            .collect::<Vec<_>>();
         if same.is_empty() || set.is_empty() {
             return None;
         }
-        format!("UPDATE {table} AS changed SET {} FROM {hidden}.kept AS kept WHERE {}", set.join(", "), same.join(" AND "))
+        format!(
+            "UPDATE {table} AS changed SET {} FROM {hidden}.kept AS kept WHERE {}",
+            set.join(", "),
+            same.join(" AND ")
+        )
     } else {
-        format!("INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {hidden}.kept ON CONFLICT DO NOTHING")
+        format!(
+            "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {hidden}.kept ON CONFLICT DO NOTHING"
+        )
     };
     Some(Staged {
         taken: taken.clone(),
         up,
-        down: vec![back, format!("DROP TABLE {hidden}.kept"), format!("DROP SCHEMA {hidden}")],
+        down: vec![
+            back,
+            format!("DROP TABLE {hidden}.kept"),
+            format!("DROP SCHEMA {hidden}"),
+        ],
         brings: Vec::new(),
         retained: Retained {
             what: format!("rows of {}", shown(table)),

@@ -35,11 +35,18 @@ fn retained(what: String, kind: Kept, purge: String) -> Retained {
 
 /// A dropped table is copied into a side table: a renamed one would keep the names of its indexes.
 pub fn table(taken: &Taken, facts: &TableFacts, statement: &str, place: (&str, usize)) -> Staged {
-    let TableFacts { table, definitions, columns, .. } = facts;
+    let TableFacts {
+        table,
+        definitions,
+        columns,
+        ..
+    } = facts;
     let side = side(place.0, place.1);
     let list = columns.join(", ");
     let mut down = definitions.iter().take(1).cloned().collect::<Vec<_>>();
-    down.push(format!("INSERT INTO {table} ({list}) SELECT {list} FROM {side}"));
+    down.push(format!(
+        "INSERT INTO {table} ({list}) SELECT {list} FROM {side}"
+    ));
     down.push(format!("DROP TABLE {side}"));
     down.extend(definitions.iter().skip(1).cloned());
     Staged {
@@ -49,21 +56,37 @@ pub fn table(taken: &Taken, facts: &TableFacts, statement: &str, place: (&str, u
             statement.to_owned(),
         ],
         down,
-        brings: definitions.iter().skip(1).filter_map(|text| created(text)).collect(),
-        retained: retained(format!("table {}", shown(table)), Kept::Table, format!("DROP TABLE IF EXISTS {side}")),
+        brings: definitions
+            .iter()
+            .skip(1)
+            .filter_map(|text| created(text))
+            .collect(),
+        retained: retained(
+            format!("table {}", shown(table)),
+            Kept::Table,
+            format!("DROP TABLE IF EXISTS {side}"),
+        ),
     }
 }
 
 /// The name that a `CREATE` makes, in lower case.
 fn created(text: &str) -> Option<String> {
     let words = text.split_whitespace().collect::<Vec<_>>();
-    let at = words.iter().position(|word| word.eq_ignore_ascii_case("index") || word.eq_ignore_ascii_case("trigger"))?;
-    words.get(at + 1).map(|name| shown(name).to_ascii_lowercase())
+    let at = words.iter().position(|word| {
+        word.eq_ignore_ascii_case("index") || word.eq_ignore_ascii_case("trigger")
+    })?;
+    words
+        .get(at + 1)
+        .map(|name| shown(name).to_ascii_lowercase())
 }
 
 /// A dropped column gets a reserved name. One that refuses nulls and has no default would stop every insert.
 pub fn column(taken: &Taken, facts: &TableFacts, column: &str, version: &str) -> Option<Staged> {
-    if facts.required.iter().any(|required| required.eq_ignore_ascii_case(column)) {
+    if facts
+        .required
+        .iter()
+        .any(|required| required.eq_ignore_ascii_case(column))
+    {
         return None;
     }
     let table = &facts.table;
@@ -71,8 +94,12 @@ pub fn column(taken: &Taken, facts: &TableFacts, column: &str, version: &str) ->
     let quoted = format!("\"{}\"", column.replace('"', "\"\""));
     Some(Staged {
         taken: taken.clone(),
-        up: vec![format!("ALTER TABLE {table} RENAME COLUMN {quoted} TO {hidden}")],
-        down: vec![format!("ALTER TABLE {table} RENAME COLUMN {hidden} TO {quoted}")],
+        up: vec![format!(
+            "ALTER TABLE {table} RENAME COLUMN {quoted} TO {hidden}"
+        )],
+        down: vec![format!(
+            "ALTER TABLE {table} RENAME COLUMN {hidden} TO {quoted}"
+        )],
         brings: Vec::new(),
         retained: retained(
             format!("column {}.{column}", shown(table)),
@@ -83,12 +110,26 @@ pub fn column(taken: &Taken, facts: &TableFacts, column: &str, version: &str) ->
 }
 
 /// Rows that a statement deletes or overwrites are copied by a trigger that lives as long as the statement.
-pub fn rows(taken: &Taken, change: Change, facts: &TableFacts, statement: &str, place: (&str, usize)) -> Staged {
+pub fn rows(
+    taken: &Taken,
+    change: Change,
+    facts: &TableFacts,
+    statement: &str,
+    place: (&str, usize),
+) -> Staged {
     let TableFacts { table, columns, .. } = facts;
     let side = side(place.0, place.1);
     let list = columns.join(", ");
-    let old = columns.iter().map(|column| format!("OLD.{column}")).collect::<Vec<_>>().join(", ");
-    let event = if change == Change::Update { "UPDATE" } else { "DELETE" };
+    let old = columns
+        .iter()
+        .map(|column| format!("OLD.{column}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let event = if change == Change::Update {
+        "UPDATE"
+    } else {
+        "DELETE"
+    };
     let back = if change == Change::Update {
         let set = columns.iter().map(|column| {
             format!("{column} = (SELECT kept.{column} FROM {side} AS kept WHERE kept.{RESERVED}_row = {table}.rowid)")
@@ -103,13 +144,21 @@ pub fn rows(taken: &Taken, change: Change, facts: &TableFacts, statement: &str, 
     Staged {
         taken: taken.clone(),
         up: vec![
-            format!("CREATE TABLE {side} AS SELECT rowid AS {RESERVED}_row, {list} FROM {table} WHERE 0"),
-            format!("CREATE TRIGGER {side}_keep BEFORE {event} ON {table} BEGIN INSERT INTO {side} VALUES (OLD.rowid, {old}); END"),
+            format!(
+                "CREATE TABLE {side} AS SELECT rowid AS {RESERVED}_row, {list} FROM {table} WHERE 0"
+            ),
+            format!(
+                "CREATE TRIGGER {side}_keep BEFORE {event} ON {table} BEGIN INSERT INTO {side} VALUES (OLD.rowid, {old}); END"
+            ),
             statement.to_owned(),
             format!("DROP TRIGGER {side}_keep"),
         ],
         down: vec![back, format!("DROP TABLE {side}")],
         brings: Vec::new(),
-        retained: retained(format!("rows of {}", shown(table)), Kept::Rows, format!("DROP TABLE IF EXISTS {side}")),
+        retained: retained(
+            format!("rows of {}", shown(table)),
+            Kept::Rows,
+            format!("DROP TABLE IF EXISTS {side}"),
+        ),
     }
 }

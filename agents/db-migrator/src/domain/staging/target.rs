@@ -39,7 +39,11 @@ pub fn taken(statement: &Statement, dialect: Dialect) -> Option<Taken> {
         .dropped_table()
         .filter(|_| plain)
         .or_else(|| words.dropped_column().filter(|_| plain))
-        .or_else(|| words.changed_rows().filter(|_| plain || words.starts(0, &["update"]).is_some()))
+        .or_else(|| {
+            words
+                .changed_rows()
+                .filter(|_| plain || words.starts(0, &["update"]).is_some())
+        })
 }
 
 struct Words<'a> {
@@ -50,7 +54,9 @@ struct Words<'a> {
 impl Words<'_> {
     fn starts(&self, at: usize, words: &[&str]) -> Option<usize> {
         let there = words.iter().enumerate().all(|(offset, word)| {
-            self.tokens.get(at + offset).is_some_and(|token| token.is(word))
+            self.tokens
+                .get(at + offset)
+                .is_some_and(|token| token.is(word))
         });
         there.then_some(at + words.len())
     }
@@ -68,7 +74,11 @@ impl Words<'_> {
         };
         let first = is_name(at)?;
         let mut last = at;
-        while self.tokens.get(last + 1).is_some_and(|token| token.is_symbol('.')) {
+        while self
+            .tokens
+            .get(last + 1)
+            .is_some_and(|token| token.is_symbol('.'))
+        {
             is_name(last + 2)?;
             last += 2;
         }
@@ -99,7 +109,10 @@ impl Words<'_> {
         let token = self.tokens.get(at)?;
         let column = match token.kind {
             Kind::Word => token.text.to_ascii_lowercase(),
-            Kind::Quoted => token.text.trim_matches(['"', '`', '[', ']']).replace("\"\"", "\""),
+            Kind::Quoted => token
+                .text
+                .trim_matches(['"', '`', '[', ']'])
+                .replace("\"\"", "\""),
             Kind::Text | Kind::Symbol => return None,
         };
         self.ends(at + 1)?;
@@ -131,13 +144,36 @@ mod tests {
 
     #[test]
     fn reads_what_is_taken_and_leaves_the_rest() {
-        let check = |text: &str| taken(&classify(text.into(), Dialect::Postgres).unwrap(), Dialect::Postgres);
-        assert_eq!(check("DROP TABLE IF EXISTS s.\"T\" RESTRICT"), Some(Taken::Table("s.\"T\"".into())));
-        assert_eq!(check("alter table only t drop column \"N\""), Some(Taken::Column("t".into(), "N".into())));
-        assert_eq!(check("alter table t drop Note"), Some(Taken::Column("t".into(), "note".into())));
-        assert_eq!(check("delete from t where a in (select 1)"), Some(Taken::Rows("t".into(), Change::Delete)));
-        assert_eq!(check("update t as x set a = 1"), Some(Taken::Rows("t".into(), Change::Update)));
-        assert_eq!(check("truncate t restart identity"), Some(Taken::Rows("t".into(), Change::Truncate)));
+        let check = |text: &str| {
+            taken(
+                &classify(text.into(), Dialect::Postgres).unwrap(),
+                Dialect::Postgres,
+            )
+        };
+        assert_eq!(
+            check("DROP TABLE IF EXISTS s.\"T\" RESTRICT"),
+            Some(Taken::Table("s.\"T\"".into()))
+        );
+        assert_eq!(
+            check("alter table only t drop column \"N\""),
+            Some(Taken::Column("t".into(), "N".into()))
+        );
+        assert_eq!(
+            check("alter table t drop Note"),
+            Some(Taken::Column("t".into(), "note".into()))
+        );
+        assert_eq!(
+            check("delete from t where a in (select 1)"),
+            Some(Taken::Rows("t".into(), Change::Delete))
+        );
+        assert_eq!(
+            check("update t as x set a = 1"),
+            Some(Taken::Rows("t".into(), Change::Update))
+        );
+        assert_eq!(
+            check("truncate t restart identity"),
+            Some(Taken::Rows("t".into(), Change::Truncate))
+        );
         for other in [
             "drop table a, b",
             "drop table a cascade",

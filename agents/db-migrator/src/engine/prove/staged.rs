@@ -70,7 +70,9 @@ impl Prover<'_> {
             let form = rewritten(migration, up.clone(), Some(down));
             if let Some(planned) = self.prove_form(shadow, at, (form, plain)).await? {
                 if let Some(work) = self.works.get_mut(at) {
-                    work.parts.retained.extend(staged.into_iter().map(|one| one.retained));
+                    work.parts
+                        .retained
+                        .extend(staged.into_iter().map(|one| one.retained));
                     return Ok(Some(PlannedMigration {
                         parts: work.parts.clone(),
                         ..planned
@@ -124,7 +126,9 @@ impl Prover<'_> {
         let mut proof = judge(&observed);
         proof.adds.clone_from(&plain.proof.adds);
         proof.touches.clone_from(&plain.proof.touches);
-        proof.evidence.push(String::from("what it takes away is retained, and the rollback brings it back"));
+        proof.evidence.push(String::from(
+            "what it takes away is retained, and the rollback brings it back",
+        ));
         Ok(proof.verdict.is_proven().then(|| PlannedMigration {
             up,
             down: Some(down),
@@ -139,11 +143,21 @@ impl Prover<'_> {
 
 /// Ways back, best first: the author's with what is retained in it, then the mirror of a script that only takes away.
 fn downs(migration: &Migration, staged: &[Staged], dialect: Dialect) -> Vec<Script> {
-    let authored = migration.down.as_ref().map(|down| composed(down, staged, dialect));
+    let authored = migration
+        .down
+        .as_ref()
+        .map(|down| composed(down, staged, dialect));
     let mirrored = (staged.len() == migration.up.statements.len()).then(|| reversed(staged));
     let script = |texts: Vec<String>| {
-        let statements = texts.into_iter().map(|text| statement(text, dialect)).collect::<Vec<_>>();
-        let text = statements.iter().map(|one| one.text.as_str()).collect::<Vec<_>>().join(";\n");
+        let statements = texts
+            .into_iter()
+            .map(|text| statement(text, dialect))
+            .collect::<Vec<_>>();
+        let text = statements
+            .iter()
+            .map(|one| one.text.as_str())
+            .collect::<Vec<_>>()
+            .join(";\n");
         Script { text, statements }
     };
     authored.into_iter().chain(mirrored).map(script).collect()
@@ -167,8 +181,15 @@ async fn stage(
     let foreign_keys_off = up.foreign_keys_off();
     let (mut statements, mut staged) = (Vec::new(), Vec::new());
     for (ordinal, statement) in (1..).zip(&up.statements) {
-        let own = form(session, (statement, &before), (migration.version.as_str(), ordinal)).await?;
-        let text = own.as_ref().map_or_else(|| statement.text.clone(), |own| own.up.join(";\n"));
+        let own = form(
+            session,
+            (statement, &before),
+            (migration.version.as_str(), ordinal),
+        )
+        .await?;
+        let text = own
+            .as_ref()
+            .map_or_else(|| statement.text.clone(), |own| own.up.join(";\n"));
         if !statement.foreign_key_switch {
             if statement.transactional {
                 session
@@ -192,7 +213,11 @@ async fn stage(
             ..statement.clone()
         });
     }
-    let text = statements.iter().map(|one| one.text.as_str()).collect::<Vec<_>>().join(";\n");
+    let text = statements
+        .iter()
+        .map(|one| one.text.as_str())
+        .collect::<Vec<_>>()
+        .join(";\n");
     Ok((!staged.is_empty()).then_some((Script { text, statements }, staged)))
 }
 
@@ -215,12 +240,10 @@ async fn form(
         Taken::Column(table, column) => facts::column(session, table, column)
             .await?
             .and_then(|facts| postgres::column(&taken, &facts, place.0)),
-        Taken::Rows(table, change) => facts::table(session, table)
-            .await?
-            .and_then(|mut facts| {
-                facts.columns = kept(facts.columns, before, &facts.table);
-                postgres::rows(&taken, *change, &facts, &statement.text, place)
-            }),
+        Taken::Rows(table, change) => facts::table(session, table).await?.and_then(|mut facts| {
+            facts.columns = kept(facts.columns, before, &facts.table);
+            postgres::rows(&taken, *change, &facts, &statement.text, place)
+        }),
     })
 }
 
@@ -240,7 +263,9 @@ async fn sqlite_form(
     Ok(match taken {
         Taken::Table(_) => Some(sqlite::table(taken, &facts, &statement.text, place)),
         Taken::Column(_, column) => sqlite::column(taken, &facts, column, place.0),
-        Taken::Rows(_, change) => Some(sqlite::rows(taken, *change, &facts, &statement.text, place)),
+        Taken::Rows(_, change) => {
+            Some(sqlite::rows(taken, *change, &facts, &statement.text, place))
+        }
     })
 }
 
