@@ -33,7 +33,7 @@ pub use lint::{lint_facts, lint_in_force, lint_proofs};
 pub use parts::Progress;
 pub use prove::{plan, plan_retaining};
 pub use rollback::{RollbackRequest, RolledBack, rollback};
-pub use status::{Status, status};
+pub use status::{ExpansionStatus, Status, status};
 pub use verify::{Verified, verify};
 
 use std::future::Future;

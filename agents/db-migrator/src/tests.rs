@@ -1,10 +1,13 @@
 //! Tests on real databases: SQLite files and a PostgreSQL server of their own.
 
+mod backfill;
 mod concurrency;
 mod concurrent_ddl;
 mod connections;
+mod contract;
 mod corpus;
 mod crash;
+mod expand;
 mod fleet;
 mod generated;
 mod generator;
@@ -18,5 +21,6 @@ mod orphan;
 mod proofs;
 mod shop;
 mod skills;
+mod staging;
 mod support;
 mod verify;
