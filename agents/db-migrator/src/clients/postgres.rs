@@ -76,7 +76,7 @@ impl Target for PostgresTarget {
             config: self.config.clone(),
             owner: None,
             scratch: None,
-            owned: self.owner.is_some(),
+            acts_for_another: self.owner.is_some(),
         }))
     }
 
@@ -95,7 +95,7 @@ impl Target for PostgresTarget {
                 config,
                 owner: None,
                 scratch: Some(scratch),
-                owned: self.owner.is_some(),
+                acts_for_another: self.owner.is_some(),
             })),
             Err(error) => {
                 scratch.drop_database().await?;

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::sha256_hex;
+use super::{sha256_hex, waiting::Blocker};
 
 /// When a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -304,17 +304,6 @@ impl fmt::Display for Moment<'_> {
             None => f.write_str(self.point.name()),
         }
     }
-}
-
-/// A session that holds up a statement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Blocker {
-    /// Its process.
-    pub pid: i64,
-    /// The name it gave itself.
-    pub application_name: String,
-    /// How long its transaction has been open.
-    pub seconds: i64,
 }
 
 /// What a hook is told.

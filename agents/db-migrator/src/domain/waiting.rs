@@ -17,7 +17,7 @@ const PART: u32 = 15;
 const NAMED: usize = 5;
 
 /// A session that holds what another waits for. Never holds the text of a query.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Blocker {
     /// The server's process.
     pub pid: i64,
@@ -61,6 +61,11 @@ impl Waiting {
     pub fn pause(waited: Duration, dice: u8) -> Duration {
         let even = (waited / PART).clamp(FIRST_PAUSE, LAST_PAUSE);
         even * (192 + u32::from(dice) / 2) / 256
+    }
+
+    /// Who was seen last.
+    pub fn blockers(&self) -> &[Blocker] {
+        &self.blockers
     }
 
     /// Who was in the way, for an error.

@@ -13,13 +13,14 @@ use crate::{
     domain::{
         Assessment, Dialect, MigrationRecord, MigrationState, Plan,
         hooks::{
-            Action, Blocker, CallSpec, CallState, Event, Hook, HookCall, HttpSpec, Moment,
-            OnFailure, Point, RunKind,
+            Action, CallSpec, CallState, Event, Hook, HookCall, HttpSpec, Moment, OnFailure, Point,
+            RunKind,
         },
+        waiting::Blocker,
     },
 };
 
-/// How long a statement of a hook waits for a lock, during which it stands in the way of others.
+/// How long a statement of a hook waits for a lock: hooks write rows, and their own timeout bounds all of it.
 const LOCK_TIMEOUT_MS: u64 = 1_000;
 /// Longest result of a hook that is kept, in characters.
 const MAX_RESULT: usize = 200;
@@ -176,6 +177,7 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         migration: &MigrationRecord,
+        blockers: &[Blocker],
     ) -> Result<(), SkillError> {
         let desk = &self.database.desk;
         let wanted = desk.hooks(self.run()).is_some_and(|(kind, hooks)| {
@@ -183,13 +185,12 @@ impl Job<'_> {
                 .iter()
                 .any(|hook| hook.runs_at(Point::OnLockWait, kind))
         });
-        if !wanted || !desk.may_note(Instant::now()) {
+        if blockers.is_empty() || !wanted || !desk.may_note(Instant::now()) {
             return Ok(());
         }
-        let blockers = blockers(session).await.map_err(|error| self.skill(error))?;
         let event = Event {
             migration: Some((migration.version.as_str(), migration.name.as_str())),
-            blockers,
+            blockers: blockers.to_vec(),
             ..Event::default()
         };
         self.hooks_at(session, Point::OnLockWait, event).await
@@ -521,25 +522,4 @@ async fn first_value(
         Err(_) => row.optional_text(0)?,
     };
     Ok(text.map(|text| bounded(&text)))
-}
-
-/// The sessions that hold locks on tables of this database, the oldest first. SQLite does not say who they are.
-async fn blockers(session: &mut dyn Session) -> Result<Vec<Blocker>, TargetError> {
-    const HOLDERS: &str = "SELECT a.pid::bigint, coalesce(a.application_name, ''), \
-        max(extract(epoch FROM clock_timestamp() - a.xact_start))::bigint FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
-        WHERE l.granted AND l.locktype = 'relation' AND l.relation >= 16384 AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL \
-        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 10";
-    if session.dialect() == Dialect::Sqlite {
-        return Ok(Vec::new());
-    }
-    let rows = session.query(HOLDERS, &[]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Blocker {
-                pid: row.integer(0)?,
-                application_name: row.text(1)?,
-                seconds: row.integer(2)?,
-            })
-        })
-        .collect()
 }

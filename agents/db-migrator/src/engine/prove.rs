@@ -55,7 +55,7 @@ impl Job<'_> {
         source: &[Migration],
         retention: Retention,
     ) -> Result<Plan, SkillError> {
-        let (ledger, _) = self.reading(read_state(session)).await?;
+        let ledger = self.reading(read_ledger(session)).await?;
         if ledger.is_empty() {
             self.refuse_foreign_history(session).await?;
         }
@@ -119,15 +119,18 @@ impl Job<'_> {
     }
 }
 
+async fn read_ledger(session: &mut dyn Session) -> Result<Vec<MigrationRecord>, TargetError> {
+    if ledger::exists(session).await? {
+        ledger::migrations(session).await
+    } else {
+        Ok(Vec::new())
+    }
+}
+
 async fn read_state(
     session: &mut dyn Session,
 ) -> Result<(Vec<MigrationRecord>, Catalog), TargetError> {
-    let ledger = if ledger::exists(session).await? {
-        ledger::migrations(session).await?
-    } else {
-        Vec::new()
-    };
-    Ok((ledger, session.catalog().await?))
+    Ok((read_ledger(session).await?, session.catalog().await?))
 }
 
 struct Prover<'a> {

@@ -8,8 +8,8 @@ use shared::{Context, Effect, Skill, SkillError};
 
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
-    fleet::{FleetWork, Pace, Scope, applying, fingerprint},
-    parts::{MigrationSource, PlanReport, Workbench, checked_release},
+    fleet::{FleetWork, Pace, Scope, applying, fingerprint, refuse_retention},
+    parts::{MigrationSource, PlanReport, Workbench, checked_release, checked_retention},
 };
 use crate::{
     clients::Database,
@@ -61,6 +61,9 @@ pub struct ApplyMigrationInput {
     /// Hooks beside those that the source declares; one of the same name replaces it.
     #[serde(default)]
     pub hooks: Vec<HookSpec>,
+    /// How long dropped tables, columns and rows are kept, as an ISO 8601 duration of days and times (`P7D`, the
+    /// default), or `none`.
+    pub retain: Option<String>,
 }
 
 fn yes() -> bool {
@@ -115,7 +118,10 @@ impl Skill for ApplyMigration {
         let fleet = input.fleet.clone();
         match self.0.scope(input.database.as_deref(), fleet.as_deref())? {
             Scope::Database(database) => self.one(context, database, input).await,
-            Scope::Fleet(name, members) => self.fleet(context, (name, members), input).await,
+            Scope::Fleet(name, members) => {
+                refuse_retention(input.retain.as_deref())?;
+                self.fleet(context, (name, members), input).await
+            }
         }
     }
 }
@@ -132,6 +138,7 @@ impl ApplyMigration {
             .read_hooked(input.source, database, input.hooks)
             .await?;
         input.out_of_order.mark(&mut source);
+        let retention = checked_retention(input.retain.as_deref())?;
         let job = self.0.job(context, database);
         let fields = AdoptFields {
             adopt: input.adopt,
@@ -147,7 +154,7 @@ impl ApplyMigration {
             }
         }
         if input.dry_run {
-            let mut plan = engine::plan(job, &source).await?;
+            let mut plan = engine::plan_retaining(job, &source, retention).await?;
             plan.hooks = hooks;
             return Ok(planned(PlanReport::new(&plan, database.dev)));
         }
@@ -158,7 +165,7 @@ impl ApplyMigration {
             hooks: &hooks,
             covered: None,
         };
-        let applied = engine::apply(job, request).await?;
+        let applied = engine::apply_retaining(job, request, retention).await?;
         Ok(output(applied, database.dev))
     }
 

@@ -8,8 +8,8 @@ use shared::{Context, Skill, SkillError};
 
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
-    fleet::{FleetWork, Scope, applying},
-    parts::{MigrationSource, PlanReport, Workbench},
+    fleet::{FleetWork, Scope, applying, refuse_retention},
+    parts::{MigrationSource, PlanReport, Workbench, checked_retention},
 };
 use crate::{
     clients::Database,
@@ -44,6 +44,8 @@ pub struct PlanMigrationInput {
     /// Hooks beside those that the source declares.
     #[serde(default)]
     pub hooks: Vec<HookSpec>,
+    /// How long dropped tables, columns and rows are kept, as for `apply_migration`: it changes what is proven.
+    pub retain: Option<String>,
 }
 
 impl Skill for PlanMigration {
@@ -67,6 +69,7 @@ impl Skill for PlanMigration {
                     input.baseline.as_deref(),
                     input.out_of_order,
                 )?;
+                refuse_retention(input.retain.as_deref())?;
                 let source = Some(input.source);
                 let fleet =
                     FleetWork::read(bench, (name, members), source, input.hooks, None).await?;
@@ -89,6 +92,7 @@ impl PlanMigration {
             .read_hooked(input.source, database, input.hooks)
             .await?;
         input.out_of_order.mark(&mut source);
+        let retention = checked_retention(input.retain.as_deref())?;
         let fields = AdoptFields {
             adopt: input.adopt,
             adopt_dirty: input.adopt_dirty,
@@ -101,7 +105,7 @@ impl PlanMigration {
         {
             return Ok(adoption::report(&adoption, database.dev));
         }
-        let mut plan = engine::plan(job, &source).await?;
+        let mut plan = engine::plan_retaining(job, &source, retention).await?;
         plan.hooks = hooks;
         Ok(PlanReport::new(&plan, database.dev))
     }

@@ -30,7 +30,7 @@ pub(super) struct PostgresSession {
     pub(super) owner: Option<String>,
     pub(super) scratch: Option<Scratch>,
     /// Whether it acts as another role than the one that logged in.
-    pub(super) owned: bool,
+    pub(super) acts_for_another: bool,
 }
 
 #[async_trait]
@@ -45,11 +45,11 @@ impl Session for PostgresSession {
 
     /// Sees and ends backends, which only the role that logged in may do with those of its own.
     async fn lock(&mut self, run: &str, until: Instant) -> Result<(), TargetError> {
-        if self.owned {
+        if self.acts_for_another {
             self.execute("SET ROLE NONE").await?;
         }
         let taken = lock::take(&self.link.client, &self.config, self.backend, run, until).await;
-        if self.owned {
+        if self.acts_for_another {
             self.execute("RESET ROLE").await?;
         }
         self.owner = Some(taken?);

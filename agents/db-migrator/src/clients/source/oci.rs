@@ -31,7 +31,7 @@ const PULL_TIMEOUT: Duration = Duration::from_mins(1);
 const UNPACK: &str = "io.deis.oras.content.unpack";
 
 /// The registries that an operator allows, by host and port as references name them.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct OciRegistries {
     allowed: Vec<String>,
     credentials: Arc<BTreeMap<String, RegistryAuth>>,
