@@ -7,6 +7,7 @@ mod generator;
 mod lifecycle;
 mod lint;
 mod lint_databases;
+mod lint_facts;
 mod lint_reports;
 mod shop;
 mod skills;

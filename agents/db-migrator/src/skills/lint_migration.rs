@@ -296,7 +296,7 @@ fn layout(files: &[SourceFile], dialect: Dialect) -> Option<Finding> {
     let file = files
         .iter()
         .find(|file| error.to_string().contains(&file.name))
-        .or(files.first())?;
+        .or_else(|| files.first())?;
     let message = error.to_string();
     (!of_a_script).then(|| lint::source_finding(&file.name, message))
 }

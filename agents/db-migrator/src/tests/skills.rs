@@ -13,9 +13,10 @@ use crate::{
     domain::Answer,
     skills::{
         ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput, AssessRollback,
-        AssessRollbackInput, AssessRollbackOutput, Decision, MigrationStatus, MigrationStatusInput,
-        MigrationStatusOutput, PlanMigration, PlanMigrationInput, PlanReport, RollbackMigration,
-        RollbackMigrationInput, RollbackMigrationOutput, Workbench,
+        AssessRollbackInput, AssessRollbackOutput, Decision, LintMigrationInput,
+        LintMigrationOutput, MigrationStatus, MigrationStatusInput, MigrationStatusOutput,
+        PlanMigration, PlanMigrationInput, PlanReport, RollbackMigration, RollbackMigrationInput,
+        RollbackMigrationOutput, Workbench,
     },
 };
 
@@ -288,17 +289,21 @@ fn shows_real_requests_and_answers_in_the_readme() {
         status_answer,
         plan,
         plan_answer,
+        lint,
+        lint_answer,
         apply,
         apply_answer,
         assess,
         assess_answer,
         rollback,
         rollback_answer,
-    ] = blocks.try_into().expect("ten blocks");
+    ] = blocks.try_into().expect("twelve blocks");
     drop(input::<MigrationStatusInput>(status));
     drop(input::<MigrationStatusOutput>(status_answer));
     drop(input::<PlanMigrationInput>(plan));
     assert_eq!(input::<PlanReport>(plan_answer).decision, Decision::Refused);
+    assert!(input::<LintMigrationInput>(lint).prove);
+    assert_eq!(input::<LintMigrationOutput>(lint_answer).findings.len(), 4);
     assert!(!input::<ApplyMigrationInput>(apply).dry_run);
     drop(input::<ApplyMigrationOutput>(apply_answer));
     drop(input::<AssessRollbackInput>(assess));

@@ -128,7 +128,7 @@ pub(super) fn settle(view: &View<'_>, hits: Vec<Hit>, choice: &Choice, report: &
         } else {
             report
                 .findings
-                .push(finding(view, parsed, rule, hit, choice));
+                .push(finding(view, parsed, rule, &hit, choice));
         }
     }
 }
@@ -150,12 +150,14 @@ fn finding(
     view: &View<'_>,
     parsed: &Parsed<'_>,
     rule: &'static Rule,
-    hit: Hit,
+    hit: &Hit,
     choice: &Choice,
 ) -> Finding {
     let text = &parsed.script.text;
     let statement = parsed.statements.iter().find(|statement| {
-        statement.range.start <= hit.range.start && hit.range.start <= statement.range.end
+        !hit.whole_file
+            && statement.range.start <= hit.range.start
+            && hit.range.start <= statement.range.end
     });
     let literals = statement.map_or_else(Vec::new, |statement| {
         let texts = statement

@@ -57,7 +57,7 @@ fn of_file(file: &SourceFile) -> Vec<LintScript> {
     let stem = file.name.strip_suffix(".sql").unwrap_or(&file.name);
     let (folder, name) = stem.rsplit_once('/').unwrap_or(("", stem));
     let folder = folder.rsplit('/').next().unwrap_or_default();
-    let is_down = name == "down" || name.ends_with(".down");
+    let is_down = name.rsplit('.').next() == Some("down");
     let version = [name, folder]
         .iter()
         .find_map(|stem| Version::split_stem(stem))
