@@ -84,7 +84,11 @@ async fn reports_what_is_pending_with_what_a_shadow_proves() {
                 "require-concurrent-index-deletion",
             ));
         }
-        assert_eq!(told(&output).into_iter().collect::<BTreeSet<_>>(), expected);
+        let folder = "examples/shop/releases/1.0.0-rc.1/migrations/";
+        let told = told(&output)
+            .into_iter()
+            .map(|(file, rule)| (file.strip_prefix(folder).unwrap(), rule));
+        assert_eq!(told.collect::<BTreeSet<_>>(), expected);
         assert_eq!((output.files, output.dialect), (2, dialect));
         let release = "release 1.0.0 is in force and has orders.note";
         assert!(

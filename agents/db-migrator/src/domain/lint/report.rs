@@ -90,6 +90,16 @@ pub struct LintReport {
 }
 
 impl LintReport {
+    /// Names files from the root of the repository, as GitLab wants them, when the source is a folder of it.
+    pub fn in_folder(&mut self, folder: &str) {
+        let folder = folder.trim_start_matches("./").trim_end_matches('/');
+        if !folder.is_empty() && folder != "." {
+            for finding in &mut self.findings {
+                finding.file = format!("{folder}/{}", finding.file);
+            }
+        }
+    }
+
     /// How many findings there are of each severity.
     pub fn counts(&self) -> BTreeMap<Severity, usize> {
         let mut counts = BTreeMap::new();
