@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::lint::{facts, files, report, rules};
 use crate::domain::{
-    Dialect, Verdict,
+    Dialect, Verdict, Version,
     lint::{
-        Choice, Facts, Finding, InForce, LintScript, Probe, ProofFact, Question, Severity,
+        Choice, Facts, Finding, Half, InForce, LintScript, Probe, ProofFact, Question, Severity,
         TableSize, lint,
     },
 };
@@ -278,6 +278,17 @@ fn reads_sections_and_leaves_what_is_applied_alone() {
     let forbidden = both.replace("delete from u", "rollback");
     let told = report(Dialect::Postgres, &[("1_a.sql", &forbidden)]);
     assert_eq!(told.findings[0].start.line, 4);
+    let undo = LintScript::of(&files(&[("U2__x.sql", ""), ("V2__x.sql", "")]));
+    let halves = undo
+        .iter()
+        .map(|script| (script.half, script.version.clone()));
+    assert_eq!(
+        halves.collect::<Vec<_>>(),
+        [
+            (Half::Up, Version::parse("2")),
+            (Half::Down, Version::parse("2"))
+        ]
+    );
     let mut scripts = LintScript::of(&files(&[
         ("1_a.sql", "drop table t;\n"),
         ("2_b.sql", "drop table u;\n"),
