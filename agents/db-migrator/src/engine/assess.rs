@@ -41,7 +41,19 @@ impl Job<'_> {
     ) -> Result<Assessment, SkillError> {
         let (facts, runs) = self.reading(facts(session)).await?;
         let target = target(goal, &facts, &runs)?;
-        Ok(assess(&self.database.name, &facts, &target))
+        let mut assessment = assess(&self.database.name, &facts, &target);
+        self.weigh_retained(session, &mut assessment).await?;
+        Ok(assessment)
+    }
+
+    /// The version that a goal means.
+    pub(super) async fn target(
+        &self,
+        session: &mut dyn Session,
+        goal: &Goal,
+    ) -> Result<Version, SkillError> {
+        let (facts, runs) = self.reading(facts(session)).await?;
+        target(goal, &facts, &runs)
     }
 }
 
@@ -95,6 +107,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
             Vec::new(),
         ));
     }
+    let tables = catalog.tables();
     let mut facts = Facts {
         fingerprint,
         ..Facts::default()
@@ -117,7 +130,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
         let mut rows = Vec::new();
         for then in &migration.additions {
             // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
-            let now = measure_present(session, &catalog, Some(&then.addition)).await?;
+            let now = measure_present(session, &tables, Some(&then.addition)).await?;
             rows.push(now.map(|now| TableRows {
                 rows: now.rows,
                 digest: now.digest,

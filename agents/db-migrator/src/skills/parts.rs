@@ -10,9 +10,13 @@ use crate::{
     Metrics,
     clients::{Database, Databases, Workspace, workspace::WorkspaceError},
     domain::{
-        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version, lex,
+        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version,
+        fleet::FleetReport,
+        hooks::{Hook, HookReport},
+        lex,
         plan::{PlannedScript, strongest_lock},
         source,
+        staging::Retention,
         statement::Lock,
     },
     engine::{Goal, Job},
@@ -49,6 +53,14 @@ impl Workbench {
         })
     }
 
+    /// The database of a service.
+    pub(super) fn of_service(&self, service: &str) -> Result<&Database, SkillError> {
+        self.databases.of_service(service).ok_or_else(|| {
+            let expected = "a service that a database names, or a database's name";
+            SkillError::rejected("service", expected, bounded(service))
+        })
+    }
+
     pub(super) fn job<'a>(&'a self, context: &'a Context, database: &'a Database) -> Job<'a> {
         Job {
             context,
@@ -63,19 +75,29 @@ impl Workbench {
         source: MigrationSource,
         dialect: Dialect,
     ) -> Result<Vec<Migration>, SkillError> {
+        Ok(self.read_with_files(source, dialect).await?.0)
+    }
+
+    /// The same with the files, of which some declare hooks.
+    pub(super) async fn read_with_files(
+        &self,
+        source: MigrationSource,
+        dialect: Dialect,
+    ) -> Result<(Vec<Migration>, Vec<SourceFile>), SkillError> {
         let workspace = self.workspace.clone();
         let read = tokio::task::spawn_blocking(move || {
             let files = source.files(&workspace)?;
-            source::read(&files, dialect).map_err(|error| {
+            let migrations = source::read(&files, dialect).map_err(|error| {
                 SkillError::rejected("source", "SQL migrations", error.to_string())
-            })
+            })?;
+            Ok((migrations, files))
         });
         read.await
             .map_err(|error| SkillError::failed_with("cannot read the source", error))?
     }
 }
 
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     text.chars().take(MAX_NAME).collect()
 }
 
@@ -186,6 +208,20 @@ pub(super) fn goal(to_version: Option<&str>, release: Option<&str>) -> Result<Go
     }
 }
 
+/// The retention window of a request: seven days unless it names another.
+pub(super) fn checked_retention(retain: Option<&str>) -> Result<Retention, SkillError> {
+    let Some(text) = retain else {
+        return Ok(Retention::default());
+    };
+    Retention::parse(text).ok_or_else(|| {
+        SkillError::rejected(
+            "retain",
+            "an ISO 8601 duration up to P366D such as P7D or PT12H, or none",
+            bounded(text).escape_debug().to_string(),
+        )
+    })
+}
+
 /// A release name of 1 to 200 characters without control characters.
 pub(super) fn checked_release(release: Option<String>) -> Result<Option<String>, SkillError> {
     let bad =
@@ -233,6 +269,12 @@ pub struct PlanReport {
     pub risk: Risk,
     /// The migrations in order.
     pub migrations: Vec<MigrationReport>,
+    /// What else happens at fixed points of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookReport>,
+    /// The members, when the plan is a fleet's; the migrations above are then those of the first that lacks any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
 }
 
 /// One migration of a plan.
@@ -258,6 +300,15 @@ pub struct MigrationReport {
     pub statements: Vec<StatementReport>,
     /// The statements of its down, the first 50; absent without a down.
     pub down: Option<Vec<StatementReport>>,
+    /// Updates in batches that follow its up; string literals masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backfills: Vec<String>,
+    /// Whether `complete_migration` finishes it later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_contract: bool,
+    /// What it takes away and keeps until the end of the retention window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retained: Vec<String>,
 }
 
 /// One statement of a plan.
@@ -298,11 +349,14 @@ impl PlanReport {
                 .iter()
                 .map(|migration| migration_report(migration, plan.dialect))
                 .collect(),
+            hooks: plan.hooks.iter().map(Hook::report).collect(),
+            fleet: None,
         }
     }
 }
 
 fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> MigrationReport {
+    let expansion = migration.parts.expansion.as_ref();
     MigrationReport {
         version: migration.version.to_string(),
         name: migration.name.clone(),
@@ -317,6 +371,18 @@ fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> Migration
             .down
             .as_ref()
             .map(|down| statements(down, dialect)),
+        backfills: expansion
+            .iter()
+            .flat_map(|expansion| &expansion.backfills)
+            .map(|backfill| lex::masked(&backfill.whole(), dialect))
+            .collect(),
+        has_contract: expansion.is_some_and(|expansion| expansion.has_contract()),
+        retained: migration
+            .parts
+            .retained
+            .iter()
+            .map(|retained| retained.what.clone())
+            .collect(),
     }
 }
 

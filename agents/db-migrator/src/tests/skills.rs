@@ -13,10 +13,10 @@ use crate::{
     domain::Answer,
     skills::{
         ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput, AssessRollback,
-        AssessRollbackInput, AssessRollbackOutput, Decision, LintMigrationInput,
-        LintMigrationOutput, MigrationStatus, MigrationStatusInput, MigrationStatusOutput,
-        PlanMigration, PlanMigrationInput, PlanReport, RollbackMigration, RollbackMigrationInput,
-        RollbackMigrationOutput, Workbench,
+        AssessRollbackInput, AssessRollbackOutput, CompleteMigrationInput, CompleteMigrationOutput,
+        Decision, LintMigrationInput, LintMigrationOutput, MigrationStatus, MigrationStatusInput,
+        MigrationStatusOutput, PlanMigration, PlanMigrationInput, PlanReport, RollbackMigration,
+        RollbackMigrationInput, RollbackMigrationOutput, Workbench,
     },
 };
 
@@ -83,7 +83,7 @@ async fn takes_the_example_through_all_skills() {
             refused.refusals.len(),
             refused.approval_needed
         ),
-        (Decision::Refused, 2, true)
+        (Decision::Refused, 1, true)
     );
     let dry = run(
         &apply,
@@ -293,11 +293,13 @@ fn shows_real_requests_and_answers_in_the_readme() {
         lint_answer,
         apply,
         apply_answer,
+        complete,
+        complete_answer,
         assess,
         assess_answer,
         rollback,
         rollback_answer,
-    ] = blocks.try_into().expect("twelve blocks");
+    ] = blocks.try_into().expect("fourteen blocks");
     drop(input::<MigrationStatusInput>(status));
     drop(input::<MigrationStatusOutput>(status_answer));
     drop(input::<PlanMigrationInput>(plan));
@@ -306,6 +308,8 @@ fn shows_real_requests_and_answers_in_the_readme() {
     assert_eq!(input::<LintMigrationOutput>(lint_answer).findings.len(), 4);
     assert!(!input::<ApplyMigrationInput>(apply).dry_run);
     drop(input::<ApplyMigrationOutput>(apply_answer));
+    assert!(!input::<CompleteMigrationInput>(complete).dry_run);
+    drop(input::<CompleteMigrationOutput>(complete_answer));
     drop(input::<AssessRollbackInput>(assess));
     assert_eq!(
         input::<AssessRollbackOutput>(assess_answer)
