@@ -17,6 +17,7 @@ mod hooks;
 mod lifecycle;
 mod lint;
 mod lint_databases;
+mod lint_facts;
 mod lint_reports;
 mod locks;
 mod oci;

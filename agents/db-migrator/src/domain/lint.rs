@@ -46,6 +46,8 @@ pub struct Choice {
 struct Hit {
     rule: &'static str,
     range: Range<usize>,
+    /// Whether it is about the file and no statement of it.
+    whole_file: bool,
     message: String,
     help: Option<String>,
     edits: Vec<TextEdit>,
@@ -65,10 +67,18 @@ impl Hit {
         Self {
             rule,
             range,
+            whole_file: false,
             message: message.into(),
             help: None,
             edits: Vec::new(),
             table: None,
+        }
+    }
+
+    fn of_file(rule: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            whole_file: true,
+            ..Self::at(rule, 0..0, message)
         }
     }
 

@@ -15,6 +15,8 @@ use crate::{
 
 /// Longest that one question about rows may take; what takes longer stays unknown.
 const QUESTION_TIMEOUT_MS: u64 = 2_000;
+/// Most rows that a question looks at in SQLite, which has no time limit.
+const SQLITE_ROWS: u64 = 200_000;
 /// Most questions of one lint.
 const MAX_QUESTIONS: usize = 50;
 
@@ -126,7 +128,8 @@ async fn counts(session: &mut dyn Session) -> Result<BTreeMap<String, TableSize>
 /// `None` when it took too long (57014), or when the columns are not there yet.
 async fn ask(session: &mut dyn Session, question: &Question) -> Result<Option<bool>, TargetError> {
     if session.dialect() == Dialect::Sqlite {
-        return known(session.query(&question.sql(), &[]).await);
+        let sql = question.sql(Some(SQLITE_ROWS));
+        return known(session.query(&sql, &[]).await);
     }
     let transaction = Transaction {
         lock_timeout_ms: QUESTION_TIMEOUT_MS,
@@ -136,7 +139,7 @@ async fn ask(session: &mut dyn Session, question: &Question) -> Result<Option<bo
     let limit =
         format!("SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {QUESTION_TIMEOUT_MS}");
     let answer = match session.execute(&limit).await {
-        Ok(()) => known(session.query(&question.sql(), &[]).await),
+        Ok(()) => known(session.query(&question.sql(None), &[]).await),
         Err(error) => Err(error),
     };
     session.rollback().await?;

@@ -121,6 +121,7 @@ impl Skill for LintMigration {
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let choice = choice(&input.rules)?;
         let (dialect, server) = self.server(&input)?;
+        let folder = input.source.path.clone();
         let files = self.files(input.source).await?;
         let mut scripts = LintScript::of(&files);
         if scripts.is_empty() {
@@ -143,6 +144,9 @@ impl Skill for LintMigration {
         let mut report = lint::lint(&scripts, dialect, &facts, &choice);
         if let Some(finding) = layout(&files, dialect) {
             report.findings.insert(0, finding);
+        }
+        if let Some(folder) = &folder {
+            report.in_folder(folder);
         }
         if input.format == LintFormat::Table {
             let artifact = Artifact {
@@ -294,7 +298,7 @@ fn layout(files: &[SourceFile], dialect: Dialect) -> Option<Finding> {
     let file = files
         .iter()
         .find(|file| error.to_string().contains(&file.name))
-        .or(files.first())?;
+        .or_else(|| files.first())?;
     let message = error.to_string();
     (!of_a_script).then(|| lint::source_finding(&file.name, message))
 }

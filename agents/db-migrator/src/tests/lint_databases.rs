@@ -1,6 +1,6 @@
 //! The skill on real databases: sizes, rows, the ledger and proofs.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use serde_json::{Value, json};
 use shared::{Skill as _, SkillError};
@@ -72,19 +72,32 @@ async fn reports_what_is_pending_with_what_a_shadow_proves() {
         )
         .await
         .unwrap();
-        assert_eq!(
-            told(&output),
-            [
-                ("0004_drop_order_note.down.sql", "down-loses-data"),
-                ("0004_drop_order_note.up.sql", "ban-drop-column"),
-                ("0004_drop_order_note.up.sql", "breaks-previous-release"),
-                ("0005_index_order_status.down.sql", "down-does-not-restore"),
-            ],
-            "{dialect:?}"
-        );
+        let mut expected = BTreeSet::from([
+            ("0004_drop_order_note.down.sql", "down-loses-data"),
+            ("0004_drop_order_note.up.sql", "ban-drop-column"),
+            ("0004_drop_order_note.up.sql", "breaks-previous-release"),
+            ("0005_index_order_status.down.sql", "down-does-not-restore"),
+        ]);
+        if dialect == Dialect::Postgres {
+            // It drops an index that nobody made, of a table that nobody knows.
+            expected.insert((
+                "0005_index_order_status.down.sql",
+                "require-concurrent-index-deletion",
+            ));
+        }
+        let folder = "examples/shop/releases/1.0.0-rc.1/migrations/";
+        let told = told(&output)
+            .into_iter()
+            .map(|(file, rule)| (file.strip_prefix(folder).unwrap(), rule));
+        assert_eq!(told.collect::<BTreeSet<_>>(), expected);
         assert_eq!((output.files, output.dialect), (2, dialect));
-        let release = &output.findings[2].message;
-        assert_eq!(release, "release 1.0.0 is in force and has orders.note");
+        let release = "release 1.0.0 is in force and has orders.note";
+        assert!(
+            output
+                .findings
+                .iter()
+                .any(|finding| finding.message == release)
+        );
     }
 }
 

@@ -14,9 +14,9 @@ use crate::{
     skills::{
         ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput, AssessRollback,
         AssessRollbackInput, AssessRollbackOutput, CompleteMigrationInput, CompleteMigrationOutput,
-        Decision, MigrationStatus, MigrationStatusInput, MigrationStatusOutput, PlanMigration,
-        PlanMigrationInput, PlanReport, RollbackMigration, RollbackMigrationInput,
-        RollbackMigrationOutput, Workbench,
+        Decision, LintMigrationInput, LintMigrationOutput, MigrationStatus, MigrationStatusInput,
+        MigrationStatusOutput, PlanMigration, PlanMigrationInput, PlanReport, RollbackMigration,
+        RollbackMigrationInput, RollbackMigrationOutput, Workbench,
     },
 };
 
@@ -290,6 +290,8 @@ fn shows_real_requests_and_answers_in_the_readme() {
         status_answer,
         plan,
         plan_answer,
+        lint,
+        lint_answer,
         apply,
         apply_answer,
         complete,
@@ -298,11 +300,13 @@ fn shows_real_requests_and_answers_in_the_readme() {
         assess_answer,
         rollback,
         rollback_answer,
-    ] = blocks.try_into().expect("twelve blocks");
+    ] = blocks.try_into().expect("fourteen blocks");
     drop(input::<MigrationStatusInput>(status));
     drop(input::<MigrationStatusOutput>(status_answer));
     drop(input::<PlanMigrationInput>(plan));
     assert_eq!(input::<PlanReport>(plan_answer).decision, Decision::Refused);
+    assert!(input::<LintMigrationInput>(lint).prove);
+    assert_eq!(input::<LintMigrationOutput>(lint_answer).findings.len(), 4);
     assert!(!input::<ApplyMigrationInput>(apply).dry_run);
     drop(input::<ApplyMigrationOutput>(apply_answer));
     assert!(!input::<CompleteMigrationInput>(complete).dry_run);

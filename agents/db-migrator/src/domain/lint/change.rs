@@ -91,6 +91,10 @@ pub enum Verb {
 }
 
 /// An index to be made.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the statement"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     /// Its name, unless the server gives one.

@@ -157,15 +157,18 @@ pub(super) fn asked(change: &Change) -> Vec<Question> {
 }
 
 impl Question {
-    /// The question in SQL: one row when the answer is yes. Names are written as in the script, which the lexer read as
-    /// names.
-    pub fn sql(&self) -> String {
+    /// The question in SQL, of no more rows than this: one row when the answer is yes. Names are written as in the
+    /// script, which the lexer read as names.
+    pub fn sql(&self, at_most: Option<u64>) -> String {
         let columns = self.columns.join(", ");
+        let table = at_most.map_or_else(
+            || self.table.clone(),
+            |rows| format!("(SELECT {columns} FROM {} LIMIT {rows})", self.table),
+        );
         match self.probe {
-            Probe::Nulls => format!(
-                "SELECT 1 FROM {} WHERE {columns} IS NULL LIMIT 1",
-                self.table
-            ),
+            Probe::Nulls => {
+                format!("SELECT CAST(1 AS bigint) FROM {table} WHERE {columns} IS NULL LIMIT 1")
+            }
             Probe::Duplicates => {
                 let given = self
                     .columns
@@ -174,8 +177,7 @@ impl Question {
                     .collect::<Vec<_>>()
                     .join(" AND ");
                 format!(
-                    "SELECT 1 FROM {} WHERE {given} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1",
-                    self.table
+                    "SELECT CAST(1 AS bigint) FROM {table} WHERE {given} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"
                 )
             }
         }

@@ -22,7 +22,7 @@ const HISTORY_TABLES: [&str; 11] = [
     "atlas_schema_revisions",
 ];
 
-/// More columns than this seldom help a search (strong_migrations' bound).
+/// More columns than this seldom help a search (the bound of `strong_migrations`).
 const WIDE: usize = 3;
 
 /// What no runner can apply.

@@ -94,18 +94,18 @@ fn asked(comment: &str) -> Option<Asked> {
         Some(rest) => (rest, true),
         None => (rest, false),
     };
-    let names = rest.split("--").next().unwrap_or_default();
-    let named = names
+    let listed = rest.split("--").next().unwrap_or_default();
+    let rules = listed
         .split(|c: char| c == ',' || c.is_whitespace())
         .filter_map(find)
         .map(|rule| rule.id)
         .collect::<Vec<_>>();
-    let everything = whole_file && names.trim().is_empty();
+    let everything = whole_file && listed.trim().is_empty();
     Some(Asked {
         rules: if everything {
             table::all().iter().map(|rule| rule.id).collect()
         } else {
-            named
+            rules
         },
         whole_file,
         wrong: None,

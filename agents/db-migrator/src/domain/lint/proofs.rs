@@ -22,7 +22,7 @@ pub(super) fn check(
                 at,
                 facts,
             };
-            report::settle(&view, vec![Hit::at(rule, 0..0, message)], choice, report);
+            report::settle(&view, vec![Hit::of_file(rule, message)], choice, report);
         }
     };
     for proof in &facts.proofs {

@@ -90,6 +90,16 @@ pub struct LintReport {
 }
 
 impl LintReport {
+    /// Names files from the root of the repository, as GitLab wants them, when the source is a folder of it.
+    pub fn in_folder(&mut self, folder: &str) {
+        let folder = folder.trim_start_matches("./").trim_end_matches('/');
+        if !folder.is_empty() && folder != "." {
+            for finding in &mut self.findings {
+                finding.file = format!("{folder}/{}", finding.file);
+            }
+        }
+    }
+
     /// How many findings there are of each severity.
     pub fn counts(&self) -> BTreeMap<Severity, usize> {
         let mut counts = BTreeMap::new();
@@ -128,7 +138,7 @@ pub(super) fn settle(view: &View<'_>, hits: Vec<Hit>, choice: &Choice, report: &
         } else {
             report
                 .findings
-                .push(finding(view, parsed, rule, hit, choice));
+                .push(finding(view, parsed, rule, &hit, choice));
         }
     }
 }
@@ -150,12 +160,14 @@ fn finding(
     view: &View<'_>,
     parsed: &Parsed<'_>,
     rule: &'static Rule,
-    hit: Hit,
+    hit: &Hit,
     choice: &Choice,
 ) -> Finding {
     let text = &parsed.script.text;
     let statement = parsed.statements.iter().find(|statement| {
-        statement.range.start <= hit.range.start && hit.range.start <= statement.range.end
+        !hit.whole_file
+            && statement.range.start <= hit.range.start
+            && hit.range.start <= statement.range.end
     });
     let literals = statement.map_or_else(Vec::new, |statement| {
         let texts = statement

@@ -53,7 +53,7 @@ fn result(finding: &Finding, rules: &[&Rule]) -> Value {
         "partialFingerprints": {"statement/v1": finding.fingerprint},
     });
     if let Some(index) = index {
-        result["ruleIndex"] = json!(index);
+        add(&mut result, "ruleIndex", json!(index));
     }
     if !finding.fixes.is_empty() {
         let replacements = finding.fixes.iter().map(|fix| {
@@ -62,12 +62,19 @@ fn result(finding: &Finding, rules: &[&Rule]) -> Value {
                 "insertedContent": {"text": fix.text},
             })
         });
-        result["fixes"] = json!([{"artifactChanges": [{
+        let change = json!({
             "artifactLocation": {"uri": uri(&finding.file)},
             "replacements": replacements.collect::<Value>(),
-        }]}]);
+        });
+        add(&mut result, "fixes", json!([{"artifactChanges": [change]}]));
     }
     result
+}
+
+fn add(object: &mut Value, name: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
 }
 
 fn region(start: super::Place, end: super::Place) -> Value {

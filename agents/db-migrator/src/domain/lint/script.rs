@@ -57,8 +57,13 @@ fn of_file(file: &SourceFile) -> Vec<LintScript> {
     let stem = file.name.strip_suffix(".sql").unwrap_or(&file.name);
     let (folder, name) = stem.rsplit_once('/').unwrap_or(("", stem));
     let folder = folder.rsplit('/').next().unwrap_or_default();
-    let is_down = name == "down" || name.ends_with(".down");
-    let version = [name, folder]
+    let is_down = name.rsplit('.').next() == Some("down");
+    // Flyway's undo scripts are U1__name.
+    let undo = name
+        .strip_prefix('U')
+        .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let is_down = is_down || undo.is_some();
+    let version = [undo.unwrap_or(name), folder]
         .iter()
         .find_map(|stem| Version::split_stem(stem))
         .map(|(version, _)| version);

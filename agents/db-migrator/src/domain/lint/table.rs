@@ -162,6 +162,8 @@ mod tests {
             "security",
             "style",
         ];
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains(&format!("by {} [rules]", all().len())));
         for rule in all() {
             assert!(categories.contains(&rule.category), "{rule:?}");
             assert!(

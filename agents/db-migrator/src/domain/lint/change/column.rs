@@ -4,6 +4,10 @@ use super::{Name, read::Cursor};
 use crate::domain::lex::{Kind, Token, bare_name};
 
 /// A column's definition.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the statement"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     /// Its name, as compared.
