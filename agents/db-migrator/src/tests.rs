@@ -1,5 +1,6 @@
 //! Tests on real databases: SQLite files and a PostgreSQL server of their own.
 
+mod abort;
 mod backfill;
 mod concurrency;
 mod contract;

@@ -10,7 +10,9 @@ use crate::{
     Metrics,
     clients::{Database, Databases, Workspace, workspace::WorkspaceError},
     domain::{
-        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version, lex,
+        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version,
+        expand::Expansion,
+        lex,
         plan::{PlannedScript, strongest_lock},
         source,
         staging::Retention,
@@ -347,7 +349,7 @@ fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> Migration
             .flat_map(|expansion| &expansion.backfills)
             .map(|backfill| lex::masked(&backfill.whole(), dialect))
             .collect(),
-        has_contract: expansion.is_some_and(|expansion| expansion.has_contract()),
+        has_contract: expansion.is_some_and(Expansion::has_contract),
         retained: migration
             .parts
             .retained

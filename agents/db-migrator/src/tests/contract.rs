@@ -60,6 +60,7 @@ where
     Ok(answer)
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn story(dialect: Dialect) {
     let fixture = super::support::fixture(dialect, false);
     let bench = Workbench {

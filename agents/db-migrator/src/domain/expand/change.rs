@@ -42,15 +42,7 @@ impl Change {
     /// `NotOnline` with everything that stands in the way.
     pub fn new(online: &Online, facts: &ColumnFacts) -> Result<Self, NotOnline> {
         let what = format!("{}.{}", facts.table, facts.column);
-        if !facts.obstacles.is_empty() {
-            return Err(NotOnline::new(what, facts.obstacles.join("; ")));
-        }
-        if facts.key.is_empty() {
-            return Err(NotOnline::new(
-                what,
-                "the table has no primary key, so its rows cannot be brought along in batches",
-            ));
-        }
+        changeable(facts).map_err(|reason| NotOnline::new(&what, reason))?;
         let (new_kind, using, last) = match &online.action {
             Action::Type { to, using, .. } => (to.clone(), using.clone(), facts.column.clone()),
             Action::Rename { to, .. } => (
@@ -77,7 +69,7 @@ impl Change {
         }
         let exact = renames || using.is_none();
         let forward = using.unwrap_or_else(|| format!("CAST({} AS {new_kind})", facts.column));
-        for other in others(&forward, facts) {
+        if let Some(other) = others(&forward, facts).first() {
             return Err(NotOnline::new(
                 what,
                 format!("USING may read the column alone, not {other}"),
@@ -238,6 +230,19 @@ impl Change {
             batch: super::backfill::FIRST_BATCH,
         }
     }
+}
+
+/// Whether the rows of a column can be brought along at all.
+fn changeable(facts: &ColumnFacts) -> Result<(), String> {
+    if !facts.obstacles.is_empty() {
+        return Err(facts.obstacles.join("; "));
+    }
+    if facts.key.is_empty() {
+        return Err(String::from(
+            "the table has no primary key, so its rows cannot be brought along in batches",
+        ));
+    }
+    Ok(())
 }
 
 /// The expression with the column read from a row variable.
