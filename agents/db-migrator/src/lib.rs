@@ -13,10 +13,14 @@ pub use metrics::Metrics;
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use clients::{DatabaseSpec, Databases, Workspace, databases::parse_lines};
+use clients::{
+    DatabaseSpec, Databases, Workspace,
+    databases::{FleetSpec, parse_lines},
+    hooks::{AllowedHost, Outlets, SecretFile},
+};
 use skills::{
-    ApplyMigration, AssessRollback, CompleteMigration, MigrationStatus, PlanMigration,
-    RollbackMigration, Workbench,
+    ApplyMigration, AssessRollback, CompleteMigration, LintMigration, MigrationStatus,
+    PlanMigration, RollbackMigration, VerifySchema, Workbench,
 };
 
 /// Runs schema migrations whose rollback is proven before it is needed.
@@ -42,6 +46,34 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", env = "DB_MIGRATOR_DATABASES_FILE")]
     pub databases_file: Option<PathBuf>,
 
+    /// Databases that requests may name together, the canary first: NAME=DATABASE,... where * stands for any text.
+    /// Repeatable; several in the variable are separated by `;`.
+    #[arg(
+        long,
+        value_name = "NAME=DATABASE,...",
+        env = "DB_MIGRATOR_FLEETS",
+        value_delimiter = ';'
+    )]
+    pub fleet: Vec<FleetSpec>,
+
+    /// A host that HTTP hooks may post to; any port when there is none. Repeatable; none by default.
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        env = "DB_MIGRATOR_HOOK_ALLOW",
+        value_delimiter = ';'
+    )]
+    pub hook_allow: Vec<AllowedHost>,
+
+    /// A file whose text an HTTP hook may send as its Authorization header, by this name. Repeatable.
+    #[arg(
+        long,
+        value_name = "NAME=FILE",
+        env = "DB_MIGRATOR_HOOK_SECRETS",
+        value_delimiter = ';'
+    )]
+    pub hook_secret: Vec<SecretFile>,
+
     /// The folder that `source.path` of requests is below.
     #[arg(
         long,
@@ -66,7 +98,23 @@ impl Cli {
             }
         };
         specs.extend(self.database.iter().cloned());
-        Ok(Databases::new(specs))
+        Ok(Databases::new(specs).with_fleets(self.fleet.iter().cloned())?)
+    }
+
+    /// What hooks may reach: allowed hosts, named secrets, and the edges of the manifest.
+    fn outlets(&self, fleet: &manifest::Fleet) -> anyhow::Result<Arc<Outlets>> {
+        let secrets = self.hook_secret.iter().map(SecretFile::read);
+        let own = manifest::Caller::agent(<Self as shared::Daemon>::NAME);
+        // Names of agents live as long as the process: a call wants them so.
+        let edges = fleet.edges().callees(&own).map(|(agent, skills)| {
+            let agent: &'static str = Box::leak(agent.to_owned().into_boxed_str());
+            (agent, skills.iter().cloned().collect())
+        });
+        Ok(Arc::new(Outlets::new(
+            self.hook_allow.clone(),
+            secrets.collect::<anyhow::Result<Vec<_>>>()?,
+            edges.collect(),
+        )))
     }
 }
 
@@ -79,17 +127,20 @@ impl shared::Daemon for Cli {
 
     async fn build(self, agent: shared::AgentBuilder) -> anyhow::Result<shared::AgentBuilder> {
         let metrics = agent.registry(Metrics::register);
+        let outlets = self.outlets(&agent.fleet())?;
         let workbench = Workbench {
-            databases: Arc::new(self.databases()?),
+            databases: Arc::new(self.databases()?.with_outlets(&outlets)),
             workspace: Workspace::new(self.workspace),
             metrics,
         };
         Ok(agent
             .skill(MigrationStatus(workbench.clone()))
             .skill(PlanMigration(workbench.clone()))
+            .skill(LintMigration(workbench.clone()))
             .skill(ApplyMigration(workbench.clone()))
             .skill(CompleteMigration(workbench.clone()))
             .skill(AssessRollback(workbench.clone()))
-            .skill(RollbackMigration(workbench)))
+            .skill(RollbackMigration(workbench.clone()))
+            .skill(VerifySchema(workbench)))
     }
 }

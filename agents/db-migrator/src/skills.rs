@@ -3,14 +3,21 @@
 mod apply_migration;
 mod assess_rollback;
 mod complete_migration;
+mod fleet;
+mod hooks;
+mod lint_migration;
 mod migration_status;
 mod parts;
 mod plan_migration;
 mod rollback_migration;
+mod verify_schema;
 
 pub use apply_migration::{ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput};
 pub use assess_rollback::{AssessRollback, AssessRollbackInput, AssessRollbackOutput};
 pub use complete_migration::{CompleteMigration, CompleteMigrationInput, CompleteMigrationOutput};
+pub use lint_migration::{
+    LintFormat, LintMigration, LintMigrationInput, LintMigrationOutput, RuleChoice,
+};
 pub use migration_status::{
     AppliedMigration, Drift, Expansion, LastRun, MigrationStatus, MigrationStatusInput,
     MigrationStatusOutput,
@@ -20,3 +27,4 @@ pub use parts::{
 };
 pub use plan_migration::{PlanMigration, PlanMigrationInput};
 pub use rollback_migration::{RollbackMigration, RollbackMigrationInput, RollbackMigrationOutput};
+pub use verify_schema::{VerifySchema, VerifySchemaInput, VerifySchemaOutput};

@@ -232,6 +232,8 @@ impl Engine {
         };
         if let Err(error) = written {
             tracing::error!(task_id = record.task.id, error = %Chain(&error), "cannot keep the end of a task");
+            // Nobody finds a task that was never stored: a repeated call has to run.
+            self.tasks.forget_keys(&record);
             let said = "the outcome could not be stored";
             record.fault = Some(Fault::new(Kind::Internal, said));
             record.enter(TaskState::Failed, Some(said));

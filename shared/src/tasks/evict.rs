@@ -132,3 +132,6 @@ impl Tasks {
         Ok(writes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::domain::source::{MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, SourceFile, is_sql};
+use crate::domain::{
+    hooks::is_hook_file,
+    source::{MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, SourceFile, is_sql},
+};
 
 /// The root that paths of requests are below.
 #[derive(Debug, Clone)]
@@ -80,7 +83,7 @@ fn collect(
         let metadata = path.metadata()?;
         if metadata.is_dir() && depth > 0 {
             collect(root, &path, &format!("{name}/"), depth - 1, found)?;
-        } else if metadata.is_file() && is_sql(&name) {
+        } else if metadata.is_file() && (is_sql(&name) || is_hook_file(&name)) {
             let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
             let total: usize = found.iter().map(|file| file.content.len()).sum();
             if found.len() >= MAX_FILES

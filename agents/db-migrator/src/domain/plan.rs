@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     Dialect, Risk, Verdict, Version,
     expand::Expansion,
+    hooks::{self, Hook},
     proof::{Addition, Proof},
     sha256_hex,
     staging::Retained,
@@ -76,6 +77,8 @@ pub struct Plan {
     pub fingerprint: String,
     /// The migrations.
     pub migrations: Vec<PlannedMigration>,
+    /// What else happens at fixed points of the run.
+    pub hooks: Vec<Hook>,
 }
 
 #[derive(Serialize)]
@@ -108,13 +111,24 @@ impl Plan {
             destroys: !migration.proof.destroys.is_empty(),
             fingerprint_after: &migration.fingerprint_after,
         });
-        digest(&Canonical {
+        let plan = digest(&Canonical {
             schema: "db-migrator/plan/v1",
             database: &self.database,
             dialect: self.dialect,
             fingerprint: &self.fingerprint,
             migrations: migrations.collect(),
-        })
+        });
+        hooks::digest(plan, &self.hooks)
+    }
+
+    /// The first migration that destroys something or whose rollback is not proven: a backup comes before it.
+    pub fn backup_before(&self) -> Option<&Version> {
+        self.migrations
+            .iter()
+            .find(|migration| {
+                !migration.proof.verdict.is_proven() || !migration.proof.destroys.is_empty()
+            })
+            .map(|migration| &migration.version)
     }
 
     /// Why the plan is refused unless a person approves it: every migration whose rollback is not proven.
@@ -248,6 +262,7 @@ mod tests {
             parts: Parts::default(),
         };
         Plan {
+            hooks: vec![],
             database: "shop".into(),
             dialect: Dialect::Sqlite,
             fingerprint: "f0".into(),

@@ -5,16 +5,21 @@ use shared::SkillError;
 use super::{
     Job,
     ledger::{self, NewRun},
+    own::Returns,
     parts,
     recover::head,
 };
 use crate::{
     clients::{Session, Transaction},
-    domain::{Migration, MigrationRecord, MigrationState, Plan, RunRecord, staging::Retention},
+    domain::{
+        Migration, MigrationRecord, MigrationState, Plan, RunRecord,
+        hooks::{Hook, HookCall, Point, RunKind},
+        staging::Retention,
+    },
 };
 
 /// What a caller wants applied.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ApplyRequest<'a> {
     /// The migrations.
     pub source: &'a [Migration],
@@ -22,6 +27,10 @@ pub struct ApplyRequest<'a> {
     pub plan_digest: Option<&'a str>,
     /// The release that the migrations come with.
     pub release: Option<&'a str>,
+    /// What else happens at fixed points of the run.
+    pub hooks: &'a [Hook],
+    /// Digest of the plan that an approval of a fleet covers.
+    pub covered: Option<&'a str>,
 }
 
 /// What was applied.
@@ -39,6 +48,8 @@ pub struct Applied {
     pub head: Option<String>,
     /// Fingerprint of the catalog.
     pub fingerprint: String,
+    /// The hooks that ran.
+    pub hooks: Vec<HookCall>,
 }
 
 /// Applies what a database lacks. A task that runs again after a crash continues its own run without asking twice.
@@ -59,30 +70,39 @@ pub async fn apply_retaining(
     request: ApplyRequest<'_>,
     retention: Retention,
 ) -> Result<Applied, SkillError> {
-    let mut session = job.connect().await?;
-    job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session
-        .lock(job.run(), job.until())
-        .await
-        .map_err(|error| job.skill(error));
-    let applied = match locked {
-        Ok(()) => {
-            job.apply_locked(session.as_mut(), &request, retention)
-                .await
+    let mut returns = Returns::default();
+    loop {
+        let mut session = job.own(&mut returns).await?;
+        let applied = job.apply_owned(session.as_mut(), &request, retention).await;
+        let mut again = false;
+        if let Err(error) = &applied {
+            let may_return = session.may_return();
+            again = job.comes_back(may_return, error, &mut returns).await;
+            if !again {
+                job.hook_failure(session.as_mut(), error).await;
+                job.note_failure(session.as_mut(), error).await;
+            }
         }
-        Err(error) => {
-            job.close(session).await;
-            return Err(error);
+        job.close(session).await;
+        if !again {
+            return applied;
         }
-    };
-    if let Err(error) = &applied {
-        job.note_failure(session.as_mut(), error).await;
     }
-    job.close(session).await;
-    applied
 }
 
 impl Job<'_> {
+    async fn apply_owned(
+        &self,
+        session: &mut dyn Session,
+        request: &ApplyRequest<'_>,
+        retention: Retention,
+    ) -> Result<Applied, SkillError> {
+        self.refuse_superuser(session).await?;
+        let applied = self.apply_locked(session, request, retention).await?;
+        let hooks = self.hook_calls(session).await?;
+        Ok(Applied { hooks, ..applied })
+    }
+
     async fn apply_locked(
         &self,
         session: &mut dyn Session,
@@ -97,7 +117,9 @@ impl Job<'_> {
             }
             finished = self.finish_interrupted(session).await?;
             if own.outcome.is_none() {
+                self.begin_hooks(session, RunKind::Apply).await?;
                 self.continue_planned(session).await?;
+                self.hook(session, Point::AfterRun, None).await?;
                 let end = self.finish_run(session, "completed").await?;
                 return Ok(self.report(end, None, own.plan_digest, finished));
             }
@@ -106,7 +128,8 @@ impl Job<'_> {
             self.purge(session, false).await?;
             self.run_backfills(session).await?;
         }
-        let plan = self.plan_with(session, request.source, retention).await?;
+        let mut plan = self.plan_with(session, request.source, retention).await?;
+        plan.hooks = request.hooks.to_vec();
         let digest = plan.digest();
         if plan.migrations.is_empty() {
             return self.nothing_to_do(session, plan, request, finished).await;
@@ -118,7 +141,8 @@ impl Job<'_> {
                 seen,
             ));
         }
-        if !self.database.dev || !plan.refusals().is_empty() {
+        let covered = request.covered == Some(digest.as_str());
+        if !covered && (!self.database.dev || !plan.refusals().is_empty()) {
             self.context.require_approval(&digest, plan.summary())?;
         }
         self.record_kind(
@@ -128,7 +152,9 @@ impl Job<'_> {
             (&digest, request.release, retention),
         )
         .await?;
+        self.begin_hooks(session, RunKind::Apply).await?;
         self.continue_planned(session).await?;
+        self.hook(session, Point::AfterRun, None).await?;
         let end = self.finish_run(session, "completed").await?;
         Ok(self.report(end, Some(plan), digest, finished))
     }
@@ -179,6 +205,7 @@ impl Job<'_> {
             ledger::abandon_planned(session, "").await?;
             ledger::begin_run(session, new).await?;
             ledger::record_plan(session, self.run(), plan, release).await?;
+            self.declare_hooks(session, plan).await?;
             parts::record(session, self.run(), plan, retention).await?;
             session.commit().await
         };
@@ -280,6 +307,7 @@ impl Job<'_> {
             finished,
             head,
             fingerprint: end.fingerprint,
+            hooks: Vec::new(),
         }
     }
 }

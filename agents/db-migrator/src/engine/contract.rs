@@ -249,13 +249,7 @@ impl Job<'_> {
         } else {
             (own_script(up), Some(own_script(down)))
         };
-        let checksum = sha256_hex(
-            &up.statements
-                .iter()
-                .map(|statement| statement.text.as_str())
-                .collect::<Vec<_>>()
-                .join(";\n"),
-        );
+        let checksum = sha256_hex(&Script::of(up.statements.clone()).text);
         Ok(Work {
             migration: Migration {
                 version,
@@ -266,6 +260,8 @@ impl Job<'_> {
                 contract: None,
                 contract_down: None,
                 backfill: None,
+                original: String::new(),
+                may_run_late: false,
             },
             parts: Parts {
                 expansion: None,

@@ -208,18 +208,7 @@ async fn expand(
     } else {
         migration.down.clone()
     };
-    let text = up
-        .iter()
-        .map(|statement| statement.text.as_str())
-        .collect::<Vec<_>>()
-        .join(";\n");
-    Ok((
-        Script {
-            text,
-            statements: up,
-        },
-        down,
-    ))
+    Ok((Script::of(up), down))
 }
 
 async fn parts(

@@ -80,6 +80,7 @@ impl Job<'_> {
             dialect: session.dialect(),
             fingerprint: catalog.fingerprint(),
             migrations: Vec::new(),
+            hooks: Vec::new(),
         };
         if works.is_empty() {
             return Ok(plan);

@@ -3,7 +3,7 @@
 use shared::{SkillError, ToolCall};
 
 use super::{
-    Job, LOCK_TIMEOUT_MS,
+    Job,
     parts::{self, Held},
 };
 use crate::{
@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+/// How long dropping something for good waits for a lock.
+const LOCK_TIMEOUT_MS: u64 = 100;
 /// Most rows that are counted of what a rollback could not restore.
 const MAX_COUNTED: u32 = 100_000;
 

@@ -21,6 +21,8 @@ pub struct Status {
     pub head: Option<String>,
     /// The last run.
     pub last_run: Option<RunRecord>,
+    /// All runs, oldest first.
+    pub runs: Vec<RunRecord>,
     /// Fingerprint of the catalog now.
     pub fingerprint: String,
     /// Fingerprint that the last run left; absent before the first.
@@ -83,7 +85,8 @@ pub async fn status(job: Job<'_>, source: &[Migration]) -> Result<Status, SkillE
             .collect(),
         head,
         expected_fingerprint: runs.iter().rev().find_map(|run| run.fingerprint.clone()),
-        last_run: runs.into_iter().next_back(),
+        last_run: runs.last().cloned(),
+        runs,
         fingerprint,
         pending,
         conflict,

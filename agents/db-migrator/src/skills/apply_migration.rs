@@ -4,8 +4,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Effect, Skill, SkillError};
 
-use super::parts::{MigrationSource, PlanReport, Workbench, checked_release, checked_retention};
-use crate::engine::{self, Applied, ApplyRequest};
+use super::{
+    fleet::{FleetWork, Pace, Scope, applying, fingerprint, refuse_retention},
+    parts::{MigrationSource, PlanReport, Workbench, checked_release, checked_retention},
+};
+use crate::{
+    clients::Database,
+    domain::{
+        fleet::FleetReport,
+        hooks::{HookCall, HookSpec},
+    },
+    engine::{self, Applied, ApplyRequest},
+};
 
 /// Applies migrations with a ledger inside the database.
 #[derive(Debug, Clone)]
@@ -15,8 +25,12 @@ pub struct ApplyMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyMigrationInput {
-    /// Name of a configured database.
-    pub database: String,
+    /// Name of a configured database; either this or `fleet`.
+    pub database: Option<String>,
+    /// Name of a configured fleet.
+    pub fleet: Option<String>,
+    /// How a fleet is walked through.
+    pub pace: Option<Pace>,
     /// The migrations.
     pub source: MigrationSource,
     /// The release they come with: `assess_rollback` can name it later.
@@ -28,6 +42,9 @@ pub struct ApplyMigrationInput {
     pub idempotency_key: Option<String>,
     /// Digest of the plan that the caller saw; refused when the plan is another by now.
     pub plan_digest: Option<String>,
+    /// Hooks beside those that the source declares; one of the same name replaces it.
+    #[serde(default)]
+    pub hooks: Vec<HookSpec>,
     /// How long dropped tables, columns and rows are kept, as an ISO 8601 duration of days and times (`P7D`, the
     /// default), or `none`.
     pub retain: Option<String>,
@@ -54,6 +71,12 @@ pub struct ApplyMigrationOutput {
     pub head: Option<String>,
     /// Fingerprint of the catalog afterwards.
     pub fingerprint: String,
+    /// The hooks that ran, with what backups answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
+    /// The members, when the call was for a fleet; look at `complete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
 }
 
 impl Skill for ApplyMigration {
@@ -67,17 +90,40 @@ impl Skill for ApplyMigration {
     type Input = ApplyMigrationInput;
     type Output = ApplyMigrationOutput;
 
-    async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
-        let database = self.0.database(&input.database)?;
-        let release = checked_release(input.release)?;
+    async fn run(
+        &self,
+        context: &Context,
+        mut input: Self::Input,
+    ) -> Result<Self::Output, SkillError> {
+        input.release = checked_release(input.release)?;
+        let fleet = input.fleet.clone();
+        match self.0.scope(input.database.as_deref(), fleet.as_deref())? {
+            Scope::Database(database) => self.one(context, database, input).await,
+            Scope::Fleet(name, members) => {
+                refuse_retention(input.retain.as_deref())?;
+                self.fleet(context, (name, members), input).await
+            }
+        }
+    }
+}
+
+impl ApplyMigration {
+    async fn one(
+        &self,
+        context: &Context,
+        database: &Database,
+        input: ApplyMigrationInput,
+    ) -> Result<ApplyMigrationOutput, SkillError> {
+        let (source, hooks) = self
+            .0
+            .read_hooked(input.source, database, input.hooks)
+            .await?;
         let retention = checked_retention(input.retain.as_deref())?;
-        let source = self.0.read(input.source, database.target.dialect()).await?;
         let job = self.0.job(context, database);
         if input.dry_run {
-            let plan = PlanReport::new(
-                &engine::plan_retaining(job, &source, retention).await?,
-                database.dev,
-            );
+            let mut plan = engine::plan_retaining(job, &source, retention).await?;
+            plan.hooks = hooks;
+            let plan = PlanReport::new(&plan, database.dev);
             let (plan_digest, fingerprint) = (plan.plan_digest.clone(), plan.fingerprint.clone());
             return Ok(ApplyMigrationOutput {
                 dry_run: true,
@@ -87,15 +133,50 @@ impl Skill for ApplyMigration {
                 finished: Vec::new(),
                 head: None,
                 fingerprint,
+                hooks: Vec::new(),
+                fleet: None,
             });
         }
         let request = ApplyRequest {
             source: &source,
             plan_digest: input.plan_digest.as_deref(),
-            release: release.as_deref(),
+            release: input.release.as_deref(),
+            hooks: &hooks,
+            covered: None,
         };
         let applied = engine::apply_retaining(job, request, retention).await?;
         Ok(output(applied, database.dev))
+    }
+
+    async fn fleet(
+        &self,
+        context: &Context,
+        members: (&str, Vec<&Database>),
+        input: ApplyMigrationInput,
+    ) -> Result<ApplyMigrationOutput, SkillError> {
+        let Self(bench) = self;
+        let source = Some(input.source);
+        let fleet = FleetWork::read(bench, members, source, input.hooks, input.pace).await?;
+        let work = applying(input.release.as_deref());
+        let (plan, report) = if input.dry_run {
+            let plan = fleet.report(fleet.plan(bench, context, work).await?);
+            (Some(plan.clone()), plan.fleet)
+        } else {
+            let work = (work, input.plan_digest.as_deref());
+            (None, Some(fleet.run(bench, context, work).await?))
+        };
+        let digest = |report: &FleetReport| report.plan_digest.clone();
+        Ok(ApplyMigrationOutput {
+            dry_run: input.dry_run,
+            plan,
+            plan_digest: report.as_ref().map_or_else(String::new, digest),
+            applied: Vec::new(),
+            finished: Vec::new(),
+            head: None,
+            fingerprint: report.as_ref().map_or_else(String::new, fingerprint),
+            hooks: Vec::new(),
+            fleet: report,
+        })
     }
 }
 
@@ -114,5 +195,7 @@ fn output(applied: Applied, dev: bool) -> ApplyMigrationOutput {
         finished: versions(applied.finished),
         head: applied.head,
         fingerprint: applied.fingerprint,
+        hooks: applied.hooks,
+        fleet: None,
     }
 }

@@ -4,9 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, Workbench};
+use super::parts::{MigrationSource, Workbench, checked_release};
 use crate::{
-    domain::{Dialect, MigrationRecord, RunRecord, Verdict},
+    domain::{
+        Dialect, MigrationRecord, RunRecord, Verdict,
+        gate::{ReleaseState, release_state},
+    },
     engine::{self, ExpansionStatus, Progress, Status},
 };
 
@@ -22,6 +25,8 @@ pub struct MigrationStatusInput {
     pub database: String,
     /// Migrations to compare with: what is pending, and what was edited after it was applied.
     pub source: Option<MigrationSource>,
+    /// A release to ask about: whether its schema is in force.
+    pub release: Option<String>,
 }
 
 /// Where the database stands.
@@ -41,6 +46,9 @@ pub struct MigrationStatusOutput {
     pub pending: Vec<String>,
     /// Whether the database is as its last run left it.
     pub drift: Drift,
+    /// Where the schema of the asked release stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_state: Option<ReleaseState>,
     /// The last run.
     pub last_run: Option<LastRun>,
 }
@@ -124,11 +132,15 @@ impl Skill for MigrationStatus {
             Some(source) => self.0.read(source, dialect).await?,
             None => Vec::new(),
         };
+        let release = checked_release(input.release)?;
         let status = engine::status(self.0.job(context, database), &source).await?;
+        let state = |release| release_state(release, &status.runs, &status.migrations);
+        let release_state = release.as_deref().map(state);
         Ok(MigrationStatusOutput {
             database: database.name.clone(),
             dialect,
             dev: database.dev,
+            release_state,
             ..output(status)
         })
     }
@@ -166,6 +178,7 @@ fn output(status: Status) -> MigrationStatusOutput {
             expected_fingerprint: status.expected_fingerprint,
             source_conflict: status.conflict,
         },
+        release_state: None,
         last_run: status.last_run.map(last_run),
     }
 }

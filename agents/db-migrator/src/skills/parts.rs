@@ -12,6 +12,8 @@ use crate::{
     domain::{
         Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version,
         expand::Expansion,
+        fleet::FleetReport,
+        hooks::{Hook, HookReport},
         lex,
         plan::{PlannedScript, strongest_lock},
         source,
@@ -52,6 +54,14 @@ impl Workbench {
         })
     }
 
+    /// The database of a service.
+    pub(super) fn of_service(&self, service: &str) -> Result<&Database, SkillError> {
+        self.databases.of_service(service).ok_or_else(|| {
+            let expected = "a service that a database names, or a database's name";
+            SkillError::rejected("service", expected, bounded(service))
+        })
+    }
+
     pub(super) fn job<'a>(&'a self, context: &'a Context, database: &'a Database) -> Job<'a> {
         Job {
             context,
@@ -66,19 +76,29 @@ impl Workbench {
         source: MigrationSource,
         dialect: Dialect,
     ) -> Result<Vec<Migration>, SkillError> {
+        Ok(self.read_with_files(source, dialect).await?.0)
+    }
+
+    /// The same with the files, of which some declare hooks.
+    pub(super) async fn read_with_files(
+        &self,
+        source: MigrationSource,
+        dialect: Dialect,
+    ) -> Result<(Vec<Migration>, Vec<SourceFile>), SkillError> {
         let workspace = self.workspace.clone();
         let read = tokio::task::spawn_blocking(move || {
             let files = source.files(&workspace)?;
-            source::read(&files, dialect).map_err(|error| {
+            let migrations = source::read(&files, dialect).map_err(|error| {
                 SkillError::rejected("source", "SQL migrations", error.to_string())
-            })
+            })?;
+            Ok((migrations, files))
         });
         read.await
             .map_err(|error| SkillError::failed_with("cannot read the source", error))?
     }
 }
 
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     text.chars().take(MAX_NAME).collect()
 }
 
@@ -103,7 +123,7 @@ pub struct InlineFile {
 }
 
 impl MigrationSource {
-    fn files(self, workspace: &Workspace) -> Result<Vec<SourceFile>, SkillError> {
+    pub(super) fn files(self, workspace: &Workspace) -> Result<Vec<SourceFile>, SkillError> {
         match (self.path, self.files) {
             (Some(path), None) => workspace
                 .read(&path)
@@ -250,6 +270,12 @@ pub struct PlanReport {
     pub risk: Risk,
     /// The migrations in order.
     pub migrations: Vec<MigrationReport>,
+    /// What else happens at fixed points of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookReport>,
+    /// The members, when the plan is a fleet's; the migrations above are then those of the first that lacks any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
 }
 
 /// One migration of a plan.
@@ -324,6 +350,8 @@ impl PlanReport {
                 .iter()
                 .map(|migration| migration_report(migration, plan.dialect))
                 .collect(),
+            hooks: plan.hooks.iter().map(Hook::report).collect(),
+            fleet: None,
         }
     }
 }

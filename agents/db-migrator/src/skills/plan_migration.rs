@@ -4,8 +4,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, PlanReport, Workbench, checked_retention};
-use crate::engine;
+use super::{
+    fleet::{FleetWork, Scope, applying, refuse_retention},
+    parts::{MigrationSource, PlanReport, Workbench, checked_retention},
+};
+use crate::{domain::hooks::HookSpec, engine};
 
 /// Plans migrations by running them up, down and up on a shadow.
 #[derive(Debug, Clone)]
@@ -15,10 +18,15 @@ pub struct PlanMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanMigrationInput {
-    /// Name of a configured database.
-    pub database: String,
+    /// Name of a configured database; either this or `fleet`.
+    pub database: Option<String>,
+    /// Name of a configured fleet.
+    pub fleet: Option<String>,
     /// The migrations.
     pub source: MigrationSource,
+    /// Hooks beside those that the source declares.
+    #[serde(default)]
+    pub hooks: Vec<HookSpec>,
     /// How long dropped tables, columns and rows are kept, as for `apply_migration`: it changes what is proven.
     pub retain: Option<String>,
 }
@@ -34,11 +42,26 @@ impl Skill for PlanMigration {
     type Output = PlanReport;
 
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
-        let database = self.0.database(&input.database)?;
-        let source = self.0.read(input.source, database.target.dialect()).await?;
-        let retention = checked_retention(input.retain.as_deref())?;
-        let job = self.0.job(context, database);
-        let plan = engine::plan_retaining(job, &source, retention).await?;
-        Ok(PlanReport::new(&plan, database.dev))
+        let Self(bench) = self;
+        match bench.scope(input.database.as_deref(), input.fleet.as_deref())? {
+            Scope::Database(database) => {
+                let (source, hooks) = bench
+                    .read_hooked(input.source, database, input.hooks)
+                    .await?;
+                let retention = checked_retention(input.retain.as_deref())?;
+                let job = bench.job(context, database);
+                let mut plan = engine::plan_retaining(job, &source, retention).await?;
+                plan.hooks = hooks;
+                Ok(PlanReport::new(&plan, database.dev))
+            }
+            Scope::Fleet(name, members) => {
+                refuse_retention(input.retain.as_deref())?;
+                let source = Some(input.source);
+                let fleet =
+                    FleetWork::read(bench, (name, members), source, input.hooks, None).await?;
+                let plan = fleet.plan(bench, context, applying(None)).await?;
+                Ok(fleet.report(plan))
+            }
+        }
     }
 }

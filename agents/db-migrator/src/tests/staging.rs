@@ -38,6 +38,7 @@ async fn apply_kept(
         source,
         plan_digest: None,
         release: None,
+        ..ApplyRequest::default()
     };
     engine::apply_retaining(job, request, retention).await
 }

@@ -11,10 +11,10 @@ use crate::{
     tasks::Record,
 };
 
-/// Most parts of one message, and most messages of one task.
+/// Most parts of one message.
 const MAX_PARTS: usize = 100;
-/// Turns of one conversation in one task; each rewrites the task.
-const MAX_TURNS: usize = 200;
+/// Most messages of one task; each rewrites the task.
+const MAX_MESSAGES: usize = 200;
 
 /// Refuses a message that is malformed, too large, or of a kind that the agent does not take.
 pub(super) fn check_message(message: &Message, modes: &[String]) -> Result<(), Fault> {
@@ -101,7 +101,8 @@ pub(super) async fn continued(
             "another context",
         ));
     }
-    if record.task.history.len() >= MAX_TURNS {
+    // The question that was open and this answer to it join the history.
+    if record.task.history.len() + 2 > MAX_MESSAGES {
         let got = format!("{} messages before it", record.task.history.len());
         return Err(Fault::field(
             "message.taskId",

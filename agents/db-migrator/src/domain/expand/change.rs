@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Backfill, ColumnFacts, NotOnline, directive::Action, directive::Online, facts::KeyColumn, names,
+    AT_ONCE, Backfill, ColumnFacts, NotOnline, directive::Action, directive::Online,
+    facts::KeyColumn, names,
 };
 use crate::domain::{
     Dialect,
@@ -147,6 +148,9 @@ impl Change {
         steps.extend(self.keep_in_step());
         steps.extend(self.checks());
         steps
+            .into_iter()
+            .map(|step| format!("{AT_ONCE}{step}"))
+            .collect()
     }
 
     /// The trigger for the time when both applications write.
@@ -206,7 +210,7 @@ impl Change {
         let Self { table, new, .. } = self;
         let sync = self.sync();
         vec![
-            format!("DROP TRIGGER {} ON {table}", names::quoted(&sync)),
+            format!("{AT_ONCE}DROP TRIGGER {} ON {table}", names::quoted(&sync)),
             format!("DROP FUNCTION {}()", self.function(&sync)),
             // The checks on it go with it.
             format!("ALTER TABLE {table} DROP COLUMN {new}"),
@@ -365,7 +369,7 @@ pub(super) mod tests {
         let change = Change::new(&to_bigint(None), &facts()).unwrap();
         let steps = change.expand();
         assert_eq!(
-            steps[0],
+            steps[0].trim_start_matches(AT_ONCE),
             "ALTER TABLE public.orders ADD COLUMN \"total_new\" bigint"
         );
         assert!(

@@ -1,7 +1,7 @@
 //! The contract of a changed column: the new one takes the old one's place in one short transaction, the old one is
 //! retained and kept in step, and the same way back.
 
-use super::{Change, ColumnFacts, facts::ConstraintFacts, facts::IndexFacts, names};
+use super::{AT_ONCE, Change, ColumnFacts, facts::ConstraintFacts, facts::IndexFacts, names};
 use crate::domain::{
     Dialect, lex,
     staging::{Kept, Retained, retained_column},
@@ -163,7 +163,7 @@ fn forward(change: &Change, forth: &Exchange<'_>, retained: &str) -> Vec<String>
         swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {filled}"));
     }
     swap.extend(follow(change, retained));
-    up.push(swap.join(";\n"));
+    up.push(format!("{AT_ONCE}{}", swap.join(";\n")));
     up
 }
 
@@ -185,7 +185,7 @@ fn backward(change: &Change, back: &Exchange<'_>, retained: &str) -> Vec<String>
     }
     swap.extend(change.keep_in_step());
     swap.extend(change.checks());
-    down.push(swap.join(";\n"));
+    down.push(format!("{AT_ONCE}{}", swap.join(";\n")));
     down
 }
 

@@ -157,16 +157,12 @@ fn downs(migration: &Migration, staged: &[Staged], dialect: Dialect) -> Vec<Scri
         .map(|down| composed(down, staged, dialect));
     let mirrored = (staged.len() == migration.up.statements.len()).then(|| reversed(staged));
     let script = |texts: Vec<String>| {
-        let statements = texts
-            .into_iter()
-            .map(|text| statement(text, dialect))
-            .collect::<Vec<_>>();
-        let text = statements
-            .iter()
-            .map(|one| one.text.as_str())
-            .collect::<Vec<_>>()
-            .join(";\n");
-        Script { text, statements }
+        Script::of(
+            texts
+                .into_iter()
+                .map(|text| statement(text, dialect))
+                .collect(),
+        )
     };
     authored.into_iter().chain(mirrored).map(script).collect()
 }
@@ -221,12 +217,7 @@ async fn stage(
             ..statement.clone()
         });
     }
-    let text = statements
-        .iter()
-        .map(|one| one.text.as_str())
-        .collect::<Vec<_>>()
-        .join(";\n");
-    Ok((!staged.is_empty()).then_some((Script { text, statements }, staged)))
+    Ok((!staged.is_empty()).then(|| (Script::of(statements), staged)))
 }
 
 /// The staged form of one statement, when there is one.
