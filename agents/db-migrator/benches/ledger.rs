@@ -121,6 +121,8 @@ async fn with_ledger(database: &Database, source: &[Migration]) -> [Duration; 2]
         source,
         plan_digest: None,
         release: None,
+        hooks: &[],
+        covered: None,
     };
     let job = Job {
         context: &context,

@@ -127,6 +127,8 @@ async fn ours(url: &str, tried: &Mutex<Option<Instant>>) -> u64 {
         source: &all,
         plan_digest: None,
         release: None,
+        hooks: &[],
+        covered: None,
     };
     let done = AtomicBool::new(false);
     let apply = async {
@@ -162,6 +164,8 @@ async fn prepare(url: &str) {
         source: all.get(..1).unwrap_or_default(),
         plan_digest: None,
         release: None,
+        hooks: &[],
+        covered: None,
     };
     engine::apply(job, request)
         .await

@@ -1,5 +1,6 @@
 //! Tests on real databases: SQLite files and a PostgreSQL server of their own.
 
+mod abort;
 mod adopt;
 mod backfill;
 mod baseline;

@@ -90,9 +90,14 @@ pub fn own_statement(text: impl Into<String>) -> Statement {
     )
 }
 
+/// Before a statement that holds a strong lock for a moment: the lock is not held until the log is on disk. Change and
+/// ledger row are lost or kept together, and the end of the run waits for the disk.
+pub(crate) const AT_ONCE: &str = "SET LOCAL synchronous_commit = off;\n";
+
 /// What a statement of the ledger is. Text that names what is retained is forbidden to authors, not to us.
 pub fn classified(text: &str, dialect: Dialect) -> Option<Statement> {
-    let plain = text.replace(RESERVED, "retained");
+    let plain = text.strip_prefix(AT_ONCE).unwrap_or(text);
+    let plain = plain.replace(RESERVED, "retained");
     classify(plain, dialect).ok().map(|statement| Statement {
         text: text.to_owned(),
         rename: statement.rename.filter(|_| !text.contains(RESERVED)),

@@ -275,6 +275,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one story, told in order")]
     fn says_when_the_window_is_over_and_what_cannot_come_back() {
         let assessment = |standing: Standing| {
             let mut assessment = Assessment {

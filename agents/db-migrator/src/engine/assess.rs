@@ -8,8 +8,9 @@ use crate::{
     domain::{
         Assessment, Direction, MigrationState, RunRecord, Version,
         assess::{Facts, assess},
+        expand::classified,
         proof::TableRows,
-        statement::{Lock, classify},
+        statement::Lock,
     },
 };
 
@@ -122,7 +123,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
         }
         let steps = ledger::steps(session, migration.sequence, Direction::Down).await?;
         let down = steps.into_iter().map(|step| {
-            let lock = classify(step.text.clone(), dialect)
+            let lock = classified(&step.text, dialect)
                 .map_or(Lock::AccessExclusive, |statement| statement.lock);
             (step.text, lock)
         });

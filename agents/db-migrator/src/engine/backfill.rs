@@ -55,7 +55,7 @@ impl Job<'_> {
                         wal: None,
                     };
                     run.done_before = run.progress.rows_done;
-                    run.to_the_end(session).await?;
+                    run.finish(session).await?;
                 }
             }
             if worked {
@@ -89,7 +89,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_the_end(&mut self, session: &mut dyn Session) -> Result<(), SkillError> {
+    async fn finish(&mut self, session: &mut dyn Session) -> Result<(), SkillError> {
         let mut slice = 1;
         while self.progress.state != "done" {
             self.job.context.check_canceled()?;
@@ -155,12 +155,12 @@ impl Run<'_> {
         let rows = session.query(&self.backfill.upper(), &[]).await?;
         self.progress.upper = rows.first().map(|row| self.key(row)).transpose()?;
         self.progress.rows_total = rows_of(session, &self.backfill.table).await?;
-        self.progress.state = if self.progress.upper.is_some() {
+        let state = if self.progress.upper.is_some() {
             "running"
         } else {
             "done"
-        }
-        .to_owned();
+        };
+        state.clone_into(&mut self.progress.state);
         parts::note(session, &self.progress).await
     }
 

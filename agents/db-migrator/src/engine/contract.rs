@@ -13,7 +13,7 @@ use crate::{
     clients::Session,
     domain::{
         Migration, MigrationState, Plan, Version,
-        expand::{own_script, swap},
+        expand::{Change, ColumnFacts, own_script, swap},
         plan::Parts,
         sha256_hex,
         source::Script,
@@ -233,45 +233,21 @@ impl Job<'_> {
         let version = Version::recorded(expanded.version.clone()).contract();
         let (mut up, mut down, mut retained) = (Vec::new(), Vec::new(), Vec::new());
         for change in &expanded.expansion.changes {
-            let column = change.old.trim_matches('"').replace("\"\"", "\"");
-            let facts = facts::column(session, &change.table, &column)
-                .await?
-                .ok_or_else(|| {
-                    EngineError::Skill(SkillError::failed(format!(
-                        "{} {} cannot be completed: {}.{} is gone",
-                        expanded.version, expanded.name, change.table, change.old
-                    )))
-                })?;
-            if !facts.obstacles.is_empty() {
-                return Err(EngineError::Skill(SkillError::failed(format!(
-                    "{} {} cannot be completed: {}",
-                    expanded.version,
-                    expanded.name,
-                    facts.obstacles.join("; ")
-                ))));
-            }
+            let facts = changed_column(session, expanded, change).await?;
             let contract = swap::contract(change, &facts, version.as_str());
             up.extend(contract.up);
             down.splice(0..0, contract.down);
             retained.extend(contract.retained);
         }
-        let authored = script(&expanded.expansion.contract, session)?;
-        let authored_down = match &expanded.expansion.contract_down {
-            Some(down) => Some(script(down, session)?),
-            None => None,
-        };
-        let (up, down) = match (up.is_empty(), authored.statements.is_empty()) {
-            (true, _) => (authored, authored_down),
-            (false, true) => (own_script(up), Some(own_script(down))),
-            (false, false) => {
-                let mut all = own_script(up);
-                all.statements.extend(authored.statements);
-                let back = authored_down.map(|mut first| {
-                    first.statements.extend(own_script(down).statements);
-                    first
-                });
-                (all, back)
-            }
+        let (up, down) = if up.is_empty() {
+            let authored = &expanded.expansion;
+            let back = authored.contract_down.as_ref();
+            (
+                script(&authored.contract, session)?,
+                back.map(|down| script(down, session)).transpose()?,
+            )
+        } else {
+            (own_script(up), Some(own_script(down)))
         };
         let checksum = sha256_hex(&Script::of(up.statements.clone()).text);
         Ok(Work {
@@ -292,6 +268,28 @@ impl Job<'_> {
                 retained,
             },
         })
+    }
+}
+
+/// What hangs on a column that exists twice, right before the contract.
+async fn changed_column(
+    session: &mut dyn Session,
+    expanded: &Expanded,
+    change: &Change,
+) -> Result<ColumnFacts, EngineError> {
+    let refused = |reason: String| {
+        EngineError::Skill(SkillError::failed(format!(
+            "{} {} cannot be completed: {reason}",
+            expanded.version, expanded.name
+        )))
+    };
+    let column = change.old.trim_matches('"').replace("\"\"", "\"");
+    let facts = facts::column(session, &change.table, &column).await?;
+    let facts = facts.ok_or_else(|| refused(format!("{}.{} is gone", change.table, change.old)))?;
+    if facts.obstacles.is_empty() {
+        Ok(facts)
+    } else {
+        Err(refused(facts.obstacles.join("; ")))
     }
 }
 

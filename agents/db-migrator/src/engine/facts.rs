@@ -151,7 +151,7 @@ async fn sqlite_key(
         match named {
             None if row.integer(2)? > 0 => key.push(column(&name)),
             Some(named) if fits && named.iter().any(|one| one.eq_ignore_ascii_case(&name)) => {
-                key.push(column(&name))
+                key.push(column(&name));
             }
             _ => {}
         }

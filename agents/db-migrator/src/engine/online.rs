@@ -1,5 +1,7 @@
 //! Turns what an author wrote into the parts that run: expand now, backfill next, contract later.
 
+use std::collections::BTreeMap;
+
 use shared::SkillError;
 
 use super::{
@@ -17,6 +19,7 @@ use crate::{
         },
         plan::{Parts, PlannedScript},
         source::Script,
+        statement::Rename,
     },
 };
 
@@ -116,6 +119,24 @@ impl Work {
         Ok(())
     }
 
+    /// Rows that the shadow does not hold; none matter to a swap of our own, which touches no row.
+    pub(super) fn unseen(&self, unseen: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+        if self.parts.retained.is_empty() {
+            unseen.clone()
+        } else {
+            BTreeMap::new()
+        }
+    }
+
+    /// What its up renames.
+    pub(super) fn renames(&self) -> Vec<Rename> {
+        let statements = &self.migration.up.statements;
+        statements
+            .iter()
+            .filter_map(|statement| statement.rename.clone())
+            .collect()
+    }
+
     /// Columns that hold what another column holds too: a rollback loses nothing with them.
     pub(super) fn derives(&self, table: &str, column: Option<&String>) -> bool {
         let changes = self
@@ -171,12 +192,13 @@ async fn expand(
         up.extend(forth.into_iter().map(own_statement));
         down.push(back);
     }
-    if !all && !expansion.changes.is_empty() {
+    let more = !all || migration.contract.is_some();
+    if more && !expansion.changes.is_empty() {
         return Err(refusal(
             migration,
             &NotOnline {
                 what: format!("{} {}", migration.version, migration.name),
-                reason: "a column that changes online needs a migration of its own: its way back is not the author's".into(),
+                reason: "a column that changes online needs a migration of its own, without a contract of the author's".into(),
             },
         ));
     }

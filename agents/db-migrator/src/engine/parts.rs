@@ -251,8 +251,8 @@ pub(super) async fn note(
     );
     let values = [
         progress.state.as_str().into(),
-        progress.upper.as_ref().map(|key| json(key)).into(),
-        progress.last.as_ref().map(|key| json(key)).into(),
+        progress.upper.as_ref().map(json).into(),
+        progress.last.as_ref().map(json).into(),
         number(progress.rows_done).into(),
         number(progress.rows_total).into(),
         i64::from(progress.batch).into(),

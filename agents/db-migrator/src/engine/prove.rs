@@ -350,23 +350,13 @@ impl Prover<'_> {
             .as_ref()
             .and_then(|restored| restored.as_ref().ok())
             .map(|restored: &Snapshot| restored.catalog.fingerprint());
-        let renames = migration
-            .up
-            .statements
-            .iter()
-            .filter_map(|statement| statement.rename.clone())
-            .collect();
         let observed = Observed {
             before,
             after,
             down: restored,
             second_up,
-            unseen_rows: if work.parts.retained.is_empty() {
-                shadow.unseen_rows.clone()
-            } else {
-                BTreeMap::new()
-            },
-            renames,
+            unseen_rows: work.unseen(&shadow.unseen_rows),
+            renames: work.renames(),
         };
         let mut proof = judge(&observed);
         proof

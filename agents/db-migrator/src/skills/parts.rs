@@ -13,6 +13,7 @@ use crate::{
     clients::{Database, Databases, OciRegistries, Workspace},
     domain::{
         Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version,
+        expand::Expansion,
         fleet::FleetReport,
         hooks::{Hook, HookReport},
         lex,
@@ -311,7 +312,7 @@ fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> Migration
             .flat_map(|expansion| &expansion.backfills)
             .map(|backfill| lex::masked(&backfill.whole(), dialect))
             .collect(),
-        has_contract: expansion.is_some_and(|expansion| expansion.has_contract()),
+        has_contract: expansion.is_some_and(Expansion::has_contract),
         retained: migration
             .parts
             .retained

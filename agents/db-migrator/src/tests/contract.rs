@@ -60,12 +60,16 @@ where
     Ok(answer)
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn story(dialect: Dialect) {
     let fixture = super::support::fixture(dialect, false);
     let bench = Workbench {
-        databases: Arc::new(Databases::new([format!("shop={}", fixture.url)
-            .parse()
-            .unwrap()])),
+        databases: Arc::new(Databases::new([format!(
+            "shop={},superuser=allow",
+            fixture.url
+        )
+        .parse()
+        .unwrap()])),
         workspace: Workspace::new("."),
         registries: crate::clients::OciRegistries::default(),
         metrics: Metrics::default(),
@@ -180,9 +184,12 @@ async fn expands_backfills_contracts_and_goes_all_the_way_back() {
 async fn refuses_a_window_that_is_none() {
     let fixture = super::support::fixture(Dialect::Sqlite, true);
     let bench = Workbench {
-        databases: Arc::new(Databases::new([format!("shop={}", fixture.url)
-            .parse()
-            .unwrap()])),
+        databases: Arc::new(Databases::new([format!(
+            "shop={},superuser=allow",
+            fixture.url
+        )
+        .parse()
+        .unwrap()])),
         workspace: Workspace::new("."),
         registries: crate::clients::OciRegistries::default(),
         metrics: Metrics::default(),

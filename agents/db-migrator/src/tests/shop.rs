@@ -44,14 +44,14 @@ async fn refuses_the_release_candidate_with_evidence() {
             "{:?}",
             plan.refusals()
         );
-        let plain = plan_without_retention(&fixture.database, &shop("1.0.0-rc.1", dialect))
+        let without = plan_without_retention(&fixture.database, &shop("1.0.0-rc.1", dialect))
             .await
             .unwrap();
-        assert_eq!(plain.migrations[3].proof.verdict, Verdict::Lossy);
+        assert_eq!(without.migrations[3].proof.verdict, Verdict::Lossy);
         assert!(
-            plain.refusals()[0].contains("which holds 4 rows"),
+            without.refusals()[0].contains("which holds 4 rows"),
             "{:?}",
-            plain.refusals()
+            without.refusals()
         );
         let refused = apply(
             &fixture.database,

@@ -86,15 +86,15 @@ async fn survives(dialect: Dialect, up: &str, down: &str) {
     );
 
     // The catalog afterwards is that of the plain statements.
-    let plain = self::fixture(dialect, true);
-    execute(&plain.database, TABLES).await;
-    execute(&plain.database, up).await;
+    let usual = self::fixture(dialect, true);
+    execute(&usual.database, TABLES).await;
+    execute(&usual.database, up).await;
     apply(&fixture.database, &Caller::operator("b"), &source, None)
         .await
         .unwrap();
     assert_eq!(
         fingerprint(&fixture.database).await,
-        fingerprint(&plain.database).await,
+        fingerprint(&usual.database).await,
         "{dialect:?} {up}"
     );
 
@@ -163,6 +163,7 @@ async fn puts_what_is_retained_into_the_authors_down() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn keeps_what_was_indexed_and_constrained() {
     let fixture = fixture(Dialect::Postgres, true);
     let tables = "CREATE TABLE kinds (code int PRIMARY KEY); INSERT INTO kinds VALUES (7);
@@ -212,7 +213,7 @@ async fn keeps_what_was_indexed_and_constrained() {
         assessment
             .evidence
             .iter()
-            .any(|line| line.contains("1 row were inserted since") || line.contains("1 row")),
+            .any(|line| line.starts_with("1 row ")),
         "{assessment:?}"
     );
     execute(&fixture.database, "DELETE FROM items WHERE id = 100").await;
@@ -262,6 +263,7 @@ async fn says_what_cannot_be_retained_before_it_is_lost() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn ends_with_the_window_and_says_so() {
     for dialect in BOTH {
         let fixture = fixture(dialect, true);
@@ -355,8 +357,7 @@ async fn keeps_nothing_when_asked_to_and_then_wants_an_approval() {
         retention: Retention::default(),
         purge: true,
     };
-    let complete = |caller: Caller| async move { caller };
-    let caller = complete(Caller::operator("p")).await;
+    let caller = Caller::operator("p");
     let (context, metrics) = (caller.context(), crate::Metrics::default());
     let job = Job {
         context: &context,

@@ -122,7 +122,7 @@ impl Backfill {
     }
 
     fn columns(&self) -> String {
-        row(self.qualified().collect())
+        row(&self.qualified().collect::<Vec<_>>())
     }
 
     fn as_text(&self) -> String {
@@ -147,11 +147,11 @@ impl Backfill {
                 format!("CAST(${at} AS {})", key.kind)
             }
         });
-        row(numbered.collect())
+        row(&numbered.collect::<Vec<_>>())
     }
 }
 
-fn row(parts: Vec<String>) -> String {
+fn row(parts: &[String]) -> String {
     let joined = parts.join(", ");
     if parts.len() == 1 {
         joined

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Backfill, ColumnFacts, NotOnline, directive::Action, directive::Online, facts::KeyColumn, names,
+    AT_ONCE, Backfill, ColumnFacts, NotOnline, directive::Action, directive::Online,
+    facts::KeyColumn, names,
 };
 use crate::domain::{
     Dialect,
@@ -42,15 +43,7 @@ impl Change {
     /// `NotOnline` with everything that stands in the way.
     pub fn new(online: &Online, facts: &ColumnFacts) -> Result<Self, NotOnline> {
         let what = format!("{}.{}", facts.table, facts.column);
-        if !facts.obstacles.is_empty() {
-            return Err(NotOnline::new(what, facts.obstacles.join("; ")));
-        }
-        if facts.key.is_empty() {
-            return Err(NotOnline::new(
-                what,
-                "the table has no primary key, so its rows cannot be brought along in batches",
-            ));
-        }
+        changeable(facts).map_err(|reason| NotOnline::new(&what, reason))?;
         let (new_kind, using, last) = match &online.action {
             Action::Type { to, using, .. } => (to.clone(), using.clone(), facts.column.clone()),
             Action::Rename { to, .. } => (
@@ -77,7 +70,7 @@ impl Change {
         }
         let exact = renames || using.is_none();
         let forward = using.unwrap_or_else(|| format!("CAST({} AS {new_kind})", facts.column));
-        for other in others(&forward, facts) {
+        if let Some(other) = others(&forward, facts).first() {
             return Err(NotOnline::new(
                 what,
                 format!("USING may read the column alone, not {other}"),
@@ -155,6 +148,9 @@ impl Change {
         steps.extend(self.keep_in_step());
         steps.extend(self.checks());
         steps
+            .into_iter()
+            .map(|step| format!("{AT_ONCE}{step}"))
+            .collect()
     }
 
     /// The trigger for the time when both applications write.
@@ -214,7 +210,7 @@ impl Change {
         let Self { table, new, .. } = self;
         let sync = self.sync();
         vec![
-            format!("DROP TRIGGER {} ON {table}", names::quoted(&sync)),
+            format!("{AT_ONCE}DROP TRIGGER {} ON {table}", names::quoted(&sync)),
             format!("DROP FUNCTION {}()", self.function(&sync)),
             // The checks on it go with it.
             format!("ALTER TABLE {table} DROP COLUMN {new}"),
@@ -238,6 +234,19 @@ impl Change {
             batch: super::backfill::FIRST_BATCH,
         }
     }
+}
+
+/// Whether the rows of a column can be brought along at all.
+fn changeable(facts: &ColumnFacts) -> Result<(), String> {
+    if !facts.obstacles.is_empty() {
+        return Err(facts.obstacles.join("; "));
+    }
+    if facts.key.is_empty() {
+        return Err(String::from(
+            "the table has no primary key, so its rows cannot be brought along in batches",
+        ));
+    }
+    Ok(())
 }
 
 /// The expression with the column read from a row variable.
@@ -360,7 +369,7 @@ pub(super) mod tests {
         let change = Change::new(&to_bigint(None), &facts()).unwrap();
         let steps = change.expand();
         assert_eq!(
-            steps[0],
+            steps[0].trim_start_matches(AT_ONCE),
             "ALTER TABLE public.orders ADD COLUMN \"total_new\" bigint"
         );
         assert!(

@@ -1,7 +1,7 @@
 //! The contract of a changed column: the new one takes the old one's place in one short transaction, the old one is
 //! retained and kept in step, and the same way back.
 
-use super::{Change, ColumnFacts, facts::ConstraintFacts, facts::IndexFacts, names};
+use super::{AT_ONCE, Change, ColumnFacts, facts::ConstraintFacts, facts::IndexFacts, names};
 use crate::domain::{
     Dialect, lex,
     staging::{Kept, Retained, retained_column},
@@ -140,68 +140,75 @@ pub fn contract(change: &Change, facts: &ColumnFacts, version: &str) -> Contract
         came: &change.old,
         ..forth
     };
+    Contract {
+        up: forward(change, &forth, &retained),
+        down: backward(change, &back, &retained),
+        retained: vec![kept(change, &retained)],
+    }
+}
+
+/// Everything long first, then the swap in one statement.
+fn forward(change: &Change, forth: &Exchange<'_>, retained: &str) -> Vec<String> {
     let table = &change.table;
-    let follow = follow(change, &retained);
     let mut up = forth.prepare();
     up.extend(validated(change));
     let mut swap = drop_sync(table, &change.sync(), change);
     if change.exact {
-        swap.push(format!(
-            "ALTER TABLE {table} DROP CONSTRAINT {}",
-            change.same()
-        ));
+        let same = change.same();
+        swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {same}"));
     }
-    let exchange = forth.exchange();
-    swap.extend(exchange);
-    if change.not_null {
-        swap.push(format!(
-            "ALTER TABLE {table} DROP CONSTRAINT {}",
-            change.filled()
-        ));
-    }
-    swap.extend(follow);
-    up.push(swap.join(";\n"));
-
-    let mut down = back.prepare();
+    swap.extend(forth.exchange());
     if change.not_null {
         let filled = change.filled();
+        swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {filled}"));
+    }
+    swap.extend(follow(change, retained));
+    up.push(format!("{AT_ONCE}{}", swap.join(";\n")));
+    up
+}
+
+/// The same the other way round, and what keeps both columns in step again.
+fn backward(change: &Change, back: &Exchange<'_>, retained: &str) -> Vec<String> {
+    let (table, filled) = (&change.table, change.filled());
+    let mut down = back.prepare();
+    if change.not_null {
         down.push(format!(
-            "ALTER TABLE {table} ADD CONSTRAINT {filled} CHECK ({quoted} IS NOT NULL) NOT VALID"
+            "ALTER TABLE {table} ADD CONSTRAINT {filled} CHECK ({} IS NOT NULL) NOT VALID",
+            back.coming
         ));
         down.push(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {filled}"));
     }
-    let mut swap = drop_sync(table, &retained, change);
+    let mut swap = drop_sync(table, retained, change);
     swap.extend(back.exchange());
     if change.not_null {
-        swap.push(format!(
-            "ALTER TABLE {table} DROP CONSTRAINT {}",
-            change.filled()
-        ));
+        swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {filled}"));
     }
     swap.extend(change.keep_in_step());
     swap.extend(change.checks());
-    down.push(swap.join(";\n"));
-    Contract {
-        up,
-        down,
-        retained: vec![Retained {
-            what: format!("column {}.{}", plain(table), plain(&change.old)),
-            kind: Kept::Column,
-            purge: vec![
-                format!("DROP TRIGGER IF EXISTS {quoted} ON {table}"),
-                format!("DROP FUNCTION IF EXISTS {}()", change.function(&retained)),
-                format!("ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {quoted}"),
-            ],
-            lost: Some(format!(
-                "SELECT count(*) FROM {table} WHERE {quoted} IS NULL AND {} IS NOT NULL",
-                change.last
-            )),
-            since: format!(
-                "have a value in {}.{} that the old column cannot hold",
-                plain(table),
-                plain(&change.last)
-            ),
-        }],
+    down.push(format!("{AT_ONCE}{}", swap.join(";\n")));
+    down
+}
+
+/// The old column, which follows the new one until it is dropped for good.
+fn kept(change: &Change, retained: &str) -> Retained {
+    let (table, quoted) = (&change.table, names::quoted(retained));
+    Retained {
+        what: format!("column {}.{}", plain(table), plain(&change.old)),
+        kind: Kept::Column,
+        purge: vec![
+            format!("DROP TRIGGER IF EXISTS {quoted} ON {table}"),
+            format!("DROP FUNCTION IF EXISTS {}()", change.function(retained)),
+            format!("ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {quoted}"),
+        ],
+        lost: Some(format!(
+            "SELECT count(*) FROM {table} WHERE {quoted} IS NULL AND {} IS NOT NULL",
+            change.last
+        )),
+        since: format!(
+            "with a value in {}.{} that the old column cannot hold",
+            plain(table),
+            plain(&change.last)
+        ),
     }
 }
 

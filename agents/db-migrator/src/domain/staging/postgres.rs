@@ -75,6 +75,54 @@ pub fn table(taken: &Taken, facts: &TableFacts, version: &str, ordinal: usize) -
     }
 }
 
+/// Indexes and constraints of a column: how they go, how they come back, and their names.
+#[derive(Debug, Default)]
+struct Attached {
+    up: Vec<String>,
+    down: Vec<String>,
+    brings: Vec<String>,
+}
+
+fn attached(facts: &ColumnFacts) -> Option<Attached> {
+    let table = &facts.table;
+    let Attached {
+        mut up,
+        mut down,
+        mut brings,
+    } = Attached::default();
+    for index in &facts.indexes {
+        brings.push(last(&index.name));
+        if index.constraint.is_empty() {
+            up.push(format!("DROP INDEX {}", index.name));
+            down.push(index.definition.clone());
+            continue;
+        }
+        let bare = index.name.rsplit('.').next().unwrap_or_default();
+        let name = format!("\"{}\"", bare.trim_matches('"'));
+        up.push(format!("ALTER TABLE {table} DROP CONSTRAINT {name}"));
+        let (_, definition) = index.definition.split_once(" USING ")?;
+        let columns = definition.get(definition.find('(')?..)?;
+        let kind = match index.constraint.as_str() {
+            "p" => "PRIMARY KEY",
+            "u" => "UNIQUE",
+            _ => return None,
+        };
+        down.push(format!(
+            "ALTER TABLE {table} ADD CONSTRAINT {name} {kind} {columns}"
+        ));
+    }
+    for constraint in &facts.constraints {
+        let name = &constraint.name;
+        up.push(format!("ALTER TABLE {table} DROP CONSTRAINT {name}"));
+        down.push(format!(
+            "ALTER TABLE {table} ADD CONSTRAINT {name} {}",
+            constraint.definition
+        ));
+        brings.push(last(name));
+    }
+    Some(Attached { up, down, brings })
+}
+
 /// A dropped column gets a reserved name, without its constraints and indexes, as DROP COLUMN would leave the table.
 /// Rows inserted meanwhile get its default, or null.
 pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Staged> {
@@ -87,56 +135,16 @@ pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Stage
         .default
         .as_ref()
         .is_some_and(|default| !default.contains('('));
-    let (mut up, mut down, mut brings) = (Vec::new(), Vec::new(), Vec::new());
-    down.push(format!(
+    let Attached {
+        mut up,
+        down,
+        brings,
+    } = attached(facts)?;
+    let mut back = vec![format!(
         "ALTER TABLE {table} RENAME COLUMN {hidden} TO {column}"
-    ));
-    let (constraints, plain): (Vec<_>, Vec<_>) = facts
-        .indexes
-        .iter()
-        .partition(|index| !index.constraint.is_empty());
-    for index in plain {
-        up.push(format!("DROP INDEX {}", index.name));
-        down.push(index.definition.clone());
-        brings.push(last(&index.name));
-    }
-    for index in constraints {
-        let name = format!(
-            "\"{}\"",
-            index
-                .name
-                .rsplit('.')
-                .next()
-                .unwrap_or_default()
-                .trim_matches('"')
-        );
-        up.push(format!("ALTER TABLE {table} DROP CONSTRAINT {name}"));
-        let definition = index
-            .definition
-            .split_once(" USING ")
-            .map(|(_, rest)| rest)?;
-        let columns = definition.get(definition.find('(')?..)?;
-        let kind = match index.constraint.as_str() {
-            "p" => "PRIMARY KEY",
-            "u" => "UNIQUE",
-            _ => return None,
-        };
-        down.push(format!(
-            "ALTER TABLE {table} ADD CONSTRAINT {name} {kind} {columns}"
-        ));
-        brings.push(last(&index.name));
-    }
-    for constraint in &facts.constraints {
-        up.push(format!(
-            "ALTER TABLE {table} DROP CONSTRAINT {}",
-            constraint.name
-        ));
-        down.push(format!(
-            "ALTER TABLE {table} ADD CONSTRAINT {} {}",
-            constraint.name, constraint.definition
-        ));
-        brings.push(last(&constraint.name));
-    }
+    )];
+    back.extend(down);
+    let mut down = back;
     if facts.not_null {
         up.push(format!(
             "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"
@@ -170,7 +178,7 @@ pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Stage
             lost: (facts.not_null && !constant)
                 .then(|| format!("SELECT count(*) FROM {table} WHERE {hidden} IS NULL")),
             since: format!(
-                "were inserted since and have no value for {}.{}",
+                "inserted since without a value for {}.{}",
                 shown(table),
                 shown(column)
             ),
@@ -198,45 +206,9 @@ pub fn rows(
         format!("CREATE SCHEMA {hidden}"),
         format!("CREATE TABLE {hidden}.kept AS SELECT {list} FROM {table} WITH NO DATA"),
     ];
-    let event = match change {
-        Change::Delete => "DELETE",
-        Change::Update => "UPDATE",
-        Change::Truncate => {
-            up.push(format!(
-                "INSERT INTO {hidden}.kept SELECT {list} FROM {table}"
-            ));
-            up.push(statement.to_owned());
-            ""
-        }
-    };
-    if !event.is_empty() {
-        up.push(format!(
-            "CREATE FUNCTION {hidden}.keep() RETURNS trigger LANGUAGE plpgsql AS $migrate$ BEGIN INSERT INTO {hidden}.kept SELECT {list} FROM gone; RETURN NULL; END $migrate$"
-        ));
-        up.push(format!(
-            "CREATE TRIGGER {RESERVED} AFTER {event} ON {table} REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION {hidden}.keep()"
-        ));
-        up.push(statement.to_owned());
-        up.push(format!("DROP TRIGGER {RESERVED} ON {table}"));
-        up.push(format!("DROP FUNCTION {hidden}.keep()"));
-    }
+    up.extend(kept_by(change, table, (&hidden, &list), statement));
     let back = if change == Change::Update {
-        let same = key
-            .iter()
-            .map(|column| format!("changed.{column} = kept.{column}"))
-            .collect::<Vec<_>>();
-        let set = columns.iter().filter(|column| !key.contains(column));
-        let set = set
-            .map(|column| format!("{column} = kept.{column}"))
-            .collect::<Vec<_>>();
-        if same.is_empty() || set.is_empty() {
-            return None;
-        }
-        format!(
-            "UPDATE {table} AS changed SET {} FROM {hidden}.kept AS kept WHERE {}",
-            set.join(", "),
-            same.join(" AND ")
-        )
+        overwritten(table, columns, key, &hidden)?
     } else {
         format!(
             "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {hidden}.kept ON CONFLICT DO NOTHING"
@@ -261,5 +233,55 @@ pub fn rows(
             lost: None,
             since: String::new(),
         },
+    })
+}
+
+/// The statement with the trigger around it; a truncated table is copied before.
+fn kept_by(
+    change: Change,
+    table: &str,
+    (hidden, list): (&str, &str),
+    statement: &str,
+) -> Vec<String> {
+    let event = match change {
+        Change::Delete => "DELETE",
+        Change::Update => "UPDATE",
+        Change::Truncate => {
+            return vec![
+                format!("INSERT INTO {hidden}.kept SELECT {list} FROM {table}"),
+                statement.to_owned(),
+            ];
+        }
+    };
+    vec![
+        format!(
+            "CREATE FUNCTION {hidden}.keep() RETURNS trigger LANGUAGE plpgsql AS $migrate$ BEGIN INSERT INTO {hidden}.kept SELECT {list} FROM gone; RETURN NULL; END $migrate$"
+        ),
+        format!(
+            "CREATE TRIGGER {RESERVED} AFTER {event} ON {table} REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION {hidden}.keep()"
+        ),
+        statement.to_owned(),
+        format!("DROP TRIGGER {RESERVED} ON {table}"),
+        format!("DROP FUNCTION {hidden}.keep()"),
+    ]
+}
+
+/// Puts old values back by primary key; `None` without one.
+fn overwritten(table: &str, columns: &[String], key: &[String], hidden: &str) -> Option<String> {
+    let same = key
+        .iter()
+        .map(|column| format!("changed.{column} = kept.{column}"))
+        .collect::<Vec<_>>();
+    let set = columns
+        .iter()
+        .filter(|column| !key.contains(column))
+        .map(|column| format!("{column} = kept.{column}"))
+        .collect::<Vec<_>>();
+    (!same.is_empty() && !set.is_empty()).then(|| {
+        format!(
+            "UPDATE {table} AS changed SET {} FROM {hidden}.kept AS kept WHERE {}",
+            set.join(", "),
+            same.join(" AND ")
+        )
     })
 }

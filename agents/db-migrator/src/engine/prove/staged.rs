@@ -11,7 +11,7 @@ use crate::{
         proof::{Observed, judge},
         source::Script,
         staging::{
-            Staged, Taken,
+            Kept, Staged, Taken,
             compose::{composed, reversed},
             postgres, sqlite, taken,
         },
@@ -65,10 +65,13 @@ impl Prover<'_> {
         let Some((up, staged)) = stage(shadow.session.as_mut(), migration).await? else {
             return Ok(None);
         };
+        let by_name = staged.len() == migration.up.statements.len()
+            && staged.iter().all(|one| one.retained.kind != Kept::Rows)
+            && shadow.session.dialect() == Dialect::Postgres;
         for down in downs(migration, &staged, shadow.session.dialect()) {
             self.renew(shadow, at).await?;
             let form = rewritten(migration, up.clone(), Some(down));
-            if let Some(planned) = self.prove_form(shadow, at, (form, plain)).await? {
+            if let Some(planned) = self.prove_form(shadow, at, (form, plain, by_name)).await? {
                 if let Some(work) = self.works.get_mut(at) {
                     work.parts
                         .retained
@@ -89,8 +92,14 @@ impl Prover<'_> {
         &mut self,
         shadow: &mut Shadowed,
         at: usize,
-        (form, plain): (Migration, &PlannedMigration),
+        (form, plain, by_name): (Migration, &PlannedMigration, bool),
     ) -> Result<Option<PlannedMigration>, EngineError> {
+        // Renaming and moving do not touch rows, so it does not matter that the shadow may hold none.
+        let unseen_rows = if by_name {
+            BTreeMap::new()
+        } else {
+            shadow.unseen_rows.clone()
+        };
         let Some(work) = self.works.get_mut(at) else {
             return Ok(None);
         };
@@ -119,8 +128,7 @@ impl Prover<'_> {
             after,
             down: Some(Ok(restored)),
             second_up: Some(second_up),
-            // Renaming and moving do not touch rows, so it does not matter that the shadow may hold none.
-            unseen_rows: BTreeMap::new(),
+            unseen_rows,
             renames: Vec::new(),
         };
         let mut proof = judge(&observed);
