@@ -2,26 +2,34 @@
 
 mod apply;
 mod assess;
+mod backfill;
+mod contract;
 mod execute;
+mod facts;
 mod fleet;
 mod hooks;
 mod ledger;
 mod leftovers;
 mod measure;
 mod observe;
+mod online;
 mod outside;
 mod own;
+mod parts;
 mod prove;
 mod recover;
+mod retain;
 mod rollback;
 mod shadow;
 mod status;
 mod verify;
 
-pub use apply::{Applied, ApplyRequest, apply};
+pub use apply::{Applied, ApplyRequest, apply, apply_retaining};
 pub use assess::{Goal, assess_rollback};
+pub use contract::{CompleteRequest, Completed, complete, plan_contracts};
 pub use fleet::{FleetPlan, FleetRequest, Member, Work, plan_fleet, run_fleet};
-pub use prove::plan;
+pub use parts::Progress;
+pub use prove::{plan, plan_retaining};
 pub use rollback::{RollbackRequest, RolledBack, rollback};
 pub use status::{Status, status};
 pub use verify::{Verified, verify};

@@ -4,9 +4,11 @@ use serde::Serialize;
 
 use super::{
     Dialect, Risk, Verdict, Version,
+    expand::Expansion,
     hooks::{self, Hook},
     proof::{Addition, Proof},
     sha256_hex,
+    staging::Retained,
     statement::{Lock, Statement},
 };
 
@@ -51,6 +53,17 @@ pub struct PlannedMigration {
     pub fingerprint_after: String,
     /// Fingerprint of the catalog after down: equal to `fingerprint_before` unless the down is wrong.
     pub fingerprint_reverted: Option<String>,
+    /// What is still to be done after up, and what it keeps.
+    pub parts: Parts,
+}
+
+/// What a migration leaves for later runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// Backfills and the contract.
+    pub expansion: Option<Expansion>,
+    /// What its up took away and keeps until the end of the retention window.
+    pub retained: Vec<Retained>,
 }
 
 /// Migrations to apply, in order.
@@ -246,6 +259,7 @@ mod tests {
             fingerprint_before: "f0".into(),
             fingerprint_after: "f1".into(),
             fingerprint_reverted: Some("f0".into()),
+            parts: Parts::default(),
         };
         Plan {
             hooks: vec![],

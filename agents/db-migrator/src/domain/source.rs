@@ -43,6 +43,20 @@ pub struct Script {
 }
 
 impl Script {
+    /// A script of statements that were made here, not read.
+    pub fn of(statements: Vec<Statement>) -> Self {
+        let text = statements
+            .iter()
+            .map(|statement| statement.text.as_str())
+            .collect::<Vec<_>>()
+            .join(";\n");
+        Self {
+            text,
+            statements,
+            no_transaction: false,
+        }
+    }
+
     /// Whether all of it may run in one transaction.
     pub fn is_atomic(&self) -> bool {
         let alone = self.statements.len() > 1
@@ -80,6 +94,8 @@ pub struct Migration {
     pub down: Option<Script>,
     /// What removes the old form once nothing uses it any more (`NAME.contract.sql`).
     pub contract: Option<Script>,
+    /// What the author says reverts the contract (`NAME.contract.down.sql`).
+    pub contract_down: Option<Script>,
     /// The text that moves rows to the new form (`NAME.backfill.sql`), as its author wrote it.
     pub backfill: Option<String>,
     /// The file that holds its up, byte for byte: other tools' checksums are over this.
@@ -203,11 +219,11 @@ pub fn read_as(
     layout: Option<Layout>,
 ) -> Result<Source, SourceError> {
     check_size(files)?;
-    let migrations = files
+    let files = &files
         .iter()
-        .filter(|file| !super::hooks::is_hook_file(&file.name));
-    let files = migrations.cloned().collect::<Vec<_>>();
-    let files = files.as_slice();
+        .filter(|file| !super::hooks::is_hook_file(&file.name))
+        .cloned()
+        .collect::<Vec<_>>();
     let layout = match layout {
         Some(layout) => layout,
         None => layout::recognise(files)?,

@@ -43,7 +43,19 @@ impl Job<'_> {
         let target = target(goal, &facts, &runs)?;
         self.reading(look_above(session, &mut facts, &target, &tables))
             .await?;
-        Ok(assess(&self.database.name, &facts, &target))
+        let mut assessment = assess(&self.database.name, &facts, &target);
+        self.weigh_retained(session, &mut assessment).await?;
+        Ok(assessment)
+    }
+
+    /// The version that a goal means.
+    pub(super) async fn target(
+        &self,
+        session: &mut dyn Session,
+        goal: &Goal,
+    ) -> Result<Version, SkillError> {
+        let (facts, runs, _) = self.reading(facts(session)).await?;
+        target(goal, &facts, &runs)
     }
 }
 
@@ -89,9 +101,7 @@ fn target(goal: &Goal, facts: &Facts, runs: &[RunRecord]) -> Result<Version, Ski
 type Tables = Vec<(String, Vec<String>)>;
 
 /// Catalog and ledger, without the statements and rows that only what is reverted needs.
-async fn facts(
-    session: &mut dyn Session,
-) -> Result<(Facts, Vec<RunRecord>, Tables), TargetError> {
+async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>, Tables), TargetError> {
     let catalog = session.catalog().await?;
     let mut facts = Facts {
         fingerprint: catalog.fingerprint(),

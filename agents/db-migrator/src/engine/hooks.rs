@@ -9,7 +9,7 @@ use super::{Job, execute::Script, ledger};
 use crate::{
     clients::{Session, TargetError},
     domain::{
-        Answer, Assessment, Direction, MigrationRecord, MigrationState, Plan,
+        Answer, Assessment, MigrationRecord, MigrationState, Plan,
         hooks::{Event, Hook, HookCall, Moment, Point, RunKind},
         waiting::Blocker,
     },
@@ -76,6 +76,45 @@ impl Job<'_> {
         written.await.map_err(|error| self.skill(error))
     }
 
+    /// Runs the contracts of a plan, or of a run that goes on, with the hooks that came with the newest migration in
+    /// force: they were approved with it.
+    pub(super) async fn run_contracts(
+        &self,
+        session: &mut dyn Session,
+        plan: Option<&Plan>,
+    ) -> Result<(), SkillError> {
+        if let Some(plan) = plan.filter(|plan| !plan.migrations.is_empty()) {
+            self.inherit_hooks(session, plan)
+                .await
+                .map_err(|error| self.skill(error))?;
+        }
+        self.begin_hooks(session, RunKind::Complete).await?;
+        self.hook(session, Point::BeforeContract, None).await?;
+        self.continue_planned(session).await?;
+        self.hook(session, Point::AfterRun, None).await
+    }
+
+    async fn inherit_hooks(
+        &self,
+        session: &mut dyn Session,
+        plan: &Plan,
+    ) -> Result<(), TargetError> {
+        if !ledger::hooks::exists(session).await? {
+            return Ok(());
+        }
+        let all = ledger::migrations(session).await?;
+        let newest = all
+            .iter()
+            .rev()
+            .find(|migration| migration.state == MigrationState::Applied);
+        let Some(newest) = newest else {
+            return Ok(());
+        };
+        let (hooks, _) = ledger::hooks::of_run(session, &newest.run).await?;
+        let backup = plan.backup_before().map(ToString::to_string);
+        ledger::hooks::declare(session, self.run(), &hooks, backup.as_deref()).await
+    }
+
     /// Lays out the hooks of this run, runs those before it, and those that a crash left undone after a migration.
     pub(super) async fn begin_hooks(
         &self,
@@ -118,38 +157,17 @@ impl Job<'_> {
     pub(super) async fn run_hooked(
         &self,
         session: &mut dyn Session,
-        migration: &MigrationRecord,
-        direction: Direction,
-        verify: bool,
-    ) -> Result<(), SkillError> {
-        self.hook_before(session, migration).await?;
-        self.run_recorded(session, migration, direction, verify)
-            .await?;
-        self.hook(session, Point::AfterStep, Some(migration)).await
-    }
-
-    /// The same where the statements are there already.
-    pub(super) async fn execute_hooked(
-        &self,
-        session: &mut dyn Session,
         script: &Script<'_>,
     ) -> Result<(), SkillError> {
-        self.hook_before(session, script.migration).await?;
-        self.execute(session, script).await?;
-        self.hook(session, Point::AfterStep, Some(script.migration))
-            .await
-    }
-
-    async fn hook_before(
-        &self,
-        session: &mut dyn Session,
-        migration: &MigrationRecord,
-    ) -> Result<(), SkillError> {
+        let migration = script.migration;
         let version = migration.version.as_str();
         if self.database.desk.backs_up_before(self.run(), version) {
             self.hook(session, Point::Backup, Some(migration)).await?;
         }
-        self.hook(session, Point::BeforeStep, Some(migration)).await
+        self.hook(session, Point::BeforeStep, Some(migration))
+            .await?;
+        self.execute(session, script).await?;
+        self.hook(session, Point::AfterStep, Some(migration)).await
     }
 
     /// Runs the hooks of one point. Without hooks it costs nothing.

@@ -34,6 +34,30 @@ pub(super) async fn measure_own(
     ledger::set_additions(session, migration.sequence, &additions).await
 }
 
+/// Notes what a migration's additions hold after its backfill.
+pub(super) async fn measure_again(
+    session: &mut dyn Session,
+    sequence: i64,
+) -> Result<(), TargetError> {
+    // An empty name occurs in all of them.
+    let found = ledger::in_force(session, &[String::new()]).await?;
+    let Some(mut own) = found.into_iter().find(|other| other.sequence == sequence) else {
+        return Ok(());
+    };
+    let tables = own
+        .additions
+        .iter()
+        .map(|measured| measured.addition.place.table.clone())
+        .collect::<Vec<_>>();
+    let present = session.columns(&tables).await?;
+    for measured in &mut own.additions {
+        if let Some(now) = measure_present(session, &present, Some(&measured.addition)).await? {
+            *measured = now;
+        }
+    }
+    ledger::set_additions(session, sequence, &own.additions).await
+}
+
 /// What an addition holds now; a table's rows are digested when there are few.
 async fn measure(
     session: &mut dyn Session,

@@ -7,7 +7,7 @@ use shared::SkillError;
 use super::{
     Job,
     execute::{Script, is_interrupted},
-    ledger,
+    ledger, parts,
 };
 use crate::{
     clients::Session,
@@ -35,8 +35,8 @@ impl Job<'_> {
             } else {
                 Direction::Down
             };
-            self.run_recorded(session, migration, direction, true)
-                .await?;
+            let script = self.recorded(session, migration, direction, true).await?;
+            self.execute(session, &script).await?;
         }
         Ok(interrupted)
     }
@@ -53,12 +53,16 @@ impl Job<'_> {
                 migration.state == MigrationState::Planned && migration.run == self.run()
             })
             .collect::<Vec<_>>();
+        let backfills = self.reading(parts::exist(session)).await?;
         let total = own.len() as u64;
         let mut done = 0;
         // The statements of many migrations come with one query.
         for chunk in own.chunks(LOADED_AT_ONCE) {
             let mut steps = self.steps_of(session, chunk).await?;
             for migration in chunk {
+                if backfills {
+                    self.run_backfills(session).await?;
+                }
                 self.context.check_canceled()?;
                 self.context.progress(
                     &format!("applying {} {}", migration.version, migration.name),
@@ -72,9 +76,10 @@ impl Job<'_> {
                     steps: steps.remove(&migration.sequence).unwrap_or_default(),
                     verify: done == total,
                 };
-                self.execute_hooked(session, &script).await?;
+                self.run_hooked(session, &script).await?;
             }
         }
+        self.run_backfills(session).await?;
         Ok(own)
     }
 
@@ -92,27 +97,23 @@ impl Job<'_> {
             .map_err(|error| self.skill(error))
     }
 
-    /// Runs one half of a migration from the ledger alone.
-    pub(super) async fn run_recorded(
+    /// One half of a migration as the ledger holds it.
+    pub(super) async fn recorded<'a>(
         &self,
         session: &mut dyn Session,
-        migration: &MigrationRecord,
+        migration: &'a MigrationRecord,
         direction: Direction,
         verify: bool,
-    ) -> Result<(), SkillError> {
+    ) -> Result<Script<'a>, SkillError> {
         let steps = ledger::steps(session, migration.sequence, direction)
             .await
             .map_err(|error| self.skill(error))?;
-        self.execute(
-            session,
-            &Script {
-                migration,
-                direction,
-                steps,
-                verify,
-            },
-        )
-        .await
+        Ok(Script {
+            migration,
+            direction,
+            steps,
+            verify,
+        })
     }
 
     pub(super) async fn migrations(

@@ -98,6 +98,7 @@ impl Job<'_> {
             if assessment.reverts.is_empty() {
                 return self.rolled_back(session, Some(assessment)).await;
             }
+            self.refuse_purged(session, &assessment).await?;
             self.permit(&assessment, request)?;
             let new = NewRun {
                 id: self.run(),
@@ -187,8 +188,10 @@ impl Job<'_> {
                 done as u64,
                 above.len() as u64,
             );
-            self.run_hooked(session, migration, Direction::Down, true)
+            let script = self
+                .recorded(session, migration, Direction::Down, true)
                 .await?;
+            self.run_hooked(session, &script).await?;
         }
         Ok(())
     }

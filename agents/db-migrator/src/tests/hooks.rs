@@ -367,7 +367,7 @@ async fn tells_who_holds_the_lock_at_most_once_a_second() {
         .iter()
         .find(|one| one["pid"] == json!(pid))
         .unwrap();
-    assert_eq!(mine["application_name"], "db-migrator/test");
+    assert_eq!(mine["application"], "db-migrator/test");
     assert!(mine["seconds"].as_i64().is_some());
 }
 

@@ -43,16 +43,16 @@ impl Session for PostgresSession {
         self.backend
     }
 
+    /// Sees and ends backends, which only the role that logged in may do with those of its own.
     async fn lock(&mut self, run: &str, until: Instant) -> Result<(), TargetError> {
-        // Only the role that logged in sees and ends the backends of former owners.
         if self.acts_for_another {
             self.execute("SET ROLE NONE").await?;
         }
-        let name = lock::take(&self.link.client, &self.config, self.backend, run, until).await?;
-        self.owner = Some(name);
+        let taken = lock::take(&self.link.client, &self.config, self.backend, run, until).await;
         if self.acts_for_another {
             self.execute("RESET ROLE").await?;
         }
+        self.owner = Some(taken?);
         Ok(())
     }
 

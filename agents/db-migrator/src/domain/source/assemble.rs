@@ -11,6 +11,7 @@ pub(super) enum Role {
     Up,
     Down,
     Contract,
+    ContractDown,
     Backfill,
 }
 
@@ -84,17 +85,28 @@ fn migration(parts: &[Half], dialect: Dialect) -> Result<Migration, SourceError>
             .transpose()
     };
     let holds_any = |script: &Script| !script.statements.is_empty();
+    let contract = optional(Role::Contract)?.filter(holds_any);
+    let backfill = of(Role::Backfill)
+        .map(|half| half.pieces.iter().map(Piece::text).collect::<String>())
+        .filter(|text| !text.trim().is_empty());
     Ok(Migration {
         version: first.version.clone(),
         name: first.name.clone(),
-        checksum: sha256_hex(&up.text),
+        checksum: checksum(&up, contract.as_ref(), backfill.as_deref()),
         down: optional(Role::Down)?.filter(|down| holds_any(down) || !holds_any(&up)),
-        contract: optional(Role::Contract)?.filter(holds_any),
-        backfill: of(Role::Backfill)
-            .map(|half| half.pieces.iter().map(Piece::text).collect::<String>())
-            .filter(|text| !text.trim().is_empty()),
+        contract,
+        contract_down: optional(Role::ContractDown)?.filter(holds_any),
+        backfill,
         original: first.original.clone(),
         may_run_late: first.may_run_late,
         up,
     })
+}
+
+/// Of the up text alone, unless there is more that changes the database.
+fn checksum(up: &Script, contract: Option<&Script>, backfill: Option<&str>) -> String {
+    let more = backfill
+        .into_iter()
+        .chain(contract.map(|contract| contract.text.as_str()));
+    sha256_hex(&more.fold(up.text.clone(), |text, part| format!("{text}\0{part}")))
 }

@@ -12,6 +12,7 @@ fn role(file: &str) -> Option<Role> {
         "up.sql" => Some(Role::Up),
         "down.sql" => Some(Role::Down),
         "contract.sql" => Some(Role::Contract),
+        "contract.down.sql" => Some(Role::ContractDown),
         "backfill.sql" => Some(Role::Backfill),
         _ => None,
     }

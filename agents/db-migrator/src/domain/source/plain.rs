@@ -24,17 +24,19 @@ pub(super) struct Section {
     pub(super) no_transaction: bool,
 }
 
-/// `contract` or `backfill` and the stem before it.
+/// The further parts that a migration may have in any layout.
+const EXTRAS: [(&str, Role); 3] = [
+    (".contract.down", Role::ContractDown),
+    (".contract", Role::Contract),
+    (".backfill", Role::Backfill),
+];
+
+/// The stem before `.contract`, `.contract.down` or `.backfill`.
 pub(super) fn extra(name: &str) -> Option<(&str, Role)> {
     let stem = name.strip_suffix(".sql")?;
-    match (
-        stem.strip_suffix(".contract"),
-        stem.strip_suffix(".backfill"),
-    ) {
-        (Some(stem), _) => Some((stem, Role::Contract)),
-        (None, Some(stem)) => Some((stem, Role::Backfill)),
-        (None, None) => None,
-    }
+    EXTRAS
+        .into_iter()
+        .find_map(|(end, role)| Some((stem.strip_suffix(end)?, role)))
 }
 
 pub(super) fn take_apart(files: &[SourceFile], tool: Tool) -> Result<Parts, SourceError> {
@@ -84,7 +86,7 @@ fn stem_and_role(name: &str, tool: Tool) -> (&str, Role) {
 
 fn sections(file: &SourceFile, tool: Tool, role: Role) -> Result<Vec<Section>, SourceError> {
     let text = normalize(&file.content);
-    let whole = matches!(role, Role::Contract | Role::Backfill);
+    let whole = extra(&file.name).is_some();
     match tool {
         Tool::Dbmate if !whole => dbmate::sections(&file.name, &text),
         Tool::Goose if !whole => goose::sections(&file.name, &text),
