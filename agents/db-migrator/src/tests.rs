@@ -9,6 +9,7 @@ mod fleet;
 mod generated;
 mod generator;
 mod hooks;
+mod hooks_again;
 mod lifecycle;
 mod locks;
 mod orphan;
