@@ -11,6 +11,7 @@ pub mod gate;
 pub mod hooks;
 pub mod ledger;
 pub mod lex;
+pub mod lint;
 pub mod pending;
 pub mod plan;
 pub mod progress;

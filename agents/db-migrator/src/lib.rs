@@ -19,8 +19,8 @@ use clients::{
     hooks::{AllowedHost, Outlets, SecretFile},
 };
 use skills::{
-    ApplyMigration, AssessRollback, MigrationStatus, PlanMigration, RollbackMigration,
-    VerifySchema, Workbench,
+    ApplyMigration, AssessRollback, CompleteMigration, LintMigration, MigrationStatus,
+    PlanMigration, RollbackMigration, VerifySchema, Workbench,
 };
 
 /// Runs schema migrations whose rollback is proven before it is needed.
@@ -136,7 +136,9 @@ impl shared::Daemon for Cli {
         Ok(agent
             .skill(MigrationStatus(workbench.clone()))
             .skill(PlanMigration(workbench.clone()))
+            .skill(LintMigration(workbench.clone()))
             .skill(ApplyMigration(workbench.clone()))
+            .skill(CompleteMigration(workbench.clone()))
             .skill(AssessRollback(workbench.clone()))
             .skill(RollbackMigration(workbench.clone()))
             .skill(VerifySchema(workbench)))

@@ -129,14 +129,15 @@ impl Metrics {
         self.in_doubt.get_or_create(&timed(dialect)).inc();
     }
 
-    /// Attempts that gave up, and sessions that were seen waiting behind one.
+    /// Attempts that gave up.
+    pub fn lock_attempts(&self, dialect: Dialect) -> u64 {
+        self.lock_attempts.get_or_create(&timed(dialect)).get()
+    }
+
+    /// Sessions that were seen waiting behind an attempt.
     #[cfg(test)]
-    pub(crate) fn waits(&self, dialect: Dialect) -> (u64, u64) {
-        let timed = timed(dialect);
-        (
-            self.lock_attempts.get_or_create(&timed).get(),
-            self.blocked.get_or_create(&timed).get(),
-        )
+    pub(crate) fn blocked_sessions(&self, dialect: Dialect) -> u64 {
+        self.blocked.get_or_create(&timed(dialect)).get()
     }
 
     /// Statements that were in doubt.

@@ -2,8 +2,10 @@
 
 mod apply_migration;
 mod assess_rollback;
+mod complete_migration;
 mod fleet;
 mod hooks;
+mod lint_migration;
 mod migration_status;
 mod parts;
 mod plan_migration;
@@ -12,8 +14,13 @@ mod verify_schema;
 
 pub use apply_migration::{ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput};
 pub use assess_rollback::{AssessRollback, AssessRollbackInput, AssessRollbackOutput};
+pub use complete_migration::{CompleteMigration, CompleteMigrationInput, CompleteMigrationOutput};
+pub use lint_migration::{
+    LintFormat, LintMigration, LintMigrationInput, LintMigrationOutput, RuleChoice,
+};
 pub use migration_status::{
-    AppliedMigration, Drift, LastRun, MigrationStatus, MigrationStatusInput, MigrationStatusOutput,
+    AppliedMigration, Drift, Expansion, LastRun, MigrationStatus, MigrationStatusInput,
+    MigrationStatusOutput,
 };
 pub use parts::{
     Decision, InlineFile, MigrationReport, MigrationSource, PlanReport, StatementReport, Workbench,

@@ -1,16 +1,22 @@
 //! Tests on real databases: SQLite files and a PostgreSQL server of their own.
 
+mod backfill;
 mod concurrency;
 mod concurrent_ddl;
 mod connections;
+mod contract;
 mod corpus;
 mod crash;
+mod expand;
 mod fleet;
 mod generated;
 mod generator;
 mod hooks;
 mod hooks_again;
 mod lifecycle;
+mod lint;
+mod lint_databases;
+mod lint_reports;
 mod locks;
 mod orphan;
 mod proofs;
@@ -19,5 +25,6 @@ mod roles;
 mod secrets;
 mod shop;
 mod skills;
+mod staging;
 mod support;
 mod verify;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Migration, Statement,
     source::Script,
+    staging::RESERVED,
     statement::{Lock, classify},
 };
 use crate::domain::Dialect;
@@ -70,9 +71,8 @@ impl Expansion {
 /// A statement of our own, which commits by itself when it is not the only one of its script.
 pub fn own_statement(text: impl Into<String>) -> Statement {
     let text = text.into();
-    // Text that names what is retained is forbidden to authors, not to us; it then counts as the strongest lock.
-    classify(text.clone(), Dialect::Postgres).map_or_else(
-        |_| Statement {
+    classified(&text, Dialect::Postgres).map_or_else(
+        || Statement {
             kind: String::from("ALTER TABLE"),
             object: String::new(),
             transactional: true,
@@ -88,6 +88,16 @@ pub fn own_statement(text: impl Into<String>) -> Statement {
             ..statement
         },
     )
+}
+
+/// What a statement of the ledger is. Text that names what is retained is forbidden to authors, not to us.
+pub fn classified(text: &str, dialect: Dialect) -> Option<Statement> {
+    let plain = text.replace(RESERVED, "retained");
+    classify(plain, dialect).ok().map(|statement| Statement {
+        text: text.to_owned(),
+        rename: statement.rename.filter(|_| !text.contains(RESERVED)),
+        ..statement
+    })
 }
 
 /// A script of our own, each statement in a transaction of its own.

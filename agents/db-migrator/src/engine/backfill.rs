@@ -277,7 +277,7 @@ impl Run<'_> {
     async fn load(&mut self, session: &mut dyn Session) -> Result<Load, TargetError> {
         const LOAD: &str = "SELECT (SELECT coalesce(max(extract(epoch FROM replay_lag) * 1000), 0)::bigint FROM pg_stat_replication), \
             (SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()), \
-            CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_insert_lsn() - '0/0')::bigint END";
+            CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint END";
         let rows = session.query(LOAD, &[]).await?;
         let row = rows.first().ok_or(TargetError::Unreadable("a row"))?;
         let (at, position) = (Instant::now(), row.integer(2)?);

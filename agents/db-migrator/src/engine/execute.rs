@@ -17,7 +17,7 @@ use crate::{
     clients::{Batch, Session, TargetError, Transaction},
     domain::{
         Dialect, Direction, MigrationRecord, MigrationState, StepRecord, StepState,
-        statement::{Rename, Statement, classify},
+        statement::{Rename, Statement},
         waiting::Waiting,
     },
 };
@@ -456,7 +456,7 @@ fn locked(blockers: &str) -> EngineError {
 }
 
 fn classified(text: &str, dialect: Dialect) -> Option<Statement> {
-    classify(text.to_owned(), dialect).ok()
+    crate::domain::expand::classified(text, dialect)
 }
 
 /// Whether a migration is in the middle of a script of more than one transaction.

@@ -76,6 +76,9 @@ impl Work {
             .iter()
             .flat_map(|expansion| &expansion.backfills);
         let texts = backfills.map(Backfill::whole).collect::<Vec<_>>();
+        if texts.is_empty() {
+            return Ok(());
+        }
         let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
         in_one_transaction(session, &texts, false).await
     }

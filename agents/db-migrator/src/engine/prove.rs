@@ -55,7 +55,7 @@ impl Job<'_> {
         source: &[Migration],
         retention: Retention,
     ) -> Result<Plan, SkillError> {
-        let (ledger, _) = self.reading(read_state(session)).await?;
+        let ledger = self.reading(read_ledger(session)).await?;
         let missing = pending(source, &ledger).map_err(|error| {
             SkillError::rejected(
                 "source",
@@ -106,15 +106,18 @@ impl Job<'_> {
     }
 }
 
+async fn read_ledger(session: &mut dyn Session) -> Result<Vec<MigrationRecord>, TargetError> {
+    if ledger::exists(session).await? {
+        ledger::migrations(session).await
+    } else {
+        Ok(Vec::new())
+    }
+}
+
 async fn read_state(
     session: &mut dyn Session,
 ) -> Result<(Vec<MigrationRecord>, Catalog), TargetError> {
-    let ledger = if ledger::exists(session).await? {
-        ledger::migrations(session).await?
-    } else {
-        Vec::new()
-    };
-    Ok((ledger, session.catalog().await?))
+    Ok((read_ledger(session).await?, session.catalog().await?))
 }
 
 struct Prover<'a> {

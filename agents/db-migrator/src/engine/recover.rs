@@ -79,7 +79,9 @@ impl Job<'_> {
                 self.run_hooked(session, &script).await?;
             }
         }
-        self.run_backfills(session).await?;
+        if backfills {
+            self.run_backfills(session).await?;
+        }
         Ok(own)
     }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use shared::{Context, Effect, Skill, SkillError};
 
 use super::{
-    fleet::{FleetWork, Pace, Scope, applying, fingerprint},
-    parts::{MigrationSource, PlanReport, Workbench, checked_release},
+    fleet::{FleetWork, Pace, Scope, applying, fingerprint, refuse_retention},
+    parts::{MigrationSource, PlanReport, Workbench, checked_release, checked_retention},
 };
 use crate::{
     clients::Database,
@@ -45,6 +45,9 @@ pub struct ApplyMigrationInput {
     /// Hooks beside those that the source declares; one of the same name replaces it.
     #[serde(default)]
     pub hooks: Vec<HookSpec>,
+    /// How long dropped tables, columns and rows are kept, as an ISO 8601 duration of days and times (`P7D`, the
+    /// default), or `none`.
+    pub retain: Option<String>,
 }
 
 fn yes() -> bool {
@@ -96,7 +99,10 @@ impl Skill for ApplyMigration {
         let fleet = input.fleet.clone();
         match self.0.scope(input.database.as_deref(), fleet.as_deref())? {
             Scope::Database(database) => self.one(context, database, input).await,
-            Scope::Fleet(name, members) => self.fleet(context, (name, members), input).await,
+            Scope::Fleet(name, members) => {
+                refuse_retention(input.retain.as_deref())?;
+                self.fleet(context, (name, members), input).await
+            }
         }
     }
 }
@@ -112,9 +118,10 @@ impl ApplyMigration {
             .0
             .read_hooked(input.source, database, input.hooks)
             .await?;
+        let retention = checked_retention(input.retain.as_deref())?;
         let job = self.0.job(context, database);
         if input.dry_run {
-            let mut plan = engine::plan(job, &source).await?;
+            let mut plan = engine::plan_retaining(job, &source, retention).await?;
             plan.hooks = hooks;
             let plan = PlanReport::new(&plan, database.dev);
             let (plan_digest, fingerprint) = (plan.plan_digest.clone(), plan.fingerprint.clone());
@@ -137,7 +144,7 @@ impl ApplyMigration {
             hooks: &hooks,
             covered: None,
         };
-        let applied = engine::apply(job, request).await?;
+        let applied = engine::apply_retaining(job, request, retention).await?;
         Ok(output(applied, database.dev))
     }
 

@@ -243,6 +243,14 @@ pub(super) const fn reverting(goal: &Goal) -> Work<'_> {
     Work::Rollback { goal }
 }
 
+/// Refuses another retention window than the default one, which all members of a fleet have.
+pub(super) fn refuse_retention(retain: Option<&str>) -> Result<(), SkillError> {
+    retain.map_or(Ok(()), |retain| {
+        let expected = "no retention of its own for a fleet";
+        Err(SkillError::rejected("retain", expected, retain))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

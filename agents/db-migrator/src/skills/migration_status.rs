@@ -10,7 +10,7 @@ use crate::{
         Dialect, MigrationRecord, RunRecord, Verdict,
         gate::{ReleaseState, release_state},
     },
-    engine::{self, Status},
+    engine::{self, ExpansionStatus, Progress, Status},
 };
 
 /// Reads ledger and catalog without a lock.
@@ -68,6 +68,22 @@ pub struct AppliedMigration {
     pub verdict: Verdict,
     /// SHA-256 of its up text.
     pub checksum: String,
+    /// What is left of it after up; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expansion: Option<Expansion>,
+}
+
+/// A migration in parts.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Expansion {
+    /// `expanded` until `complete_migration` contracted it, then `completed`.
+    pub state: String,
+    /// `none`, `pending`, `running` or `done`.
+    pub backfill: String,
+    /// Rows that the backfill wrote.
+    pub rows_done: u64,
+    /// Rows of its table when it began; an estimate.
+    pub rows_total: u64,
 }
 
 /// What changed behind the agent's back.
@@ -140,7 +156,17 @@ fn output(status: Status) -> MigrationStatusOutput {
         dialect: Dialect::Sqlite,
         dev: false,
         head: status.head,
-        applied: status.migrations.into_iter().map(applied).collect(),
+        applied: status
+            .migrations
+            .into_iter()
+            .map(|record| {
+                let expansion = status
+                    .expansions
+                    .iter()
+                    .find(|one| one.sequence == record.sequence);
+                applied(record, expansion.map(expansion_report))
+            })
+            .collect(),
         pending: status
             .pending
             .into_iter()
@@ -157,8 +183,24 @@ fn output(status: Status) -> MigrationStatusOutput {
     }
 }
 
-fn applied(record: MigrationRecord) -> AppliedMigration {
+fn expansion_report(status: &ExpansionStatus) -> Expansion {
+    let sum = |number: fn(&Progress) -> u64| status.backfills.iter().map(number).sum();
+    Expansion {
+        state: if status.completed {
+            "completed"
+        } else {
+            "expanded"
+        }
+        .to_owned(),
+        backfill: status.backfill().to_owned(),
+        rows_done: sum(|progress| progress.rows_done),
+        rows_total: sum(|progress| progress.rows_total),
+    }
+}
+
+fn applied(record: MigrationRecord, expansion: Option<Expansion>) -> AppliedMigration {
     AppliedMigration {
+        expansion,
         version: record.version.to_string(),
         name: record.name,
         release: record.release,

@@ -16,6 +16,7 @@ use crate::{
         lex,
         plan::{PlannedScript, strongest_lock},
         source,
+        staging::Retention,
         statement::Lock,
     },
     engine::{Goal, Job},
@@ -121,7 +122,7 @@ pub struct InlineFile {
 }
 
 impl MigrationSource {
-    fn files(self, workspace: &Workspace) -> Result<Vec<SourceFile>, SkillError> {
+    pub(super) fn files(self, workspace: &Workspace) -> Result<Vec<SourceFile>, SkillError> {
         match (self.path, self.files) {
             (Some(path), None) => workspace
                 .read(&path)
@@ -207,6 +208,20 @@ pub(super) fn goal(to_version: Option<&str>, release: Option<&str>) -> Result<Go
     }
 }
 
+/// The retention window of a request: seven days unless it names another.
+pub(super) fn checked_retention(retain: Option<&str>) -> Result<Retention, SkillError> {
+    let Some(text) = retain else {
+        return Ok(Retention::default());
+    };
+    Retention::parse(text).ok_or_else(|| {
+        SkillError::rejected(
+            "retain",
+            "an ISO 8601 duration up to P366D such as P7D or PT12H, or none",
+            bounded(text).escape_debug().to_string(),
+        )
+    })
+}
+
 /// A release name of 1 to 200 characters without control characters.
 pub(super) fn checked_release(release: Option<String>) -> Result<Option<String>, SkillError> {
     let bad =
@@ -285,6 +300,15 @@ pub struct MigrationReport {
     pub statements: Vec<StatementReport>,
     /// The statements of its down, the first 50; absent without a down.
     pub down: Option<Vec<StatementReport>>,
+    /// Updates in batches that follow its up; string literals masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backfills: Vec<String>,
+    /// Whether `complete_migration` finishes it later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_contract: bool,
+    /// What it takes away and keeps until the end of the retention window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retained: Vec<String>,
 }
 
 /// One statement of a plan.
@@ -332,6 +356,7 @@ impl PlanReport {
 }
 
 fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> MigrationReport {
+    let expansion = migration.parts.expansion.as_ref();
     MigrationReport {
         version: migration.version.to_string(),
         name: migration.name.clone(),
@@ -346,6 +371,18 @@ fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> Migration
             .down
             .as_ref()
             .map(|down| statements(down, dialect)),
+        backfills: expansion
+            .iter()
+            .flat_map(|expansion| &expansion.backfills)
+            .map(|backfill| lex::masked(&backfill.whole(), dialect))
+            .collect(),
+        has_contract: expansion.is_some_and(|expansion| expansion.has_contract()),
+        retained: migration
+            .parts
+            .retained
+            .iter()
+            .map(|retained| retained.what.clone())
+            .collect(),
     }
 }
 

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use shared::{Context, Skill, SkillError};
 
 use super::{
-    fleet::{FleetWork, Scope, applying},
-    parts::{MigrationSource, PlanReport, Workbench},
+    fleet::{FleetWork, Scope, applying, refuse_retention},
+    parts::{MigrationSource, PlanReport, Workbench, checked_retention},
 };
 use crate::{domain::hooks::HookSpec, engine};
 
@@ -27,6 +27,8 @@ pub struct PlanMigrationInput {
     /// Hooks beside those that the source declares.
     #[serde(default)]
     pub hooks: Vec<HookSpec>,
+    /// How long dropped tables, columns and rows are kept, as for `apply_migration`: it changes what is proven.
+    pub retain: Option<String>,
 }
 
 impl Skill for PlanMigration {
@@ -46,11 +48,14 @@ impl Skill for PlanMigration {
                 let (source, hooks) = bench
                     .read_hooked(input.source, database, input.hooks)
                     .await?;
-                let mut plan = engine::plan(bench.job(context, database), &source).await?;
+                let retention = checked_retention(input.retain.as_deref())?;
+                let job = bench.job(context, database);
+                let mut plan = engine::plan_retaining(job, &source, retention).await?;
                 plan.hooks = hooks;
                 Ok(PlanReport::new(&plan, database.dev))
             }
             Scope::Fleet(name, members) => {
+                refuse_retention(input.retain.as_deref())?;
                 let source = Some(input.source);
                 let fleet =
                     FleetWork::read(bench, (name, members), source, input.hooks, None).await?;

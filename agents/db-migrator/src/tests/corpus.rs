@@ -21,10 +21,11 @@ const WORK: &str = "DB_MIGRATOR_TEST_WORK";
 const TASK: &str = "DB_MIGRATOR_TEST_TASK";
 const POINTS: &str = "DB_MIGRATOR_TEST_POINTS";
 const PART: &str = "DB_MIGRATOR_TEST_PART";
+const MOMENTS: &str = "DB_MIGRATOR_TEST_MOMENTS";
 /// After so many kills another starter comes along instead of the same task.
 const SAME_TASK: usize = 60;
-/// Rounds through the kinds of migration in one part.
-const ROUNDS: usize = 3;
+/// Rounds through the kinds of migration in each part.
+const ROUNDS: [usize; 2] = [3, 2];
 
 fn base() -> (String, String) {
     let mut up = String::from(
@@ -101,8 +102,8 @@ fn unit(u: usize) -> (&'static str, String, String) {
 
 fn source(part: usize) -> Vec<Migration> {
     let mut all = vec![("base", base())];
-    for u in 0..6 * ROUNDS {
-        let (name, up, down) = unit(part * 6 * ROUNDS + u);
+    for u in 0..6 * ROUNDS[part] {
+        let (name, up, down) = unit(part * 6 * ROUNDS[0] + u);
         all.push((name, (up, down)));
     }
     let all = all
@@ -127,8 +128,11 @@ async fn child() {
         .lines()
         .map(str::to_owned)
         .collect();
+    let moments = variable(MOMENTS);
     let caller = Caller::operator(&variable(TASK)).hook(move |line| {
-        let point = line.contains(" postgres.execute ") || line.starts_with("end postgres.commit ");
+        let now = line.split(' ').next().unwrap_or_default();
+        let point =
+            moments.split(',').any(|moment| moment == now) && line.contains(" postgres.execute ");
         if point && !stopped.contains(line) {
             println!("\nstopped at {line}");
             loop {
@@ -148,45 +152,57 @@ async fn child() {
     println!("\ncompleted");
 }
 
-/// Kills processes until one completes. Answers with the points and with the seconds from each kill to the next point.
-fn kill_everywhere(url: &str, part: usize, work: &str, points: &Path) -> (Vec<String>, Vec<f64>) {
-    let (mut stops, mut resumed) = (Vec::new(), Vec::new());
-    std::fs::write(points, "").unwrap();
-    let mut file = std::fs::OpenOptions::new()
-        .append(true)
-        .open(points)
-        .unwrap();
-    loop {
-        let starter = stops.len() / SAME_TASK;
-        let began = Instant::now();
-        let mut child = process(
-            "tests::corpus::child",
-            &[
-                (URL, url),
-                (WORK, work),
-                (TASK, &format!("{work}-{starter}")),
-                (POINTS, points.to_str().unwrap()),
-                (PART, &part.to_string()),
-            ],
-        )
-        .spawn()
-        .unwrap();
-        let last = BufReader::new(child.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok)
-            .find(|line| line.starts_with("stopped at ") || line == "completed");
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let last = last.unwrap_or_else(|| panic!("{work} failed after {:?}", stops.last()));
-        let Some(point) = last.strip_prefix("stopped at ") else {
-            return (stops, resumed);
-        };
-        // A new starter proves what is left first: that is no resumption.
-        if !stops.len().is_multiple_of(SAME_TASK) {
-            resumed.push(began.elapsed().as_secs_f64());
+/// What is killed: a run on one database, at some moments of each statement.
+struct Victim<'a> {
+    url: &'a str,
+    part: usize,
+    work: &'a str,
+    moments: &'a str,
+}
+
+impl Victim<'_> {
+    /// Kills processes until one completes. Answers with the points and the seconds from each kill to the next point.
+    fn kill_everywhere(&self, points: &Path) -> (Vec<String>, Vec<f64>) {
+        let (mut stops, mut resumed) = (Vec::new(), Vec::new());
+        std::fs::write(points, "").unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(points)
+            .unwrap();
+        loop {
+            let starter = stops.len() / SAME_TASK;
+            let began = Instant::now();
+            let mut child = process(
+                "tests::corpus::child",
+                &[
+                    (URL, self.url),
+                    (WORK, self.work),
+                    (MOMENTS, self.moments),
+                    (TASK, &format!("{}-{}-{starter}", self.work, self.moments)),
+                    (POINTS, points.to_str().unwrap()),
+                    (PART, &self.part.to_string()),
+                ],
+            )
+            .spawn()
+            .unwrap();
+            let last = BufReader::new(child.stdout.take().unwrap())
+                .lines()
+                .map_while(Result::ok)
+                .find(|line| line.starts_with("stopped at ") || line == "completed");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let last =
+                last.unwrap_or_else(|| panic!("{} failed after {:?}", self.work, stops.last()));
+            let Some(point) = last.strip_prefix("stopped at ") else {
+                return (stops, resumed);
+            };
+            // A new starter proves what is left first: that is no resumption.
+            if !stops.len().is_multiple_of(SAME_TASK) {
+                resumed.push(began.elapsed().as_secs_f64());
+            }
+            writeln!(file, "{point}").unwrap();
+            stops.push(point.to_owned());
         }
-        writeln!(file, "{point}").unwrap();
-        stops.push(point.to_owned());
     }
 }
 
@@ -200,16 +216,20 @@ fn report(work: &str, stops: &[String], mut resumed: Vec<f64>) {
     );
 }
 
-/// Every statement was stopped at three times.
-fn check_points(stops: &[String], statements: usize) {
-    for moment in ["begin", "end", "recorded"] {
-        let prefix = format!("{moment} postgres.execute ");
-        let met = stops
-            .iter()
-            .filter(|line| line.starts_with(&prefix))
-            .count();
-        assert_eq!(met, statements, "{moment}");
-    }
+/// Every statement was stopped at, at this moment. Statements that are sent at once end at once: after the first of their
+/// ends the whole script is done and is not run again.
+fn check_points(stops: &[String], moment: &str, statements: usize, at_once: usize) {
+    let prefix = format!("{moment} postgres.execute ");
+    let met = stops
+        .iter()
+        .filter(|line| line.starts_with(&prefix))
+        .count();
+    let expected = if moment == "begin" {
+        statements
+    } else {
+        statements - at_once
+    };
+    assert_eq!(met, expected, "{moment}: {stops:#?}");
 }
 
 async fn state(fixture: &Fixture) -> (String, i64, i64) {
@@ -262,24 +282,40 @@ async fn survives(part: usize) {
             .map_or(0, |down| down.statements.len());
         (ups + migration.up.statements.len(), downs + down)
     });
-    assert!(ups + downs >= 100, "half of the corpus: {ups} + {downs}");
-
-    let (stops, resumed) = kill_everywhere(&fixture.url, part, "apply", &points);
-    report("apply", &stops, resumed);
-    check_points(&stops, ups);
-    assert_eq!(state(&fixture).await, full, "nothing lost, nothing doubled");
-    let open = "SELECT count(*) FROM db_migrator.step s JOIN db_migrator.migration m ON m.sequence = s.migration \
-        WHERE m.state = 'applied' AND s.direction = 'up' AND s.state <> 'applied'";
-    assert_eq!(count(&fixture.database, open).await, 0);
-
-    let (stops, resumed) = kill_everywhere(&fixture.url, part, "rollback", &points);
-    report("rollback", &stops, resumed);
-    check_points(&stops, downs);
     assert_eq!(
-        state(&fixture).await,
-        empty,
-        "nothing lost, nothing doubled"
+        ups + downs,
+        42 * ROUNDS[part],
+        "both parts hold 210 statements"
     );
+
+    // The up of every plain migration is sent at once; a down is compared before its commit.
+    let at_once = 3 * ROUNDS[part];
+    for moments in [&["begin", "end"][..], &["recorded"]] {
+        for (work, statements, at_once, after) in [
+            ("apply", ups, at_once, &full),
+            ("rollback", downs, 0, &empty),
+        ] {
+            let victim = Victim {
+                url: &fixture.url,
+                part,
+                work,
+                moments: &moments.join(","),
+            };
+            let (stops, resumed) = victim.kill_everywhere(&points);
+            report(work, &stops, resumed);
+            for moment in moments {
+                check_points(&stops, moment, statements, at_once);
+            }
+            assert_eq!(
+                &state(&fixture).await,
+                after,
+                "nothing lost, nothing doubled"
+            );
+            let open = "SELECT count(*) FROM db_migrator.step s JOIN db_migrator.migration m ON m.sequence = s.migration \
+                WHERE m.state = 'applied' AND s.direction = 'up' AND s.state <> 'applied'";
+            assert_eq!(count(&fixture.database, open).await, 0);
+        }
+    }
 }
 
 #[tokio::test]

@@ -89,7 +89,8 @@ async fn adds_a_column_behind_a_long_reader_while_the_application_writes() {
     );
     stop.store(true, Ordering::SeqCst);
     assert_eq!(applied.unwrap().migrations.len(), 1);
-    let (counted, blocked) = metrics.waits(Dialect::Postgres);
+    let counted = metrics.lock_attempts(Dialect::Postgres);
+    let blocked = metrics.blocked_sessions(Dialect::Postgres);
     assert!(counted >= ATTEMPTS as u64, "{counted} attempts gave up");
     println!("{counted} attempts, {blocked} sessions seen behind them");
     for application in applications {

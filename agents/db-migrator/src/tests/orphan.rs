@@ -125,7 +125,7 @@ async fn takes_over_from_an_orphan_that_still_builds_its_index() {
 
 /// Backends of owners that run a statement now: (pid, name).
 const WORKING: &str = "SELECT pid::bigint, application_name FROM pg_stat_activity WHERE datname = current_database() \
-    AND application_name LIKE 'db-migrator-owner/%' AND state = 'active' AND query ~* '^(create|drop|insert|reindex)'";
+    AND backend_type = 'client backend' AND application_name LIKE 'db-migrator-owner/%' AND state = 'active' AND query ~* '^(create|drop|insert|reindex)'";
 
 /// Looks without pause until told to stop: the most workers seen at once, and when another than the orphan came first.
 async fn watch(

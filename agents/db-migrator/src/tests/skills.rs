@@ -13,9 +13,10 @@ use crate::{
     domain::Answer,
     skills::{
         ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput, AssessRollback,
-        AssessRollbackInput, AssessRollbackOutput, Decision, MigrationStatus, MigrationStatusInput,
-        MigrationStatusOutput, PlanMigration, PlanMigrationInput, PlanReport, RollbackMigration,
-        RollbackMigrationInput, RollbackMigrationOutput, Workbench,
+        AssessRollbackInput, AssessRollbackOutput, CompleteMigrationInput, CompleteMigrationOutput,
+        Decision, MigrationStatus, MigrationStatusInput, MigrationStatusOutput, PlanMigration,
+        PlanMigrationInput, PlanReport, RollbackMigration, RollbackMigrationInput,
+        RollbackMigrationOutput, Workbench,
     },
 };
 
@@ -82,7 +83,7 @@ async fn takes_the_example_through_all_skills() {
             refused.refusals.len(),
             refused.approval_needed
         ),
-        (Decision::Refused, 2, true)
+        (Decision::Refused, 1, true)
     );
     let dry = run(
         &apply,
@@ -290,13 +291,15 @@ fn shows_real_requests_and_answers_in_the_readme() {
         plan_answer,
         apply,
         apply_answer,
+        complete,
+        complete_answer,
         assess,
         assess_answer,
         rollback,
         rollback_answer,
         verify,
         verify_answer,
-    ] = blocks.try_into().expect("twelve blocks");
+    ] = blocks.try_into().expect("fourteen blocks");
     drop(input::<crate::skills::VerifySchemaInput>(verify));
     let verified = input::<crate::skills::VerifySchemaOutput>(verify_answer);
     assert_eq!(verified.answer, crate::domain::drift::SchemaState::InSync);
@@ -306,6 +309,8 @@ fn shows_real_requests_and_answers_in_the_readme() {
     assert_eq!(input::<PlanReport>(plan_answer).decision, Decision::Refused);
     assert!(!input::<ApplyMigrationInput>(apply).dry_run);
     drop(input::<ApplyMigrationOutput>(apply_answer));
+    assert!(!input::<CompleteMigrationInput>(complete).dry_run);
+    drop(input::<CompleteMigrationOutput>(complete_answer));
     drop(input::<AssessRollbackInput>(assess));
     assert_eq!(
         input::<AssessRollbackOutput>(assess_answer)

@@ -274,6 +274,21 @@ pub(super) async fn plan(
     .await
 }
 
+/// A plan that keeps nothing of what it takes away.
+pub(super) async fn plan_without_retention(
+    database: &Database,
+    source: &[Migration],
+) -> Result<crate::domain::Plan, SkillError> {
+    let (context, metrics) = (Caller::operator("plan").context(), Metrics::default());
+    let job = Job {
+        context: &context,
+        database,
+        metrics: &metrics,
+    };
+    let none = crate::domain::staging::Retention::parse("none").unwrap();
+    engine::plan_retaining(job, source, none).await
+}
+
 pub(super) async fn assess(
     database: &Database,
     goal: &engine::Goal,

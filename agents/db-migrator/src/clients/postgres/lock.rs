@@ -17,7 +17,8 @@ const LEDGER: &str = "db_migrator";
 const FIRST_POLL: Duration = Duration::from_millis(20);
 const LAST_POLL: Duration = Duration::from_millis(250);
 /// How long the end of an orphan is awaited.
-const END_MS: i64 = 5_000;
+const END: Duration = Duration::from_secs(5);
+const END_POLL: Duration = Duration::from_millis(5);
 
 /// A session's name before it owns the database: it may only read, and wait for the lock. At most 63 bytes count.
 pub(super) fn application_name(run: &str) -> String {
@@ -114,29 +115,28 @@ async fn refuse_pooler(
     }
 }
 
-/// Ends the other backends of this database whose name is like `owner`, and waits until they are gone.
+/// Ends the other backends of this database whose name is like `owner`, with their parallel workers, and waits until
+/// they are gone.
 async fn end(client: &Client, owner: &str, run: &str) -> Result<(), TargetError> {
-    const END: &str = "SELECT a.application_name::text, pg_terminate_backend(a.pid, $2)::int::bigint FROM pg_stat_activity a \
-        WHERE a.datname = current_database() AND a.application_name LIKE $1 AND a.pid <> pg_backend_pid()";
-    let pattern = owner.replace('_', "\\_");
-    let ended = query(client, END, &[pattern.into(), END_MS.into()]).await?;
+    const OTHERS: &str = "FROM pg_stat_activity a WHERE a.datname = current_database() AND a.application_name LIKE $1 AND a.pid <> pg_backend_pid()";
+    let pattern = [owner.replace('_', "\\_").into()];
+    let terminate = format!(
+        "SELECT a.application_name::text, pg_terminate_backend(a.pid)::int::bigint {OTHERS}"
+    );
+    let ended = query(client, &terminate, &pattern).await?;
     for row in &ended {
-        tracing::warn!(
-            run,
-            orphan = row.text(0)?,
-            "ended the backend of a former owner"
-        );
+        let orphan = row.text(0)?;
+        tracing::warn!(run, orphan, "ended the backend of a former owner");
     }
-    let alive = ended
-        .iter()
-        .map(|row| row.integer(1))
-        .collect::<Result<Vec<_>, _>>()?
-        .contains(&0);
-    if alive {
-        Err(TargetError::Busy)
-    } else {
-        Ok(())
+    let left = format!("SELECT count(*) {OTHERS}");
+    let until = Instant::now() + END;
+    while !ended.is_empty() && integer(client, &left, &pattern).await? > 0 {
+        if Instant::now() > until {
+            return Err(TargetError::Busy);
+        }
+        sleep(END_POLL).await;
     }
+    Ok(())
 }
 
 #[cfg(test)]

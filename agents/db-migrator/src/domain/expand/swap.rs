@@ -84,14 +84,11 @@ impl Exchange<'_> {
             "ALTER TABLE {table} ALTER COLUMN {0} DROP DEFAULT, ALTER COLUMN {0} DROP NOT NULL",
             self.leaving
         ));
-        steps.push(format!(
-            "ALTER TABLE {table} RENAME COLUMN {} TO {}",
-            self.leaving, self.left
-        ));
-        steps.push(format!(
-            "ALTER TABLE {table} RENAME COLUMN {} TO {}",
-            self.coming, self.came
-        ));
+        for (from, to) in [(self.leaving, self.left), (self.coming, self.came)] {
+            if from != to {
+                steps.push(format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}"));
+            }
+        }
         if let Some(default) = &facts.default {
             steps.push(format!(
                 "ALTER TABLE {table} ALTER COLUMN {} SET DEFAULT {default}",
@@ -120,6 +117,12 @@ impl Exchange<'_> {
 
 /// The contract of one change. `facts` are those of the old column, read right before.
 pub fn contract(change: &Change, facts: &ColumnFacts, version: &str) -> Contract {
+    let own = [change.same(), change.filled()];
+    let mut facts = facts.clone();
+    facts
+        .constraints
+        .retain(|constraint| !own.contains(&names::quoted(&names::unquoted(&constraint.name))));
+    let facts = &facts;
     let retained = retained_column(version, &names::unquoted(&change.old));
     let quoted = names::quoted(&retained);
     let forth = Exchange {
@@ -187,7 +190,7 @@ pub fn contract(change: &Change, facts: &ColumnFacts, version: &str) -> Contract
             purge: vec![
                 format!("DROP TRIGGER IF EXISTS {quoted} ON {table}"),
                 format!("DROP FUNCTION IF EXISTS {}()", change.function(&retained)),
-                format!("ALTER TABLE {table} DROP COLUMN IF EXISTS {quoted}"),
+                format!("ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {quoted}"),
             ],
             lost: Some(format!(
                 "SELECT count(*) FROM {table} WHERE {quoted} IS NULL AND {} IS NOT NULL",

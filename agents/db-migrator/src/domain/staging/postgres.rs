@@ -165,7 +165,7 @@ pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Stage
             what: format!("column {}.{}", shown(table), shown(column)),
             kind: Kept::Column,
             purge: vec![format!(
-                "ALTER TABLE {table} DROP COLUMN IF EXISTS {hidden}"
+                "ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {hidden}"
             )],
             lost: (facts.not_null && !constant)
                 .then(|| format!("SELECT count(*) FROM {table} WHERE {hidden} IS NULL")),

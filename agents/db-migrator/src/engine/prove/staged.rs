@@ -161,7 +161,7 @@ fn downs(migration: &Migration, staged: &[Staged], dialect: Dialect) -> Vec<Scri
 
 /// A statement of a way back: the author's as it was, or ours.
 fn statement(text: String, dialect: Dialect) -> Statement {
-    crate::domain::statement::classify(text.clone(), dialect).unwrap_or_else(|_| Statement {
+    crate::domain::expand::classified(&text, dialect).unwrap_or_else(|| Statement {
         commits_alone: false,
         ..crate::domain::expand::own_statement(text)
     })
