@@ -17,6 +17,7 @@ pub mod pending;
 pub mod plan;
 pub mod progress;
 pub mod proof;
+pub mod redact;
 pub mod source;
 pub mod split;
 pub mod staging;

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::target::{Session, Shadow, Target, TargetError, Value};
-use crate::domain::Dialect;
+use crate::domain::{Dialect, redact};
 use lock::application_name;
 use session::PostgresSession;
 use shadow::Scratch;
@@ -156,7 +156,7 @@ impl From<tokio_postgres::Error> for TargetError {
             }
             _ => Self::Sql {
                 code: code.to_owned(),
-                message: refusal.message().to_owned(),
+                message: redact::postgres(code, refusal.message()),
             },
         }
     }

@@ -22,12 +22,14 @@ use tokio::time::{Instant, sleep};
 use super::target::{
     Batch, BatchOutcome, Own, Row, Session, Shadow, Target, TargetError, Transaction, Value,
 };
-use crate::domain::{Catalog, Dialect, proof::TableRows};
+use crate::domain::{Catalog, Dialect, proof::TableRows, redact};
 
 /// How long SQLite itself waits for another writer's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the lock file is tried.
 const LOCK_POLL: Duration = Duration::from_millis(20);
+/// `SQLITE_CONSTRAINT_TRIGGER`: a script's own `RAISE`.
+const RAISED: i32 = 1811;
 /// Tables with more rows are counted, not digested.
 const MAX_DIGESTED_ROWS: u64 = 1_000_000;
 
@@ -155,6 +157,9 @@ impl From<rusqlite::Error> for TargetError {
                 Self::Unreachable(error.into())
             }
             code => {
+                let raised = error
+                    .sqlite_error()
+                    .is_some_and(|error| error.extended_code == RAISED);
                 let message = match &error {
                     rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
                     rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
@@ -162,7 +167,7 @@ impl From<rusqlite::Error> for TargetError {
                 };
                 Self::Sql {
                     code: code.map_or_else(|| "sqlite".into(), |code| format!("{code:?}")),
-                    message,
+                    message: redact::sqlite(raised, &message),
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::{Job, ledger, measure::measure_present, recover::head};
 use crate::{
     clients::{Session, TargetError},
     domain::{
-        Assessment, Direction, MigrationState, RunRecord, Version,
+        Assessment, Direction, MigrationRecord, MigrationState, RunRecord, Version,
         assess::{Facts, assess},
         expand::classified,
         proof::TableRows,
@@ -40,8 +40,10 @@ impl Job<'_> {
         session: &mut dyn Session,
         goal: &Goal,
     ) -> Result<Assessment, SkillError> {
-        let (facts, runs) = self.reading(facts(session)).await?;
+        let (mut facts, runs, tables) = self.reading(facts(session)).await?;
         let target = target(goal, &facts, &runs)?;
+        self.reading(look_above(session, &mut facts, &target, &tables))
+            .await?;
         let mut assessment = assess(&self.database.name, &facts, &target);
         self.weigh_retained(session, &mut assessment).await?;
         Ok(assessment)
@@ -53,7 +55,7 @@ impl Job<'_> {
         session: &mut dyn Session,
         goal: &Goal,
     ) -> Result<Version, SkillError> {
-        let (facts, runs) = self.reading(facts(session)).await?;
+        let (facts, runs, _) = self.reading(facts(session)).await?;
         target(goal, &facts, &runs)
     }
 }
@@ -96,54 +98,76 @@ fn target(goal: &Goal, facts: &Facts, runs: &[RunRecord]) -> Result<Version, Ski
     }
 }
 
-async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), TargetError> {
+/// Quoted tables with their columns.
+type Tables = Vec<(String, Vec<String>)>;
+
+/// Catalog and ledger, without the statements and rows that only what is reverted needs.
+async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>, Tables), TargetError> {
     let catalog = session.catalog().await?;
-    let fingerprint = catalog.fingerprint();
-    if !ledger::exists(session).await? {
-        return Ok((
-            Facts {
-                fingerprint,
-                ..Facts::default()
-            },
-            Vec::new(),
-        ));
-    }
-    let tables = catalog.tables();
     let mut facts = Facts {
-        fingerprint,
+        fingerprint: catalog.fingerprint(),
         ..Facts::default()
     };
-    let dialect = session.dialect();
-    for migration in ledger::migrations(session).await? {
-        if matches!(
+    if !ledger::exists(session).await? {
+        return Ok((facts, Vec::new(), Vec::new()));
+    }
+    let mut migrations = ledger::migrations(session).await?;
+    migrations.retain(|migration| {
+        !matches!(
             migration.state,
             MigrationState::Planned | MigrationState::Reverted | MigrationState::Abandoned
-        ) {
+        )
+    });
+    migrations.sort_by_key(|migration| migration.sequence);
+    facts.rows = vec![Vec::new(); migrations.len()];
+    facts.migrations = migrations
+        .into_iter()
+        .map(|migration| (migration, Vec::new()))
+        .collect();
+    Ok((facts, ledger::runs(session).await?, catalog.tables()))
+}
+
+/// The downs of everything above the target, with one query for all, and the rows that they would drop.
+async fn look_above(
+    session: &mut dyn Session,
+    facts: &mut Facts,
+    target: &Version,
+    tables: &Tables,
+) -> Result<(), TargetError> {
+    let above = |migration: &MigrationRecord| migration.version > *target;
+    let sequences = facts
+        .migrations
+        .iter()
+        .filter(|(migration, _)| above(migration))
+        .map(|(migration, _)| migration.sequence);
+    let (Some(first), Some(last)) = (sequences.clone().min(), sequences.max()) else {
+        return Ok(());
+    };
+    let dialect = session.dialect();
+    let mut steps = ledger::steps_between(session, first, last, Direction::Down).await?;
+    for ((migration, down), rows) in facts.migrations.iter_mut().zip(&mut facts.rows) {
+        if !above(migration) {
             continue;
         }
-        let steps = ledger::steps(session, migration.sequence, Direction::Down).await?;
-        let down = steps.into_iter().map(|step| {
-            let lock = classified(&step.text, dialect)
-                .map_or(Lock::AccessExclusive, |statement| statement.lock);
-            (step.text, lock)
-        });
-        let down = down.collect();
-        let mut rows = Vec::new();
+        let steps = steps.remove(&migration.sequence).unwrap_or_default();
+        *down = steps
+            .into_iter()
+            .map(|step| {
+                let lock = classified(&step.text, dialect)
+                    .map_or(Lock::AccessExclusive, |statement| statement.lock);
+                (step.text, lock)
+            })
+            .collect();
         for then in &migration.additions {
             // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
-            let now = measure_present(session, &tables, Some(&then.addition)).await?;
+            let now = measure_present(session, tables, Some(&then.addition)).await?;
             rows.push(now.map(|now| TableRows {
                 rows: now.rows,
                 digest: now.digest,
             }));
         }
-        facts.rows.push(rows);
-        facts.migrations.push((migration, down));
     }
-    facts
-        .migrations
-        .sort_by_key(|(migration, _)| migration.sequence);
-    Ok((facts, ledger::runs(session).await?))
+    Ok(())
 }
 
 /// The newest version in force.

@@ -78,6 +78,7 @@ pub async fn complete(job: Job<'_>, request: CompleteRequest<'_>) -> Result<Comp
         }
     };
     if let Err(error) = &completed {
+        job.hook_failure(session.as_mut(), error).await;
         job.note_failure(session.as_mut(), error).await;
     }
     job.close(session).await;
@@ -105,7 +106,7 @@ impl Job<'_> {
         }
         self.finish_interrupted(session).await?;
         if let Some(own) = own.filter(|own| own.outcome.is_none()) {
-            self.continue_planned(session).await?;
+            self.run_contracts(session, None).await?;
             let purged = self.purge(session, request.purge).await?;
             self.finish_run(session, "completed").await?;
             return self.completed(session, None, own.plan_digest, purged).await;
@@ -144,7 +145,7 @@ impl Job<'_> {
             (&digest, None, request.retention),
         )
         .await?;
-        self.continue_planned(session).await?;
+        self.run_contracts(session, Some(&plan)).await?;
         let purged = self.purge(session, request.purge).await?;
         self.finish_run(session, "completed").await?;
         self.completed(session, Some(plan), digest, purged).await

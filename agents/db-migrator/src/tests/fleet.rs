@@ -299,7 +299,7 @@ async fn goes_on_after_a_kill_in_a_wave() {
 #[tokio::test]
 async fn asks_health_between_waves() {
     let folder = tempfile::tempdir().unwrap();
-    let receiver = super::hooks::Receiver::start(|at, _| match at {
+    let receiver = super::receiver::Receiver::start(|at, _| match at {
         0 => ("200 OK", String::new()),
         _ => ("500 Sick", String::new()),
     });

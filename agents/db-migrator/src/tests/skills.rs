@@ -300,7 +300,12 @@ fn shows_real_requests_and_answers_in_the_readme() {
         assess_answer,
         rollback,
         rollback_answer,
-    ] = blocks.try_into().expect("fourteen blocks");
+        verify,
+        verify_answer,
+    ] = blocks.try_into().expect("sixteen blocks");
+    drop(input::<crate::skills::VerifySchemaInput>(verify));
+    let verified = input::<crate::skills::VerifySchemaOutput>(verify_answer);
+    assert_eq!(verified.answer, crate::domain::drift::SchemaState::InSync);
     drop(input::<MigrationStatusInput>(status));
     drop(input::<MigrationStatusOutput>(status_answer));
     drop(input::<PlanMigrationInput>(plan));

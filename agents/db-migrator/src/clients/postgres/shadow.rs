@@ -35,13 +35,13 @@ impl Scratch {
                 .ok_or(TargetError::Unreadable("a row"))?
                 .integer(0)?
         );
-        sweep(live, &prefix).await?;
+        sweep(live, owner, &prefix).await?;
         let name = format!("{prefix}{}", Uuid::new_v4().simple());
         try_lock(live, &name).await?;
         let template = template(live, kind).await?;
-        make(live, &format!("CREATE DATABASE {name} {template}"), owner)
-            .await
-            .map_err(explain)?;
+        let owned = owner.map_or_else(String::new, |owner| format!(" OWNER \"{owner}\""));
+        let sql = format!("CREATE DATABASE {name} {template}{owned}");
+        as_login(live, owner, &sql).await.map_err(explain)?;
         let maintenance = connect(config, &format!("shadow/{run}")).await?;
         let mut own = config.clone();
         own.dbname(&name);
@@ -55,28 +55,31 @@ impl Scratch {
 
     /// Drops the database, whoever is connected.
     pub(super) async fn drop_database(self) -> Result<(), TargetError> {
-        let dropped = self
-            .maintenance
-            .client
-            .batch_execute(&format!(
-                "DROP DATABASE IF EXISTS {} WITH (FORCE)",
-                self.name
-            ))
-            .await;
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let client = &self.maintenance.client;
+        // Only the role that logged in may end the backends of its own that are still there.
+        let dropped = match client.batch_execute("SET ROLE NONE").await {
+            Ok(()) => client.batch_execute(&sql).await,
+            refused => refused,
+        };
         self.maintenance.close().await;
         Ok(dropped?)
     }
 }
 
-/// Whoever logged in may make databases; who owns the schema need not.
-async fn make(live: &mut dyn Session, sql: &str, owner: Option<&str>) -> Result<(), TargetError> {
-    let Some(owner) = owner else {
+/// Whoever logged in may make databases and end its own backends; who owns the schema need not.
+async fn as_login(
+    live: &mut dyn Session,
+    owner: Option<&str>,
+    sql: &str,
+) -> Result<(), TargetError> {
+    if owner.is_none() {
         return live.execute(sql).await;
-    };
+    }
     live.execute("SET ROLE NONE").await?;
-    let made = live.execute(&format!("{sql} OWNER \"{owner}\"")).await;
+    let done = live.execute(sql).await;
     live.execute("RESET ROLE").await?;
-    made
+    done
 }
 
 fn key(name: &str) -> i64 {
@@ -99,7 +102,11 @@ async fn try_lock(live: &mut dyn Session, name: &str) -> Result<bool, TargetErro
         == 1)
 }
 
-async fn sweep(live: &mut dyn Session, prefix: &str) -> Result<(), TargetError> {
+async fn sweep(
+    live: &mut dyn Session,
+    owner: Option<&str>,
+    prefix: &str,
+) -> Result<(), TargetError> {
     let all = live
         .query(
             "SELECT datname::text FROM pg_database WHERE starts_with(datname::text, $1)",
@@ -109,8 +116,8 @@ async fn sweep(live: &mut dyn Session, prefix: &str) -> Result<(), TargetError> 
     for row in all {
         let name = row.text(0)?;
         if try_lock(live, &name).await? {
-            live.execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-                .await?;
+            let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            as_login(live, owner, &sql).await?;
             live.query(
                 "SELECT pg_advisory_unlock($1)::int::bigint",
                 &[key(&name).into()],

@@ -123,7 +123,7 @@ pub(in crate::engine) async fn intend(
     session.query(&sql, &parameters).await.map(drop)
 }
 
-/// Writes how an invocation ended.
+/// Writes how an invocation ended. What is done stays so: its commit may have succeeded though its record did not.
 pub(in crate::engine) async fn settle(
     session: &mut dyn Session,
     key: &str,
@@ -132,7 +132,7 @@ pub(in crate::engine) async fn settle(
 ) -> Result<(), TargetError> {
     let Names { prefix, now, .. } = names(session.dialect());
     let sql = format!(
-        "UPDATE {prefix}hook_call SET state = $1, result = $2, finished_at = {now} WHERE key = $3"
+        "UPDATE {prefix}hook_call SET state = $1, result = $2, finished_at = {now} WHERE key = $3 AND state <> 'done'"
     );
     session
         .query(&sql, &[state.name().into(), result.into(), key.into()])
