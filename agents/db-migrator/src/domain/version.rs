@@ -89,13 +89,22 @@ fn compare_digits(left: &str, right: &str) -> Ordering {
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
-        let (left, right) = (self.parts(), other.parts());
+        let base = |version: &Self| {
+            version
+                .contracted()
+                .map_or_else(|| version.parts(), |of| of.parts())
+        };
+        let (left, right) = (base(self), base(other));
         // A missing part is zero: 1 is 1.0.
         let part = |parts: &[String], at: usize| parts.get(at).cloned().unwrap_or_default();
         (0..left.len().max(right.len()))
             .map(|at| compare_digits(&part(&left, at), &part(&right, at)))
             .find(|o| o.is_ne())
-            .unwrap_or(Ordering::Equal)
+            .unwrap_or_else(|| {
+                self.contracted()
+                    .is_some()
+                    .cmp(&other.contracted().is_some())
+            })
     }
 }
 

@@ -131,6 +131,7 @@ async fn sqlx_history(fixture: &Fixture, dialect: Dialect, rows: &[(i64, bool, S
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn takes_over_what_sqlx_applied_and_goes_on_from_there() {
     for dialect in BOTH {
         let fixture = fixture(dialect, true);
@@ -269,6 +270,7 @@ async fn says_of_a_dirty_version_what_the_catalog_says() {
 
 /// Every tool's table as it creates it on PostgreSQL, with the history of one migration.
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn finds_the_history_of_every_tool() {
     let goose = format!("-- +goose Up\n{A_UP}-- +goose Down\nDROP TABLE a;\n");
     let dbmate = format!("-- migrate:up\n{A_UP}\n-- migrate:down\nDROP TABLE a;\n");

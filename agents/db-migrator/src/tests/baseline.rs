@@ -107,6 +107,7 @@ async fn runs_a_late_migration_only_when_it_is_told_to() {
 
 /// A SQLite database with the history of golang-migrate, and its migrations in an archive.
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn takes_over_through_the_skills_from_an_archive() {
     let folder = tempfile::tempdir().unwrap();
     let file = std::fs::File::create(folder.path().join("shop.tar")).unwrap();
