@@ -222,11 +222,11 @@ impl Session for SqliteSession {
     }
 
     async fn commit(&mut self) -> Result<(), TargetError> {
-        self.with(|connection| commit(connection)).await
+        self.with(commit).await
     }
 
     async fn rollback(&mut self) -> Result<(), TargetError> {
-        self.with(|connection| rollback(connection)).await
+        self.with(rollback).await
     }
 
     /// One blocking task for all of it.

@@ -80,8 +80,10 @@ impl Job<'_> {
             }
             finished = self.finish_interrupted(session).await?;
             if own.outcome.is_none() {
-                self.continue_planned(session).await?;
-                let end = self.finish_run(session, "completed").await?;
+                let done = self.continue_planned(session).await?;
+                let end = self
+                    .finish_run(session, "completed", reached(&done))
+                    .await?;
                 return Ok(self.report(end, None, own.plan_digest, finished));
             }
         } else if self.has_ledger(session).await? {
@@ -104,8 +106,10 @@ impl Job<'_> {
         }
         self.record(session, &plan, &digest, request.release)
             .await?;
-        self.continue_planned(session).await?;
-        let end = self.finish_run(session, "completed").await?;
+        let done = self.continue_planned(session).await?;
+        let end = self
+            .finish_run(session, "completed", reached(&done))
+            .await?;
         Ok(self.report(end, Some(plan), digest, finished))
     }
 
@@ -121,7 +125,7 @@ impl Job<'_> {
         let end = if request.release.is_some() {
             self.record(session, &plan, &digest, request.release)
                 .await?;
-            self.finish_run(session, "completed").await?
+            self.finish_run(session, "completed", None).await?
         } else {
             self.end(session).await?
         };
@@ -179,14 +183,19 @@ impl Job<'_> {
             .map_err(|error| self.skill(error))
     }
 
+    /// Closes the row of a run. `reached` is the fingerprint that its last commit was compared with, when it was.
     pub(super) async fn finish_run(
         &self,
         session: &mut dyn Session,
         outcome: &str,
+        reached: Option<String>,
     ) -> Result<End, SkillError> {
         let closed = async {
             let end = End {
-                fingerprint: session.catalog().await?.fingerprint(),
+                fingerprint: match reached {
+                    Some(fingerprint) => fingerprint,
+                    None => session.catalog().await?.fingerprint(),
+                },
                 migrations: ledger::migrations(session).await?,
             };
             ledger::finish_run(
@@ -257,6 +266,11 @@ impl Job<'_> {
             fingerprint: end.fingerprint,
         }
     }
+}
+
+/// The last migration of a run is compared with its proof before it commits.
+fn reached(done: &[MigrationRecord]) -> Option<String> {
+    done.last().map(|last| last.fingerprint_after.clone())
 }
 
 /// Ledger and catalog at the end of a run.

@@ -96,6 +96,14 @@ impl Script<'_> {
     }
 }
 
+/// What one transaction of a script runs.
+#[derive(Debug, Clone, Copy)]
+struct Part<'a> {
+    steps: &'a [&'a StepRecord],
+    /// Whether the migration is done with it.
+    last: bool,
+}
+
 impl Job<'_> {
     /// Runs one half of a migration to its end, also when an earlier run began it.
     pub(super) async fn execute(
@@ -129,7 +137,14 @@ impl Job<'_> {
     ) -> Result<(), SkillError> {
         let statements = script.steps.iter().collect::<Vec<_>>();
         let result = self
-            .in_transaction(session, script, &statements, true)
+            .in_transaction(
+                session,
+                script,
+                Part {
+                    steps: &statements,
+                    last: true,
+                },
+            )
             .await;
         result.map_err(|error| self.explain(error, script, "nothing of it was kept"))
     }
@@ -139,19 +154,17 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
-        steps: &[&StepRecord],
-        last: bool,
+        part: Part<'_>,
     ) -> Result<(), EngineError> {
-        let at_once = last && script.fits_a_batch(steps, session.dialect());
+        let at_once = part.last && script.fits_a_batch(part.steps, session.dialect());
         let mut observer = Observer::new(self, session);
         loop {
             self.context.check_canceled()?;
             let tried = if at_once {
-                self.attempt_at_once(session, script, steps, &mut observer)
+                self.attempt_at_once(session, script, part.steps, &mut observer)
                     .await
             } else {
-                self.attempt(session, script, steps, last, &mut observer)
-                    .await
+                self.attempt(session, script, part, &mut observer).await
             };
             let error = match tried {
                 Err(EngineError::Target(TargetError::LockTimeout)) => TargetError::LockTimeout,
@@ -235,15 +248,14 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
-        steps: &[&StepRecord],
-        last: bool,
+        part: Part<'_>,
         observer: &mut Observer,
     ) -> Result<(), EngineError> {
         session
             .begin(script.transaction(observer.waiting.timeout_ms()))
             .await?;
         let ran = self
-            .inside_transaction(session, script, steps, last, observer)
+            .inside_transaction(session, script, part, observer)
             .await;
         // After a lost connection this fails too; what counts is the first error.
         if ran.is_err()
@@ -258,13 +270,12 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
-        steps: &[&StepRecord],
-        last: bool,
+        part: Part<'_>,
         observer: &mut Observer,
     ) -> Result<(), EngineError> {
-        let renames = renames(steps, session.dialect());
+        let renames = renames(part.steps, session.dialect());
         let baselines = Baselines::read(session, script.migration, renames).await?;
-        for step in steps {
+        for step in part.steps {
             self.context.check_canceled()?;
             self.statement(session, script, step, observer).await?;
             if !script.atomic() {
@@ -274,7 +285,7 @@ impl Job<'_> {
             }
         }
         baselines.shift(session).await?;
-        if last {
+        if part.last {
             if script.atomic() {
                 let all = script.steps_of(None);
                 let row = ledger::steps_row(session, all, StepState::Applied, self.run());
@@ -400,15 +411,30 @@ impl Job<'_> {
         {
             self.context.check_canceled()?;
             let ran = if step.transactional {
-                self.in_transaction(session, script, &[step], false).await
+                self.in_transaction(
+                    session,
+                    script,
+                    Part {
+                        steps: &[step],
+                        last: false,
+                    },
+                )
+                .await
             } else {
                 self.outside_transaction(session, script, step).await
             };
             ran.map_err(stopped)?;
         }
-        self.in_transaction(session, script, &[], true)
-            .await
-            .map_err(stopped)
+        self.in_transaction(
+            session,
+            script,
+            Part {
+                steps: &[],
+                last: true,
+            },
+        )
+        .await
+        .map_err(stopped)
     }
 
     fn explain(&self, error: EngineError, script: &Script<'_>, kept: &str) -> SkillError {

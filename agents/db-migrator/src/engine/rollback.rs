@@ -99,7 +99,7 @@ impl Job<'_> {
         }
         self.revert_above(session, &Version::recorded(assessment.to_version.clone()))
             .await?;
-        self.finish_run(session, "completed").await?;
+        self.finish_run(session, "completed", None).await?;
         self.rolled_back(session, Some(assessment)).await
     }
 
