@@ -192,6 +192,7 @@ async fn round(strategy: Strategy, url: &str) {
     let applications = (0..4)
         .map(|number| tokio::spawn(application(url.to_owned(), stop.clone(), number)))
         .collect::<Vec<_>>();
+    sleep(Duration::from_secs(1)).await;
     let began_at = Mutex::new(None);
     let release = async {
         let first = loop {

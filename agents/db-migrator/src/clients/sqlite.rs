@@ -263,6 +263,22 @@ impl Session for SqliteSession {
         self.with(|connection| catalog::read(connection)).await
     }
 
+    async fn columns(
+        &mut self,
+        tables: &[String],
+    ) -> Result<Vec<(String, Vec<String>)>, TargetError> {
+        let tables = tables.to_vec();
+        self.with(move |connection| {
+            let mut found = Vec::new();
+            for table in tables {
+                let columns = catalog::columns(connection, &table)?;
+                found.extend(columns.map(|columns| (table, columns)));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     async fn rows(
         &mut self,
         tables: &[(String, Vec<String>)],

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clients::{Session, Transaction},
-    domain::{Migration, MigrationRecord, MigrationState, Plan, RunRecord},
+    domain::{Dialect, Migration, MigrationRecord, MigrationState, Plan, RunRecord},
 };
 
 /// What a caller wants applied.
@@ -81,9 +81,7 @@ impl Job<'_> {
             finished = self.finish_interrupted(session).await?;
             if own.outcome.is_none() {
                 let done = self.continue_planned(session).await?;
-                let end = self
-                    .finish_run(session, "completed", reached(&done))
-                    .await?;
+                let end = self.finish_applied(session, &done).await?;
                 return Ok(self.report(end, None, own.plan_digest, finished));
             }
         } else if self.has_ledger(session).await? {
@@ -107,10 +105,28 @@ impl Job<'_> {
         self.record(session, &plan, &digest, request.release)
             .await?;
         let done = self.continue_planned(session).await?;
-        let end = self
-            .finish_run(session, "completed", reached(&done))
-            .await?;
+        let end = self.finish_applied(session, &done).await?;
         Ok(self.report(end, Some(plan), digest, finished))
+    }
+
+    /// Closes the row of a run that applied something. On SQLite its last commit was compared with the proof; on
+    /// PostgreSQL the catalog is read once more, now that no table is locked.
+    async fn finish_applied(
+        &self,
+        session: &mut dyn Session,
+        done: &[MigrationRecord],
+    ) -> Result<End, SkillError> {
+        let expected = done.last().map(|last| last.fingerprint_after.clone());
+        let reached = expected
+            .clone()
+            .filter(|_| session.dialect() == Dialect::Sqlite);
+        let end = self.finish_run(session, "completed", reached).await?;
+        if expected.is_some_and(|expected| expected != end.fingerprint) {
+            return Err(SkillError::failed(
+                "all migrations were committed, but the catalog is another than on the shadow: somebody else changed the schema meanwhile",
+            ));
+        }
+        Ok(end)
     }
 
     /// A release that needs no migration is still known to the ledger, so that a rollback to it finds its version.
@@ -266,11 +282,6 @@ impl Job<'_> {
             fingerprint: end.fingerprint,
         }
     }
-}
-
-/// The last migration of a run is compared with its proof before it commits.
-fn reached(done: &[MigrationRecord]) -> Option<String> {
-    done.last().map(|last| last.fingerprint_after.clone())
 }
 
 /// Ledger and catalog at the end of a run.

@@ -44,6 +44,15 @@ impl Script<'_> {
         }
     }
 
+    /// Whether the catalog is compared before the first statement: reading it after, under the lock of a table, would
+    /// stop everybody who uses that table. What the statements then do was proven from this very catalog.
+    fn compares_before(&self, dialect: Dialect) -> bool {
+        self.verify
+            && self.atomic()
+            && self.direction == Direction::Up
+            && dialect == Dialect::Postgres
+    }
+
     /// Whether one round trip can do it: nothing has to be measured or compared before the commit.
     fn fits_a_batch(&self, steps: &[&StepRecord], dialect: Dialect) -> bool {
         let seeded = self.direction == Direction::Up
@@ -52,7 +61,7 @@ impl Script<'_> {
                 .additions
                 .iter()
                 .any(|measured| measured.addition.seeded);
-        let compared = self.verify && self.expected().is_some();
+        let compared = self.verify && self.expected().is_some() && !self.compares_before(dialect);
         let bytes: usize = steps.iter().map(|step| step.text.len()).sum();
         self.atomic()
             && !seeded
@@ -135,6 +144,11 @@ impl Job<'_> {
         session: &mut dyn Session,
         script: &Script<'_>,
     ) -> Result<(), SkillError> {
+        if script.compares_before(session.dialect()) {
+            compare(session, script, &script.migration.fingerprint_before)
+                .await
+                .map_err(|error| error.into_skill(self))?;
+        }
         let statements = script.steps.iter().collect::<Vec<_>>();
         let result = self
             .in_transaction(
@@ -357,18 +371,10 @@ impl Job<'_> {
         session: &mut dyn Session,
         script: &Script<'_>,
     ) -> Result<(), EngineError> {
-        let expected = script
-            .expected()
-            .filter(|_| script.verify || !script.atomic());
-        if let Some(expected) = expected
-            && session.catalog().await?.fingerprint() != expected
-        {
-            let message = format!(
-                "{} {} led to another catalog than on the shadow: somebody else changes the schema",
-                script.direction.name(),
-                script.name()
-            );
-            return Err(EngineError::Skill(SkillError::failed(message)));
+        let compared =
+            !script.atomic() || (script.verify && !script.compares_before(session.dialect()));
+        if let Some(expected) = script.expected().filter(|_| compared) {
+            compare(session, script, expected).await?;
         }
         if script.direction == Direction::Up {
             measure_own(session, script.migration).await?;
@@ -455,6 +461,23 @@ fn is_key_switch(text: &str, dialect: Dialect) -> bool {
             .get(..6)
             .is_some_and(|start| start.eq_ignore_ascii_case("pragma"))
         && classified(text, dialect).is_some_and(|statement| statement.foreign_key_switch)
+}
+
+/// Holds the catalog against the shadow's.
+async fn compare(
+    session: &mut dyn Session,
+    script: &Script<'_>,
+    expected: &str,
+) -> Result<(), EngineError> {
+    if session.catalog().await?.fingerprint() == expected {
+        return Ok(());
+    }
+    let message = format!(
+        "{} {}: the catalog is another than on the shadow: somebody else changes the schema",
+        script.direction.name(),
+        script.name()
+    );
+    Err(SkillError::failed(message).into())
 }
 
 fn renames(steps: &[&StepRecord], dialect: Dialect) -> Vec<Rename> {
