@@ -10,9 +10,13 @@
 //! and taken off in the second ratio. It is found in PATH, or where `DB_MIGRATOR_BENCH_SQLX` says. PostgreSQL runs with
 //! fsync.
 //!
-//! FOUND
+//! Found (unoptimised build against sqlx-cli 0.9.0 built with optimisation, 2 virtual CPUs with a load of 22 from other
+//! work, PostgreSQL 15, 100 migrations, one round): on SQLite the ledger takes 0.73 times as long as sqlx-cli (2.9 s
+//! against 3.9 s) and 1.9 times as long as the naive executor; on PostgreSQL 1.72 times as long as sqlx-cli (2.5 s
+//! against 1.5 s) and 3.0 times as long as the naive executor. What remains on PostgreSQL are the migrations that write
+//! rows: their tables are measured before and after, statement by statement. 300 migrations were not measured there.
 //!
-//! Run: `cargo bench -p db-migrator --bench ledger`.
+//! Run: `cargo bench -p db-migrator --bench ledger`, or with sizes of your own after `--`.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
 
 mod desk;
@@ -256,7 +260,12 @@ async fn main() {
         );
     }
     let mut next = 0;
-    for size in SIZES {
+    let asked = std::env::args().filter_map(|count| Some((count.parse().ok()?, 1)));
+    let mut sizes = asked.collect::<Vec<_>>();
+    if sizes.is_empty() {
+        sizes.extend(SIZES);
+    }
+    for size in sizes {
         compare(Dialect::Sqlite, size, sqlx.as_ref(), &mut || {
             next += 1;
             let path = folder.path().join(format!("{next}.db"));

@@ -5,7 +5,10 @@
 //! `ours` is a whole `apply_migration`; the other two send the same ALTER TABLE by the rule in their name. A stall is
 //! the longest that one query of the application took from the first try to the end of the change.
 //!
-//! FOUND
+//! Found (unoptimised build, 2 virtual CPUs with a load of 22 from other work, PostgreSQL 15): without a timeout the
+//! application stalls for 5.0 s and the column is there at once; with 500 ms and doubled pauses it stalls for 503 ms and
+//! the column comes 3.5 s after the release; ours stalls it for 50 to 62 ms, with 8 to 11 ms for 99 % of the queries
+//! before, and the column comes 0.17 to 0.33 s after the release, at the 27th try.
 //!
 //! Run: `cargo bench -p db-migrator --bench lock_queue`.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
