@@ -3,16 +3,20 @@
 //!
 //! Input: N migrations of one to three statements each (a table, an index on it, a column more with a row), the shape of
 //! most real ones. All run the same statements with one transaction a migration, on fresh databases of the same server,
-//! in turns; the smallest of three rounds counts, and the ratio of medians stands beside. `ledger` is a whole
+//! in turns; the smallest of the rounds counts, and the ratio of medians stands beside. `ledger` is a whole
 //! `apply_migration` but for the proof: connection, run lock, recording the plan, running it with every statement's row,
 //! comparing the catalog, the report. The proof (up, down, up and the chain of downs on a shadow) has no counterpart; its
 //! time stands beside. sqlx-cli is a process of its own; the time that it takes to start and say its version is shown,
-//! and taken off in the second ratio. It is found in PATH, or where DB_MIGRATOR_BENCH_SQLX says. PostgreSQL runs with
+//! and taken off in the second ratio. It is found in PATH, or where `DB_MIGRATOR_BENCH_SQLX` says. PostgreSQL runs with
 //! fsync.
 //!
-//! FOUND
+//! Found (unoptimised build against sqlx-cli 0.9.0 built with optimisation, 2 virtual CPUs with a load of 22 from other
+//! work, PostgreSQL 15, 100 migrations, one round): on SQLite the ledger takes 0.73 times as long as sqlx-cli (2.9 s
+//! against 3.9 s) and 1.9 times as long as the naive executor; on PostgreSQL 1.72 times as long as sqlx-cli (2.5 s
+//! against 1.5 s) and 3.0 times as long as the naive executor. What remains on PostgreSQL are the migrations that write
+//! rows: their tables are measured before and after, statement by statement. 300 migrations were not measured there.
 //!
-//! Run: `cargo bench -p db-migrator --bench ledger`.
+//! Run: `cargo bench -p db-migrator --bench ledger`, or with sizes of your own after `--`.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
 
 mod desk;
@@ -35,8 +39,8 @@ use desk::{Stopwatch, context, database};
 use store::testing::TemporaryPostgres;
 use tokio::time::Instant;
 
-const ROUNDS: usize = 3;
-const SIZES: [usize; 2] = [30, 300];
+/// Migrations and rounds; the proofs of many take minutes.
+const SIZES: [(usize, usize); 2] = [(30, 3), (300, 1)];
 
 fn files(count: usize) -> Vec<SourceFile> {
     let mut files = Vec::new();
@@ -115,7 +119,7 @@ async fn naive(database: &Database, source: &[Migration]) -> Duration {
 /// Time of the proof, and of everything else.
 async fn with_ledger(database: &Database, source: &[Migration]) -> [Duration; 2] {
     let stopwatch = Arc::new(Stopwatch::default());
-    let (context, metrics) = (context(&stopwatch), Metrics::default());
+    let (context, metrics) = (context("bench", &stopwatch), Metrics::default());
     let started = Instant::now();
     let request = ApplyRequest {
         source,
@@ -141,7 +145,7 @@ async fn with_ledger(database: &Database, source: &[Migration]) -> [Duration; 2]
             .expect("there was a proof")
     };
     let proof = moment("end") - moment("begin");
-    [proof, whole - proof]
+    [proof, whole.saturating_sub(proof)]
 }
 
 /// The program to compare with, when it is installed.
@@ -160,9 +164,9 @@ impl Sqlx {
             let started = Instant::now();
             let output = Command::new(&program).arg("--version").output().ok()?;
             start = start.min(started.elapsed());
-            version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            version = String::from_utf8(output.stdout).ok()?;
         }
-        println!("{version}, starts in {:.1} ms", ms(start));
+        println!("{}, starts in {:.1} ms", version.trim(), ms(start));
         Some(Self { program, start })
     }
 
@@ -225,7 +229,7 @@ fn print(dialect: Dialect, count: usize, sqlx: Option<&Sqlx>, all: &[Vec<Duratio
 
 async fn compare(
     dialect: Dialect,
-    count: usize,
+    (count, rounds): (usize, usize),
     sqlx: Option<&Sqlx>,
     fresh: &mut impl FnMut() -> String,
 ) {
@@ -236,7 +240,7 @@ async fn compare(
         std::fs::write(folder.path().join(&file.name), &file.content).expect("a file is written");
     }
     let mut all: [Vec<Duration>; 4] = Default::default();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let [proof, ledger] = with_ledger(&database(&fresh()), &source).await;
         let peer = sqlx.map_or(Duration::ZERO, |sqlx| sqlx.migrate(&fresh(), folder.path()));
         let naive = naive(&database(&fresh()), &source).await;
@@ -258,8 +262,13 @@ async fn main() {
         );
     }
     let mut next = 0;
-    for count in SIZES {
-        compare(Dialect::Sqlite, count, sqlx.as_ref(), &mut || {
+    let asked = std::env::args().filter_map(|count| Some((count.parse().ok()?, 1)));
+    let mut sizes = asked.collect::<Vec<_>>();
+    if sizes.is_empty() {
+        sizes.extend(SIZES);
+    }
+    for size in sizes {
+        compare(Dialect::Sqlite, size, sqlx.as_ref(), &mut || {
             next += 1;
             let path = folder.path().join(format!("{next}.db"));
             // An empty file is an empty database, for all three.
@@ -267,7 +276,7 @@ async fn main() {
             format!("sqlite:{}", path.display())
         })
         .await;
-        compare(Dialect::Postgres, count, sqlx.as_ref(), &mut || {
+        compare(Dialect::Postgres, size, sqlx.as_ref(), &mut || {
             next += 1;
             server
                 .create_database(&format!("bench_{next}"))

@@ -5,7 +5,10 @@
 //! `ours` is a whole `apply_migration`; the other two send the same ALTER TABLE by the rule in their name. A stall is
 //! the longest that one query of the application took from the first try to the end of the change.
 //!
-//! FOUND
+//! Found (unoptimised build, 2 virtual CPUs with a load of 22 from other work, PostgreSQL 15): without a timeout the
+//! application stalls for 5.0 s and the column is there at once; with 500 ms and doubled pauses it stalls for 503 ms and
+//! the column comes 3.5 s after the release; ours stalls it for 50 to 62 ms, with 8 to 11 ms for 99 % of the queries
+//! before, and the column comes 0.17 to 0.33 s after the release, at the 27th try.
 //!
 //! Run: `cargo bench -p db-migrator --bench lock_queue`.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
@@ -85,19 +88,19 @@ async fn application(url: String, stop: Arc<AtomicBool>, number: usize) -> Laten
     latencies
 }
 
-/// Adds the column; `tried` gets the moment of the first try.
-async fn change(strategy: Strategy, url: &str, tried: &Mutex<Option<Instant>>) -> u64 {
+/// Adds the column; `began_at` gets the moment of the first try.
+async fn change(strategy: Strategy, url: &str, began_at: &Mutex<Option<Instant>>) -> u64 {
     let mut tries = 0;
     match strategy {
-        Strategy::Ours => return ours(url, tried).await,
+        Strategy::Ours => return ours(url, began_at).await,
         Strategy::NoTimeout => {
             let mut session = session(url).await;
-            *tried.lock().expect("nobody panics with it") = Some(Instant::now());
+            *began_at.lock().expect("nobody panics with it") = Some(Instant::now());
             session.execute(ALTER).await.expect("the column is new");
         }
         Strategy::Doubling => {
             let mut session = session(url).await;
-            *tried.lock().expect("nobody panics with it") = Some(Instant::now());
+            *began_at.lock().expect("nobody panics with it") = Some(Instant::now());
             session
                 .execute("SET lock_timeout = 500")
                 .await
@@ -114,9 +117,13 @@ async fn change(strategy: Strategy, url: &str, tried: &Mutex<Option<Instant>>) -
     tries + 1
 }
 
-async fn ours(url: &str, tried: &Mutex<Option<Instant>>) -> u64 {
+async fn ours(url: &str, began_at: &Mutex<Option<Instant>>) -> u64 {
     let stopwatch = Arc::new(Stopwatch::default());
-    let (context, metrics, all) = (context(&stopwatch), Metrics::default(), migrations());
+    let (context, metrics, all) = (
+        context("change", &stopwatch),
+        Metrics::default(),
+        migrations(),
+    );
     let database = database(url);
     let job = Job {
         context: &context,
@@ -140,7 +147,7 @@ async fn ours(url: &str, tried: &Mutex<Option<Instant>>) -> u64 {
     let notice = async {
         while !done.load(Ordering::SeqCst) {
             if let Some(at) = stopwatch.first("begin postgres.execute") {
-                *tried.lock().expect("nobody panics with it") = Some(at);
+                *began_at.lock().expect("nobody panics with it") = Some(at);
                 return;
             }
             sleep(Duration::from_millis(1)).await;
@@ -153,7 +160,11 @@ async fn ours(url: &str, tried: &Mutex<Option<Instant>>) -> u64 {
 /// Prepares the table by the first migration, so that the second is what is measured.
 async fn prepare(url: &str) {
     let stopwatch = Arc::new(Stopwatch::default());
-    let (context, metrics, all) = (context(&stopwatch), Metrics::default(), migrations());
+    let (context, metrics, all) = (
+        context("prepare", &stopwatch),
+        Metrics::default(),
+        migrations(),
+    );
     let database = database(url);
     let job = Job {
         context: &context,
@@ -188,10 +199,11 @@ async fn round(strategy: Strategy, url: &str) {
     let applications = (0..4)
         .map(|number| tokio::spawn(application(url.to_owned(), stop.clone(), number)))
         .collect::<Vec<_>>();
-    let tried = Mutex::new(None);
+    sleep(Duration::from_secs(1)).await;
+    let began_at = Mutex::new(None);
     let release = async {
         let first = loop {
-            let at = *tried.lock().expect("nobody panics with it");
+            let at = *began_at.lock().expect("nobody panics with it");
             match at {
                 Some(at) => break at,
                 None => sleep(Duration::from_millis(1)).await,
@@ -202,7 +214,7 @@ async fn round(strategy: Strategy, url: &str) {
         (first, Instant::now())
     };
     let change = async {
-        let tries = change(strategy, url, &tried).await;
+        let tries = change(strategy, url, &began_at).await;
         (tries, Instant::now())
     };
     let ((tries, done), (first, released)) = tokio::join!(change, release);

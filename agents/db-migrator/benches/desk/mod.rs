@@ -89,10 +89,10 @@ impl Backplane for Stopwatch {
     }
 }
 
-/// One task of an operator.
-pub(crate) fn context(stopwatch: &Arc<Stopwatch>) -> Context {
+/// A task of an operator.
+pub(crate) fn context(task: &str, stopwatch: &Arc<Stopwatch>) -> Context {
     let work = Work {
-        task_id: "bench".into(),
+        task_id: task.into(),
         skill: "bench".into(),
         caller: Principal::external("operator", "mesh.local"),
         on_behalf_of: None,

@@ -24,8 +24,8 @@ use values::{integer, query};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server notices the death of a client within half a second, also while it works on its statement, and that of its
-/// machine within ten.
-const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0 -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 \
+/// machine within ten. Compiling the query of the catalog would take longer than running it.
+const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0 -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c jit=off \
     -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000";
 
 /// A database on a PostgreSQL server (14 or newer). Its `Debug` shows host and database, never the password.

@@ -236,11 +236,11 @@ impl Session for SqliteSession {
     }
 
     async fn commit(&mut self) -> Result<(), TargetError> {
-        self.with(|connection| commit(connection)).await
+        self.with(commit).await
     }
 
     async fn rollback(&mut self) -> Result<(), TargetError> {
-        self.with(|connection| rollback(connection)).await
+        self.with(rollback).await
     }
 
     /// One blocking task for all of it.
@@ -275,6 +275,22 @@ impl Session for SqliteSession {
 
     async fn catalog(&mut self) -> Result<Catalog, TargetError> {
         self.with(|connection| catalog::read(connection)).await
+    }
+
+    async fn columns(
+        &mut self,
+        tables: &[String],
+    ) -> Result<Vec<(String, Vec<String>)>, TargetError> {
+        let tables = tables.to_vec();
+        self.with(move |connection| {
+            let mut found = Vec::new();
+            for table in tables {
+                let columns = catalog::columns(connection, &table)?;
+                found.extend(columns.map(|columns| (table, columns)));
+            }
+            Ok(found)
+        })
+        .await
     }
 
     async fn rows(

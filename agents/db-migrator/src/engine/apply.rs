@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clients::{Session, Transaction},
     domain::{
-        Migration, MigrationRecord, MigrationState, Plan, RunRecord,
+        Dialect, Migration, MigrationRecord, MigrationState, Plan, RunRecord,
         hooks::{Hook, HookCall, Point, RunKind},
         staging::Retention,
     },
@@ -118,9 +118,9 @@ impl Job<'_> {
             finished = self.finish_interrupted(session).await?;
             if own.outcome.is_none() {
                 self.begin_hooks(session, RunKind::Apply).await?;
-                self.continue_planned(session).await?;
+                let done = self.continue_planned(session).await?;
                 self.hook(session, Point::AfterRun, None).await?;
-                let end = self.finish_run(session, "completed").await?;
+                let end = self.finish_applied(session, &done).await?;
                 return Ok(self.report(end, None, own.plan_digest, finished));
             }
         } else if self.has_ledger(session).await? {
@@ -153,10 +153,30 @@ impl Job<'_> {
         )
         .await?;
         self.begin_hooks(session, RunKind::Apply).await?;
-        self.continue_planned(session).await?;
+        let done = self.continue_planned(session).await?;
         self.hook(session, Point::AfterRun, None).await?;
-        let end = self.finish_run(session, "completed").await?;
+        let end = self.finish_applied(session, &done).await?;
         Ok(self.report(end, Some(plan), digest, finished))
+    }
+
+    /// Closes the row of a run that applied something. On SQLite its last commit was compared with the proof; on
+    /// PostgreSQL the catalog is read once more, now that no table is locked.
+    async fn finish_applied(
+        &self,
+        session: &mut dyn Session,
+        done: &[MigrationRecord],
+    ) -> Result<End, SkillError> {
+        let expected = done.last().map(|last| last.fingerprint_after.clone());
+        let reached = expected
+            .clone()
+            .filter(|_| session.dialect() == Dialect::Sqlite);
+        let end = self.finish_run(session, "completed", reached).await?;
+        if expected.is_some_and(|expected| expected != end.fingerprint) {
+            return Err(SkillError::failed(
+                "all migrations were committed, but the catalog is another than on the shadow: somebody else changed the schema meanwhile",
+            ));
+        }
+        Ok(end)
     }
 
     /// A release that needs no migration is still known to the ledger, so that a rollback to it finds its version.
@@ -171,7 +191,7 @@ impl Job<'_> {
         let end = if request.release.is_some() {
             let how = (digest.as_str(), request.release, Retention::default());
             self.record_kind(session, "apply", &plan, how).await?;
-            self.finish_run(session, "completed").await?
+            self.finish_run(session, "completed", None).await?
         } else {
             self.end(session).await?
         };
@@ -231,14 +251,19 @@ impl Job<'_> {
             .map_err(|error| self.skill(error))
     }
 
+    /// Closes the row of a run. `reached` is the fingerprint that its last commit was compared with, when it was.
     pub(super) async fn finish_run(
         &self,
         session: &mut dyn Session,
         outcome: &str,
+        reached: Option<String>,
     ) -> Result<End, SkillError> {
         let closed = async {
             let end = End {
-                fingerprint: session.catalog().await?.fingerprint(),
+                fingerprint: match reached {
+                    Some(fingerprint) => fingerprint,
+                    None => session.catalog().await?.fingerprint(),
+                },
                 migrations: ledger::migrations(session).await?,
             };
             ledger::finish_run(

@@ -108,7 +108,7 @@ impl Job<'_> {
         if let Some(own) = own.filter(|own| own.outcome.is_none()) {
             self.run_contracts(session, None).await?;
             let purged = self.purge(session, request.purge).await?;
-            self.finish_run(session, "completed").await?;
+            self.finish_run(session, "completed", None).await?;
             return self.completed(session, None, own.plan_digest, purged).await;
         }
         self.run_backfills(session).await?;
@@ -147,7 +147,7 @@ impl Job<'_> {
         .await?;
         self.run_contracts(session, Some(&plan)).await?;
         let purged = self.purge(session, request.purge).await?;
-        self.finish_run(session, "completed").await?;
+        self.finish_run(session, "completed", None).await?;
         self.completed(session, Some(plan), digest, purged).await
     }
 

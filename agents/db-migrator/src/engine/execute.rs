@@ -44,6 +44,15 @@ impl Script<'_> {
         }
     }
 
+    /// Whether the catalog is compared before the first statement: reading it after, under the lock of a table, would
+    /// stop everybody who uses that table. What the statements then do was proven from this very catalog.
+    fn compares_before(&self, dialect: Dialect) -> bool {
+        self.verify
+            && self.atomic()
+            && self.direction == Direction::Up
+            && dialect == Dialect::Postgres
+    }
+
     /// Whether one round trip can do it: nothing has to be measured or compared before the commit.
     fn fits_a_batch(&self, steps: &[&StepRecord], dialect: Dialect) -> bool {
         let seeded = self.direction == Direction::Up
@@ -52,7 +61,7 @@ impl Script<'_> {
                 .additions
                 .iter()
                 .any(|measured| measured.addition.seeded);
-        let compared = self.verify && self.expected().is_some();
+        let compared = self.verify && self.expected().is_some() && !self.compares_before(dialect);
         let bytes: usize = steps.iter().map(|step| step.text.len()).sum();
         self.atomic()
             && !seeded
@@ -96,6 +105,14 @@ impl Script<'_> {
     }
 }
 
+/// What one transaction of a script runs.
+#[derive(Debug, Clone, Copy)]
+struct Part<'a> {
+    steps: &'a [&'a StepRecord],
+    /// Whether the migration is done with it.
+    last: bool,
+}
+
 impl Job<'_> {
     /// Runs one half of a migration to its end, also when an earlier run began it.
     pub(super) async fn execute(
@@ -127,9 +144,21 @@ impl Job<'_> {
         session: &mut dyn Session,
         script: &Script<'_>,
     ) -> Result<(), SkillError> {
+        if script.compares_before(session.dialect()) {
+            compare(session, script, &script.migration.fingerprint_before)
+                .await
+                .map_err(|error| error.into_skill(self))?;
+        }
         let statements = script.steps.iter().collect::<Vec<_>>();
         let result = self
-            .in_transaction(session, script, &statements, true)
+            .in_transaction(
+                session,
+                script,
+                Part {
+                    steps: &statements,
+                    last: true,
+                },
+            )
             .await;
         result.map_err(|error| self.explain(error, script, "nothing of it was kept"))
     }
@@ -139,19 +168,17 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
-        steps: &[&StepRecord],
-        last: bool,
+        part: Part<'_>,
     ) -> Result<(), EngineError> {
-        let at_once = last && script.fits_a_batch(steps, session.dialect());
+        let at_once = part.last && script.fits_a_batch(part.steps, session.dialect());
         let mut observer = Observer::new(self, session);
         loop {
             self.context.check_canceled()?;
             let tried = if at_once {
-                self.attempt_at_once(session, script, steps, &mut observer)
+                self.attempt_at_once(session, script, part.steps, &mut observer)
                     .await
             } else {
-                self.attempt(session, script, steps, last, &mut observer)
-                    .await
+                self.attempt(session, script, part, &mut observer).await
             };
             let error = match tried {
                 Err(EngineError::Target(TargetError::LockTimeout)) => TargetError::LockTimeout,
@@ -238,15 +265,14 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
-        steps: &[&StepRecord],
-        last: bool,
+        part: Part<'_>,
         observer: &mut Observer,
     ) -> Result<(), EngineError> {
         session
             .begin(script.transaction(observer.waiting.timeout_ms()))
             .await?;
         let ran = self
-            .inside_transaction(session, script, steps, last, observer)
+            .inside_transaction(session, script, part, observer)
             .await;
         // After a lost connection this fails too; what counts is the first error.
         if ran.is_err()
@@ -261,13 +287,12 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
-        steps: &[&StepRecord],
-        last: bool,
+        part: Part<'_>,
         observer: &mut Observer,
     ) -> Result<(), EngineError> {
-        let renames = renames(steps, session.dialect());
+        let renames = renames(part.steps, session.dialect());
         let baselines = Baselines::read(session, script.migration, renames).await?;
-        for step in steps {
+        for step in part.steps {
             self.context.check_canceled()?;
             self.statement(session, script, step, observer).await?;
             if !script.atomic() {
@@ -277,7 +302,7 @@ impl Job<'_> {
             }
         }
         baselines.shift(session).await?;
-        if last {
+        if part.last {
             if script.atomic() {
                 let all = script.steps_of(None);
                 let row = ledger::steps_row(session, all, StepState::Applied, self.run());
@@ -349,18 +374,10 @@ impl Job<'_> {
         session: &mut dyn Session,
         script: &Script<'_>,
     ) -> Result<(), EngineError> {
-        let expected = script
-            .expected()
-            .filter(|_| script.verify || !script.atomic());
-        if let Some(expected) = expected
-            && session.catalog().await?.fingerprint() != expected
-        {
-            let message = format!(
-                "{} {} led to another catalog than on the shadow: somebody else changes the schema",
-                script.direction.name(),
-                script.name()
-            );
-            return Err(EngineError::Skill(SkillError::failed(message)));
+        let compared =
+            !script.atomic() || (script.verify && !script.compares_before(session.dialect()));
+        if let Some(expected) = script.expected().filter(|_| compared) {
+            compare(session, script, expected).await?;
         }
         if script.direction == Direction::Up {
             measure_own(session, script.migration).await?;
@@ -403,15 +420,30 @@ impl Job<'_> {
         {
             self.context.check_canceled()?;
             let ran = if step.transactional {
-                self.in_transaction(session, script, &[step], false).await
+                self.in_transaction(
+                    session,
+                    script,
+                    Part {
+                        steps: &[step],
+                        last: false,
+                    },
+                )
+                .await
             } else {
                 self.outside_transaction(session, script, step).await
             };
             ran.map_err(stopped)?;
         }
-        self.in_transaction(session, script, &[], true)
-            .await
-            .map_err(stopped)
+        self.in_transaction(
+            session,
+            script,
+            Part {
+                steps: &[],
+                last: true,
+            },
+        )
+        .await
+        .map_err(stopped)
     }
 
     fn explain(&self, error: EngineError, script: &Script<'_>, kept: &str) -> SkillError {
@@ -432,6 +464,23 @@ fn is_key_switch(text: &str, dialect: Dialect) -> bool {
             .get(..6)
             .is_some_and(|start| start.eq_ignore_ascii_case("pragma"))
         && classified(text, dialect).is_some_and(|statement| statement.foreign_key_switch)
+}
+
+/// Holds the catalog against the shadow's.
+async fn compare(
+    session: &mut dyn Session,
+    script: &Script<'_>,
+    expected: &str,
+) -> Result<(), EngineError> {
+    if session.catalog().await?.fingerprint() == expected {
+        return Ok(());
+    }
+    let message = format!(
+        "{} {}: the catalog is another than on the shadow: somebody else changes the schema",
+        script.direction.name(),
+        script.name()
+    );
+    Err(SkillError::failed(message).into())
 }
 
 fn renames(steps: &[&StepRecord], dialect: Dialect) -> Vec<Rename> {

@@ -128,9 +128,12 @@ pub(super) async fn in_force(
     // As JSON writes a name inside quotes. An empty text occurs everywhere: a quote inside a bare name is doubled there.
     let parameters = tables
         .iter()
-        .map(|table| match table.trim_matches('"').contains('"') {
-            true => "".into(),
-            false => json(table).trim_matches('"').into(),
+        .map(|table| {
+            if table.trim_matches('"').contains('"') {
+                "".into()
+            } else {
+                json(table).trim_matches('"').into()
+            }
         })
         .collect::<Vec<Value>>();
     let rows = session.query(&sql, &parameters).await?;

@@ -118,7 +118,7 @@ impl Job<'_> {
         self.revert_above(session, &Version::recorded(assessment.to_version.clone()))
             .await?;
         self.hook(session, Point::AfterRun, None).await?;
-        self.finish_run(session, "completed").await?;
+        self.finish_run(session, "completed", None).await?;
         self.rolled_back(session, Some(assessment)).await
     }
 

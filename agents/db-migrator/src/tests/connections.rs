@@ -173,7 +173,7 @@ fn pooler(folder: &Path, server: &str, mode: &str) -> Option<(Stopped, u16)> {
     let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]
         .into_iter()
         .find(|path| Path::new(path).exists())?;
-    let (host, port) = server.split_once(':').unwrap();
+    let (host, port) = server.split_once(':')?;
     let own = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = own.local_addr().unwrap().port();
     drop(own);

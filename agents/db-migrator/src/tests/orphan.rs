@@ -63,7 +63,6 @@ async fn number(session: &mut dyn Session, sql: &str) -> i64 {
 
 /// The client dies while the server still builds its index behind an old transaction.
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn takes_over_from_an_orphan_that_still_builds_its_index() {
     let fixture = fixture(Dialect::Postgres, true);
     let database = &fixture.database;

@@ -76,6 +76,32 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", fold(name).replace('"', "\"\""))
 }
 
+/// The quoted columns of a quoted table in the order of their names; `None` when there is no such table.
+pub(super) fn columns(
+    connection: &Connection,
+    table: &str,
+) -> Result<Option<Vec<String>>, TargetError> {
+    let bare = lex::bare_name(table).replace("\"\"", "\"");
+    let mut exists = connection
+        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND lower(name) = $1")?;
+    if !exists.exists([&bare])? {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare_cached(COLUMNS)?;
+    let found = statement.query_map([&bare], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(3)? >= 2))
+    })?;
+    let mut columns = Vec::new();
+    for column in found {
+        let (column, generated) = column?;
+        if !generated {
+            columns.push(quoted(&column));
+        }
+    }
+    columns.sort();
+    Ok(Some(columns))
+}
+
 fn table_entries(
     connection: &Connection,
     name: &str,
