@@ -285,6 +285,7 @@ fn workbench(dialect: Dialect, folder: &Path, receiver: &str) -> (Workbench, Str
     let bench = Workbench {
         databases: Arc::new(databases.with_outlets(&Arc::new(outlets))),
         workspace: Workspace::new(folder),
+        registries: crate::clients::OciRegistries::default(),
         metrics: Metrics::default(),
     };
     (bench, url)
