@@ -3,6 +3,7 @@
 pub mod assess;
 pub mod catalog;
 pub mod dialect;
+pub mod inverse;
 pub mod ledger;
 pub mod lex;
 pub mod pending;
@@ -18,7 +19,7 @@ pub use catalog::{Catalog, Entry, Place};
 pub use dialect::Dialect;
 pub use ledger::{Direction, MigrationRecord, MigrationState, RunRecord, StepRecord, StepState};
 pub use plan::{Plan, PlannedMigration, PlannedStep};
-pub use proof::{Risk, Verdict};
+pub use proof::{Inverse, Risk, Verdict};
 pub use source::{Migration, SourceFile};
 pub use statement::Statement;
 pub use version::Version;

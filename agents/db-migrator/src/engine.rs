@@ -3,6 +3,7 @@
 mod apply;
 mod assess;
 mod execute;
+mod invert;
 mod ledger;
 mod measure;
 mod prove;

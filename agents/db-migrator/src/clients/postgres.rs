@@ -2,6 +2,7 @@
 
 mod catalog;
 mod fill;
+mod recipes;
 mod shadow;
 
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio_postgres::{
 };
 
 use super::target::{Row, Session, Shadow, Target, TargetError, Transaction, Value};
-use crate::domain::{Catalog, Dialect, proof::TableRows};
+use crate::domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows};
 use shadow::Scratch;
 
 /// First eight bytes of SHA-256 of `db-migrator/lock/v1`. Advisory locks are per database already.
@@ -241,6 +242,14 @@ impl Session for PostgresSession {
     async fn catalog(&mut self) -> Result<Catalog, TargetError> {
         let messages = self.link.client.simple_query(catalog::query()).await?;
         catalog::read(messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        }))
+    }
+
+    async fn blueprint(&mut self) -> Result<Blueprint, TargetError> {
+        let messages = self.link.client.simple_query(recipes::query()).await?;
+        recipes::read(messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         }))

@@ -1,6 +1,7 @@
 //! SQLite files as targets.
 
 mod catalog;
+mod recipes;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -20,7 +21,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::target::{Row, Session, Shadow, Target, TargetError, Transaction, Value};
-use crate::domain::{Catalog, Dialect, proof::TableRows};
+use crate::domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows};
 
 /// How long SQLite itself waits for another writer's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -271,6 +272,10 @@ impl Session for SqliteSession {
 
     async fn catalog(&mut self) -> Result<Catalog, TargetError> {
         self.with(|connection| catalog::read(connection)).await
+    }
+
+    async fn blueprint(&mut self) -> Result<Blueprint, TargetError> {
+        self.with(|connection| recipes::read(connection)).await
     }
 
     async fn rows(

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use shared::SkillError;
 use tokio::time::Instant;
 
-use crate::domain::{Catalog, Dialect, proof::TableRows};
+use crate::domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows};
 
 /// A value of a portable query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +203,9 @@ pub trait Session: Debug + Send {
 
     /// Reads the catalog without the ledger.
     async fn catalog(&mut self) -> Result<Catalog, TargetError>;
+
+    /// Reads how everything in the catalog is made and unmade.
+    async fn blueprint(&mut self) -> Result<Blueprint, TargetError>;
 
     /// Counts and digests the rows of tables over these quoted columns, in the order of the tables.
     async fn rows(

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     Dialect, Risk, Verdict, Version,
-    proof::{Addition, Proof},
+    proof::{Addition, Inverse, Proof},
     sha256_hex,
     statement::{Lock, Statement},
 };
@@ -42,6 +42,8 @@ pub struct PlannedMigration {
     pub up: PlannedScript,
     /// What reverts it; proven when the verdict says so.
     pub down: Option<PlannedScript>,
+    /// Where that comes from.
+    pub inverse: Inverse,
     /// The judgement.
     pub proof: Proof,
     /// Fingerprint of the catalog before up.
@@ -228,6 +230,7 @@ mod tests {
             checksum: "c".into(),
             up: script("create table a (x)"),
             down: Some(script(down)),
+            inverse: Inverse::Author,
             proof,
             fingerprint_before: "f0".into(),
             fingerprint_after: "f1".into(),

@@ -1,23 +1,23 @@
 //! Plan = proof: up, down, up on a shadow of the database.
 
+mod migration;
+
 use std::collections::BTreeMap;
 
 use shared::{SkillError, ToolCall};
 
 use super::{
     Job, ledger,
-    shadow::{again, refusal, run, run_texts, snapshot, unproven},
+    shadow::{run, run_texts},
 };
 use crate::{
     clients::{Session, Shadow, TargetError},
     domain::{
         Catalog, Direction, Migration, MigrationRecord, MigrationState, Plan, PlannedMigration,
-        Verdict,
-        pending::pending,
-        plan::PlannedScript,
-        proof::{Observed, Snapshot, judge},
+        pending::pending, plan::PlannedScript,
     },
 };
+use migration::Proven;
 
 /// Proves what a source adds to a database, without changing it.
 ///
@@ -116,7 +116,33 @@ impl Prover<'_> {
         &mut self,
         shadow: &mut Shadowed,
     ) -> Result<Vec<PlannedMigration>, SkillError> {
-        let mut proven: Vec<PlannedMigration> = Vec::new();
+        let mut replaced = BTreeMap::new();
+        loop {
+            let mut proven = self.prove_each(shadow, &replaced).await?;
+            let chained = proven.len() > 1
+                && proven
+                    .last()
+                    .is_some_and(|last| last.planned.proof.verdict.is_proven());
+            let broken = if chained {
+                self.prove_chain(shadow, &mut proven).await?
+            } else {
+                None
+            };
+            // An inverse from the catalogs may hold where the author's does not: once more from the start.
+            let Some((at, reason)) = broken else {
+                return Ok(proven.into_iter().map(|proven| proven.planned).collect());
+            };
+            replaced.insert(at, reason);
+            self.renew(shadow, 0).await?;
+        }
+    }
+
+    async fn prove_each(
+        &mut self,
+        shadow: &mut Shadowed,
+        replaced: &BTreeMap<usize, String>,
+    ) -> Result<Vec<Proven>, SkillError> {
+        let mut all: Vec<Proven> = Vec::new();
         let total = self.source.len();
         for (at, migration) in self.source.iter().enumerate() {
             self.job.context.check_canceled()?;
@@ -125,21 +151,16 @@ impl Prover<'_> {
                 at as u64,
                 total as u64,
             );
-            let planned = self.prove_one(shadow, migration).await?;
-            let spoiled = planned.down.is_some() && !planned.proof.verdict.is_proven();
-            proven.push(planned);
+            let proven = self
+                .prove_one(shadow, at, replaced.get(&at).map(String::as_str))
+                .await?;
+            let spoiled = proven.spoiled;
+            all.push(proven);
             if spoiled && at + 1 < total {
                 self.renew(shadow, at + 1).await?;
             }
         }
-        if proven.len() > 1
-            && proven
-                .last()
-                .is_some_and(|last| last.proof.verdict.is_proven())
-        {
-            self.prove_chain(shadow, &mut proven).await?;
-        }
-        Ok(proven)
+        Ok(all)
     }
 
     /// A shadow with the same catalog as the database, and its rows where they are not too many.
@@ -253,100 +274,5 @@ impl Prover<'_> {
                 )),
                 other => self.job.skill(other),
             })
-    }
-
-    async fn prove_one(
-        &mut self,
-        shadow: &mut Shadowed,
-        migration: &Migration,
-    ) -> Result<PlannedMigration, SkillError> {
-        let job = *self.job;
-        let lost = |error| job.skill(error);
-        let before = snapshot(shadow.session.as_mut()).await.map_err(lost)?;
-        let up = self.up(shadow, migration).await?;
-        let after = snapshot(shadow.session.as_mut()).await.map_err(lost)?;
-        let session = shadow.session.as_mut();
-        let (mut down, mut restored, mut second_up) = (None, None, None);
-        if let Some(script) = &migration.down {
-            match run(session, script).await {
-                Ok(planned) => {
-                    down = Some(planned);
-                    restored = Some(Ok(snapshot(session).await.map_err(lost)?));
-                    second_up = Some(again(session, &migration.up).await.map_err(lost)?);
-                }
-                Err(error) => {
-                    down = Some(unproven(script));
-                    restored = Some(Err(refusal(error).map_err(lost)?));
-                }
-            }
-        }
-        let fingerprint_reverted = restored
-            .as_ref()
-            .and_then(|restored| restored.as_ref().ok())
-            .map(|restored: &Snapshot| restored.catalog.fingerprint());
-        let renames = migration
-            .up
-            .statements
-            .iter()
-            .filter_map(|statement| statement.rename.clone())
-            .collect();
-        let observed = Observed {
-            before,
-            after,
-            down: restored,
-            second_up,
-            unseen_rows: shadow.unseen_rows.clone(),
-            renames,
-        };
-        Ok(PlannedMigration {
-            version: migration.version.clone(),
-            name: migration.name.clone(),
-            checksum: migration.checksum.clone(),
-            up,
-            down,
-            proof: judge(&observed),
-            fingerprint_before: observed.before.catalog.fingerprint(),
-            fingerprint_after: observed.after.catalog.fingerprint(),
-            fingerprint_reverted,
-        })
-    }
-
-    /// A down that works alone can fail in a chain: all proven downs in reverse, to the first that is not.
-    async fn prove_chain(
-        &mut self,
-        shadow: &mut Shadowed,
-        proven: &mut [PlannedMigration],
-    ) -> Result<(), SkillError> {
-        for (planned, migration) in proven.iter_mut().zip(self.source).rev() {
-            if !planned.proof.verdict.is_proven() {
-                return Ok(());
-            }
-            let script = migration.down.as_ref();
-            let reverted = match script {
-                Some(script) => run(shadow.session.as_mut(), script).await.map(drop),
-                None => Ok(()),
-            };
-            let broken = match reverted {
-                Ok(()) => {
-                    let fingerprint = shadow
-                        .session
-                        .catalog()
-                        .await
-                        .map_err(|error| self.job.skill(error))?
-                        .fingerprint();
-                    (fingerprint != planned.fingerprint_before)
-                        .then(|| "it leaves another catalog".to_owned())
-                }
-                Err(error) => Some(refusal(error).map_err(|error| self.job.skill(error))?),
-            };
-            if let Some(reason) = broken {
-                planned.proof.verdict = Verdict::Wrong;
-                planned.proof.evidence = vec![format!(
-                    "its down script works alone but not after the newer ones were reverted: {reason}"
-                )];
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 }

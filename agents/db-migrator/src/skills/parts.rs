@@ -10,7 +10,7 @@ use crate::{
     Metrics,
     clients::{Database, Databases, Workspace, workspace::WorkspaceError},
     domain::{
-        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version, lex,
+        Dialect, Inverse, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version, lex,
         plan::{PlannedScript, strongest_lock},
         source,
         statement::Lock,
@@ -246,6 +246,8 @@ pub struct MigrationReport {
     pub checksum: String,
     /// What the shadow run proved about its rollback.
     pub verdict: Verdict,
+    /// Where what reverts it comes from.
+    pub inverse: Inverse,
     /// Why.
     pub evidence: Vec<String>,
     /// Whether all of its up runs in one transaction.
@@ -308,6 +310,7 @@ fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> Migration
         name: migration.name.clone(),
         checksum: migration.checksum.clone(),
         verdict: migration.proof.verdict,
+        inverse: migration.inverse,
         evidence: migration.proof.evidence.clone(),
         transactional: migration.up.atomic,
         lock: strongest_lock(migration.up.steps.iter().map(|step| &step.statement)),
