@@ -3,11 +3,15 @@
 //! Nothing here knows in which order the statements work. The engine tries them on the shadow, reads the catalog again
 //! and asks for what is left, until nothing is; what worked, in that order, is the inverse, and it is proven like any other.
 
+mod kinds;
 mod matching;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kinds::{REMADE, drop_rank, is_rebuilt, make_rank, order};
 use matching::Matching;
 
 use super::{lex::bare_name, statement::Rename};
@@ -102,7 +106,10 @@ pub fn reversed(renames: &[Rename], goal: &Blueprint) -> Vec<Step> {
     let statement = |rename: &Rename| {
         let (table, to) = (quoted(&rename.table), quoted(&rename.to));
         match &rename.column {
-            Some(column) => format!("ALTER TABLE {table} RENAME COLUMN {to} TO {}", quoted(column)),
+            Some(column) => format!(
+                "ALTER TABLE {table} RENAME COLUMN {to} TO {}",
+                quoted(column)
+            ),
             None => format!("ALTER TABLE {to} RENAME TO {table}"),
         }
     };
@@ -131,41 +138,50 @@ pub fn step_aside(blocked: &[Step]) -> Option<Step> {
 /// Steps that remove what stands in the way of others and is made again afterwards: what depends on their objects and
 /// holds no rows of its own.
 pub fn unblock(current: &Blueprint, goal: &Blueprint, blocked: &[Step]) -> Vec<Step> {
-    let mut reached = blocked
-        .iter()
-        .filter_map(|step| step.target.as_deref())
-        .collect::<BTreeSet<_>>();
-    let mut dependents: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (dependent, needed) in &current.dependencies {
-        dependents.entry(needed).or_default().push(dependent);
-    }
-    let mut open = reached.iter().copied().collect::<Vec<_>>();
-    while let Some(next) = open.pop() {
-        for dependent in dependents.get(next).into_iter().flatten() {
-            if reached.insert(dependent) {
-                open.push(dependent);
-            }
-        }
-    }
     let wanted = blocked
         .iter()
         .filter_map(|step| step.target.as_deref())
         .collect::<BTreeSet<_>>();
+    let reached = dependents(&current.dependencies, &wanted);
     let matching = Matching::new(current, goal);
     let mut found = matching
         .pairs
         .iter()
         .filter(|(now, _)| {
-            is_rebuilt(&now.kind)
-                && now
-                    .id
-                    .as_deref()
-                    .is_some_and(|id| reached.contains(id) && !wanted.contains(id))
+            let known = |id: &str| match now.kind.as_str() {
+                "default" => reached.contains(id) && !wanted.contains(id),
+                kind => reached.contains(id) && REMADE.contains(&kind),
+            };
+            now.id.as_deref().is_some_and(known)
         })
         .map(|(now, _)| *now)
         .collect::<Vec<_>>();
     found.sort_by_key(|recipe| (drop_rank(&recipe.kind), std::cmp::Reverse(order(recipe))));
     found.into_iter().map(drop_step).collect()
+}
+
+/// These and everything that depends on them, at any distance. What needs a part of an object needs the object.
+fn dependents<'a>(edges: &'a [(String, String)], of: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+    let mut by_need: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (dependent, needed) in edges {
+        by_need.entry(needed).or_default().push(dependent);
+    }
+    let mut reached = of.clone();
+    let mut open = reached.iter().copied().collect::<Vec<_>>();
+    while let Some(next) = open.pop() {
+        let whole = next.strip_suffix("/0").map(|object| format!("{object}/"));
+        let range = by_need.range(whole.as_deref().unwrap_or(next)..);
+        let needs = range.take_while(|(needed, _)| match &whole {
+            Some(object) => needed.starts_with(object.as_str()),
+            None => **needed == next,
+        });
+        for dependent in needs.flat_map(|(_, dependents)| dependents) {
+            if reached.insert(dependent) {
+                open.push(dependent);
+            }
+        }
+    }
+    reached
 }
 
 fn renames(matching: &Matching<'_>) -> Vec<Step> {
@@ -274,221 +290,4 @@ fn inside(recipe: &Recipe, containers: &BTreeSet<&str>) -> bool {
         .parent
         .as_deref()
         .is_some_and(|parent| containers.contains(parent))
-}
-
-/// Older objects first: what they need was there before them. Columns keep their order.
-fn order(recipe: &Recipe) -> Vec<u64> {
-    let numbers = recipe.id.as_deref().unwrap_or_default().split('/');
-    numbers.filter_map(|number| number.parse().ok()).collect()
-}
-
-/// Kinds in the order in which they are made.
-const KINDS: [&str; 57] = [
-    "setting",
-    "schema",
-    "extension",
-    "collation",
-    "foreign-data wrapper",
-    "foreign server",
-    "enum",
-    "domain",
-    "domain default",
-    "domain not null",
-    "domain constraint",
-    "range",
-    "composite type",
-    "attribute",
-    "sequence",
-    "function",
-    "procedure",
-    "aggregate",
-    "operator",
-    "cast",
-    "virtual table",
-    "table",
-    "foreign table",
-    "column",
-    "type",
-    "generated column",
-    "default",
-    "not null",
-    "identity",
-    "unlogged",
-    "options",
-    "storage",
-    "compression",
-    "statistics target",
-    "column options",
-    "inheritance",
-    "check",
-    "constraint",
-    "index",
-    "partition",
-    "replica identity",
-    "clustered",
-    "view",
-    "materialized view",
-    "foreign key",
-    "sequence owner",
-    "statistics",
-    "row security",
-    "policy",
-    "rule",
-    "trigger",
-    "publication",
-    "event trigger",
-    "default privileges",
-    "owner",
-    "privileges",
-    "comment",
-];
-
-/// What others hang on goes first, so that nothing is dropped that would go anyway.
-const DROPS: [&str; 14] = [
-    "event trigger",
-    "view",
-    "materialized view",
-    "rule",
-    "policy",
-    "partition",
-    "table",
-    "foreign table",
-    "foreign key",
-    "generated column",
-    "column",
-    "constraint",
-    "index",
-    "trigger",
-];
-
-fn make_rank(kind: &str) -> usize {
-    KINDS
-        .iter()
-        .position(|known| *known == kind)
-        .unwrap_or(KINDS.len())
-}
-
-/// Properties come last: most of them are gone with their object by then.
-fn drop_rank(kind: &str) -> usize {
-    let later = DROPS.len() + KINDS.len();
-    let by_kind = match kind {
-        "comment" | "privileges" | "owner" | "security label" | "trigger state" | "rule state" => {
-            later + 1
-        }
-        _ => later - make_rank(kind).min(KINDS.len()),
-    };
-    DROPS
-        .iter()
-        .position(|known| *known == kind)
-        .unwrap_or(by_kind)
-}
-
-/// Kinds that hold nothing of their own: dropped and made again, they are the same.
-fn is_rebuilt(kind: &str) -> bool {
-    !matches!(
-        kind,
-        "setting"
-            | "schema"
-            | "extension"
-            | "table"
-            | "virtual table"
-            | "foreign table"
-            | "column"
-            | "attribute"
-            | "type"
-            | "composite type"
-            | "enum"
-            | "enum label"
-            | "domain"
-            | "range"
-            | "sequence"
-            | "identity"
-            | "owner"
-            | "partition"
-            | "view column"
-            | "foreign-data wrapper"
-            | "foreign server"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn recipe(kind: &str, name: &str, id: &str, state: &str) -> Recipe {
-        Recipe {
-            kind: kind.into(),
-            name: name.into(),
-            id: Some(id.into()),
-            own: name.into(),
-            state: state.into(),
-            make: vec![vec![format!("make {name} {state}")]],
-            unmake: vec![format!("drop {name}")],
-            rename: Some(format!("rename {name} to ")),
-            ..Recipe::default()
-        }
-    }
-
-    fn statements(current: Vec<Recipe>, goal: Vec<Recipe>) -> Vec<String> {
-        let blueprint = |recipes| Blueprint {
-            recipes,
-            dependencies: Vec::new(),
-        };
-        steps(&blueprint(current), &blueprint(goal))
-            .into_iter()
-            .map(|step| step.ways[0].join("; "))
-            .collect()
-    }
-
-    #[test]
-    fn drops_makes_and_replaces() {
-        let current = vec![recipe("index", "a", "1", "x"), recipe("index", "b", "2", "new")];
-        let goal = vec![recipe("index", "b", "2", "old"), recipe("index", "c", "3", "x")];
-        assert_eq!(
-            statements(current, goal),
-            ["drop a", "drop b; make b old", "make c x"]
-        );
-    }
-
-    #[test]
-    fn gives_a_renamed_object_its_name_back() {
-        let current = vec![recipe("table", "b", "1", ""), recipe("table", "a", "2", "")];
-        let goal = vec![recipe("table", "a", "1", "")];
-        assert_eq!(statements(current, goal), ["rename b to a", "drop a"]);
-    }
-
-    #[test]
-    fn never_drops_a_table_to_change_it() {
-        let current = vec![recipe("table", "a", "1", "range")];
-        let goal = vec![recipe("table", "a", "1", "list")];
-        assert!(statements(current, goal).is_empty());
-    }
-
-    #[test]
-    fn leaves_parts_to_their_whole() {
-        let part = |name: &str, id: &str| Recipe {
-            parent: Some("t".into()),
-            ..recipe("index", name, id, "")
-        };
-        let current = vec![recipe("table", "t", "1", ""), part("i", "2")];
-        assert_eq!(statements(current.clone(), vec![]), ["drop t"]);
-        assert_eq!(statements(vec![], current), ["make t "]);
-    }
-
-    #[test]
-    fn removes_what_depends_on_a_blocked_step() {
-        let view = |name: &str, id: &str| recipe("view", name, id, "");
-        let current = Blueprint {
-            recipes: vec![view("v", "7"), view("w", "8"), view("other", "9")],
-            dependencies: vec![("7".into(), "1/2".into()), ("8".into(), "7".into())],
-        };
-        let blocked = Step {
-            stage: Stage::Make,
-            ways: vec![vec!["alter".into()]],
-            target: Some("1/2".into()),
-        };
-        let found = unblock(&current, &current, &[blocked]);
-        let found = found.iter().map(|step| step.ways[0][0].as_str());
-        assert_eq!(found.collect::<Vec<_>>(), ["drop w", "drop v"]);
-    }
 }

@@ -256,6 +256,13 @@ fn judge_down(
         return (Verdict::Wrong, evidence.collect(), gone);
     }
     if let Some(Err(error)) = &observed.second_up {
+        let mut lost = lost_rows(before, restored);
+        if observed.inverse == Inverse::Synthesised && !lost.is_empty() {
+            lost.push(format!(
+                "with these rows it cannot be applied again: {error}"
+            ));
+            return (Verdict::Lossy, lost, gone);
+        }
         return (
             Verdict::Wrong,
             vec![format!(
@@ -285,7 +292,9 @@ fn judge_down(
     if before.catalog.ordered_fingerprint() != restored.catalog.ordered_fingerprint() {
         return (
             Verdict::OrderOnly,
-            vec![format!("{script} restores everything but the order of columns")],
+            vec![format!(
+                "{script} restores everything but the order of columns"
+            )],
             Vec::new(),
         );
     }

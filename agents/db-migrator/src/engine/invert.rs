@@ -7,7 +7,9 @@ use crate::{
     domain::{
         Dialect,
         catalog::Difference,
-        inverse::{Blueprint, Stage, Step, reversed, step_aside, steps, tables::needs_keys_off, unblock},
+        inverse::{
+            Blueprint, Stage, Step, reversed, step_aside, steps, tables::needs_keys_off, unblock,
+        },
         proof::Snapshot,
         sha256_hex,
         source::Script,

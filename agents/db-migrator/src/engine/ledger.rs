@@ -7,8 +7,8 @@ pub(super) use record::record_plan;
 use crate::{
     clients::{Row, Session, TargetError},
     domain::{
-        Dialect, Direction, Inverse, MigrationRecord, MigrationState, RunRecord, StepRecord, StepState,
-        Verdict, Version, ledger::MeasuredAddition,
+        Dialect, Direction, Inverse, MigrationRecord, MigrationState, RunRecord, StepRecord,
+        StepState, Verdict, Version, ledger::MeasuredAddition,
     },
 };
 

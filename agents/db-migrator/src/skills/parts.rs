@@ -10,7 +10,8 @@ use crate::{
     Metrics,
     clients::{Database, Databases, Workspace, workspace::WorkspaceError},
     domain::{
-        Dialect, Inverse, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version, lex,
+        Dialect, Inverse, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version,
+        lex,
         plan::{PlannedScript, strongest_lock},
         source,
         statement::Lock,

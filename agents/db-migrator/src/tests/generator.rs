@@ -1,30 +1,12 @@
 //! Seeded migrations whose downs are right by construction, over the DDL that real projects use.
 
 mod evolve;
+mod random;
 
 use crate::domain::Dialect;
 use evolve::Made;
 pub(super) use evolve::{OneWay, one_way};
-
-/// A small generator with a fixed sequence for each seed (Knuth's MMIX constants).
-#[derive(Debug)]
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        random.below(2);
-        random
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
-}
+pub(super) use random::Random;
 
 /// A generated migration: statements up, and down in the order in which they run.
 #[derive(Debug, Clone)]

@@ -336,7 +336,14 @@ async fn finds_a_down_that_breaks_only_in_a_chain() {
             .iter()
             .map(|m| m.proof.verdict)
             .collect::<Vec<_>>(),
-        [Verdict::Reversible, Verdict::Reversible, Verdict::Wrong]
+        [Verdict::Reversible; 3]
+    );
+    let last = &plan.migrations[2];
+    assert_eq!(last.inverse, crate::domain::Inverse::Synthesised);
+    assert!(
+        last.proof.evidence[0].contains("changed column t.a"),
+        "{:?}",
+        last.proof.evidence
     );
 }
 

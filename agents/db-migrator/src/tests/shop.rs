@@ -30,7 +30,7 @@ async fn refuses_the_release_candidate_with_evidence() {
                 Verdict::Reversible,
                 Verdict::Reversible,
                 Verdict::Lossy,
-                Verdict::Wrong
+                Verdict::Reversible
             ],
             "{dialect:?}"
         );
@@ -39,10 +39,13 @@ async fn refuses_the_release_candidate_with_evidence() {
             "{:?}",
             plan.refusals()
         );
+        assert_eq!(plan.refusals().len(), 1);
+        let replaced = &plan.migrations[4];
+        assert_eq!(replaced.inverse, crate::domain::Inverse::Synthesised);
         assert!(
-            plan.refusals()[1].contains("added index"),
+            replaced.proof.evidence[0].contains("added index"),
             "{:?}",
-            plan.refusals()
+            replaced.proof.evidence
         );
         let refused = apply(
             &fixture.database,

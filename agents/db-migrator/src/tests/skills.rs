@@ -82,7 +82,7 @@ async fn takes_the_example_through_all_skills() {
             refused.refusals.len(),
             refused.approval_needed
         ),
-        (Decision::Refused, 2, true)
+        (Decision::Refused, 1, true)
     );
     let dry = run(
         &apply,

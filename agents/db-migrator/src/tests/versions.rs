@@ -63,22 +63,45 @@ async fn lives(version: u32, source: &[Migration]) {
             migration.proof.evidence
         );
     }
-    let inverses = plan.migrations.iter().map(|one| one.inverse).take(6).collect::<Vec<_>>();
+    let inverses = plan
+        .migrations
+        .iter()
+        .map(|one| one.inverse)
+        .take(6)
+        .collect::<Vec<_>>();
     let (author, made) = (Inverse::Author, Inverse::Synthesised);
     assert_eq!(inverses, [author, author, made, made, made, made]);
-    apply(&database, &Caller::operator("up"), source, None).await.unwrap();
+    apply(&database, &Caller::operator("up"), source, None)
+        .await
+        .unwrap();
     let end = fingerprint(&database).await;
     let zero = Goal::Version(Version::zero());
-    assert_eq!(assess(&database, &zero).await.unwrap().answer, Answer::Reversible);
+    assert_eq!(
+        assess(&database, &zero).await.unwrap().answer,
+        Answer::Reversible
+    );
     for (at, planned) in plan.migrations.iter().enumerate().rev() {
-        let goal = at.checked_sub(1).map_or_else(Version::zero, |before| source[before].version.clone());
-        rollback(&database, &Caller::operator(&format!("down {at}")), Goal::Version(goal))
-            .await
-            .unwrap_or_else(|error| panic!("{version} {}: {error}", planned.name));
-        assert_eq!(fingerprint(&database).await, planned.fingerprint_before, "{version} {}", planned.name);
+        let goal = at
+            .checked_sub(1)
+            .map_or_else(Version::zero, |before| source[before].version.clone());
+        rollback(
+            &database,
+            &Caller::operator(&format!("down {at}")),
+            Goal::Version(goal),
+        )
+        .await
+        .unwrap_or_else(|error| panic!("{version} {}: {error}", planned.name));
+        assert_eq!(
+            fingerprint(&database).await,
+            planned.fingerprint_before,
+            "{version} {}",
+            planned.name
+        );
     }
     assert_eq!(fingerprint(&database).await, start);
-    apply(&database, &Caller::operator("again"), source, None).await.unwrap();
+    apply(&database, &Caller::operator("again"), source, None)
+        .await
+        .unwrap();
     assert_eq!(fingerprint(&database).await, end);
 }
 
@@ -114,10 +137,61 @@ async fn lives_on_postgres_18() {
 #[tokio::test]
 async fn loses_no_verdict_between_plan_and_ledger() {
     let database = empty(18);
-    apply(&database, &Caller::operator("up"), &source(), None).await.unwrap();
-    let rows = query(&database, "SELECT inverse, verdict FROM db_migrator.migration ORDER BY sequence").await;
-    let words = rows.iter().map(|row| (row.text(0).unwrap(), row.text(1).unwrap()));
-    let known = words.map(|(inverse, verdict)| (Inverse::parse(&inverse).unwrap(), Verdict::parse(&verdict).unwrap()));
+    apply(&database, &Caller::operator("up"), &source(), None)
+        .await
+        .unwrap();
+    let rows = query(
+        &database,
+        "SELECT inverse, verdict FROM db_migrator.migration ORDER BY sequence",
+    )
+    .await;
+    let words = rows
+        .iter()
+        .map(|row| (row.text(0).unwrap(), row.text(1).unwrap()));
+    let known = words.map(|(inverse, verdict)| {
+        (
+            Inverse::parse(&inverse).unwrap(),
+            Verdict::parse(&verdict).unwrap(),
+        )
+    });
     assert!(known.clone().all(|(_, verdict)| verdict.is_proven()));
-    assert_eq!(known.filter(|(inverse, _)| *inverse == Inverse::Synthesised).count(), 5);
+    assert_eq!(
+        known
+            .filter(|(inverse, _)| *inverse == Inverse::Synthesised)
+            .count(),
+        5
+    );
+}
+
+/// A schema of 300 tables with keys, indexes, defaults and comments; prints how long an assessment takes.
+#[tokio::test]
+async fn assesses_a_schema_of_300_tables() {
+    const MANY: &str = "DO $$ BEGIN FOR n IN 1..300 LOOP EXECUTE format('CREATE TABLE many_%s (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+        parent bigint, name text NOT NULL DEFAULT %L, at timestamptz DEFAULT now(), qty int CHECK (qty > 0))', n, 'x'); \
+        EXECUTE format('CREATE INDEX ON many_%s (parent, at)', n); EXECUTE format('COMMENT ON TABLE many_%s IS %L', n, 'one of many'); END LOOP; END $$";
+    for version in [15, 17, 18] {
+        let database = empty(version);
+        let source = migrations(
+            Dialect::Postgres,
+            &[
+                ("many", MANY, ""),
+                ("one", "ALTER TABLE many_7 ADD COLUMN note text", ""),
+            ],
+        );
+        apply(&database, &Caller::operator("up"), &source, None)
+            .await
+            .unwrap();
+        let goal = Goal::Version(Version::parse("1").unwrap());
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            let started = tokio::time::Instant::now();
+            let assessment = assess(&database, &goal).await.unwrap();
+            times.push(started.elapsed());
+            assert_eq!(assessment.answer, Answer::Reversible);
+        }
+        println!(
+            "PostgreSQL {version}: assess_rollback on 300 tables, fastest of five {:?}",
+            times.iter().min()
+        );
+    }
 }

@@ -60,7 +60,11 @@ fn recipe(kind: String, name: &str, sql: String, state: String) -> Recipe {
         own: quoted(name),
         state,
         make: vec![vec![sql]],
-        unmake: vec![format!("DROP {} {}", kind.to_ascii_uppercase(), quoted(name))],
+        unmake: vec![format!(
+            "DROP {} {}",
+            kind.to_ascii_uppercase(),
+            quoted(name)
+        )],
         kind,
         ..Recipe::default()
     }

@@ -39,9 +39,9 @@ pub(super) fn alter(now: &Recipe, then: &Recipe) -> Vec<Vec<String>> {
     );
     let mut ways = Vec::new();
     let redefined = now.columns.iter().any(|column| {
-        then.columns.iter().any(|other| {
-            other.name == column.name && other.definition != column.definition
-        })
+        then.columns
+            .iter()
+            .any(|other| other.name == column.name && other.definition != column.definition)
     });
     if !plain.is_empty() && !redefined {
         ways.push(plain);
@@ -69,7 +69,8 @@ fn rebuild(now: &Recipe, then: &Recipe) -> Vec<Vec<String>> {
         }
     }
     let (into, values) = (into.join(", "), values.join(", "));
-    let copy = |to: &str, from: &str| format!("INSERT INTO {to} ({into}) SELECT {values} FROM {from}");
+    let copy =
+        |to: &str, from: &str| format!("INSERT INTO {to} ({into}) SELECT {values} FROM {from}");
     let aside = "\"inverse_rebuilt\"";
     let drop = format!("DROP TABLE {table}");
     let all = now

@@ -118,16 +118,40 @@ fn is_renamed_here(observed: &Observed, entry: &Entry) -> bool {
     observed.renames.iter().filter(named).any(existed)
 }
 
-/// Tables of before whose rows are others after up. A changed set of columns counts too: that costs a second look, no more.
+/// Tables of before whose rows are others after up, and their names after it. A changed set of columns counts too: that
+/// costs a second look, no more.
 pub(super) fn touches(observed: &Observed) -> Vec<String> {
-    let changed = observed.before.rows.iter().filter(|(table, rows)| {
-        observed
-            .after
-            .rows
-            .get(*table)
-            .is_some_and(|now| now != *rows)
-    });
-    changed.map(|(table, _)| table.clone()).collect()
+    let after = |table: &str| {
+        let now = name_after(observed, table);
+        let same = observed.after.rows.get_key_value(table);
+        same.filter(|_| last_part(table) == now).or_else(|| {
+            let mut tables = observed.after.rows.iter();
+            tables.find(|(known, _)| last_part(known) == now)
+        })
+    };
+    let mut found = Vec::new();
+    for (table, rows) in &observed.before.rows {
+        if let Some((renamed, _)) = after(table).filter(|(_, now)| *now != rows) {
+            found.push(table.clone());
+            found.extend((renamed != table).then(|| renamed.clone()));
+        }
+    }
+    found
+}
+
+/// The last part of a table's name after up.
+fn name_after(observed: &Observed, table: &str) -> String {
+    let whole = observed
+        .renames
+        .iter()
+        .filter(|rename| rename.column.is_none());
+    whole.fold(last_part(table), |name, rename| {
+        if rename.table == name {
+            rename.to.clone()
+        } else {
+            name
+        }
+    })
 }
 
 /// Tables and columns that exist only after up; a new table counts once, not for each of its columns.
@@ -191,9 +215,10 @@ pub(super) fn unseen_changes(observed: &Observed) -> Vec<String> {
                 )
             })
     });
-    let written = observed.writes.iter().map(|what| {
-        format!("{what} may change rows, and the shadow holds none of the database's")
-    });
+    let written = observed
+        .writes
+        .iter()
+        .map(|what| format!("{what} may change rows, and the shadow holds none of the database's"));
     let all = retyped.chain(written).collect::<BTreeSet<_>>();
     all.into_iter().collect()
 }
@@ -210,10 +235,18 @@ fn widens(old: &str, new: &str) -> bool {
         }
         digits.parse::<u64>().ok()
     };
-    let length = |name: &str| if name == "text" { Some(u64::MAX) } else { length(name) };
+    let length = |name: &str| {
+        if name == "text" {
+            Some(u64::MAX)
+        } else {
+            length(name)
+        }
+    };
     old == new
         || rank(old).zip(rank(new)).is_some_and(|(old, new)| old < new)
-        || length(old).zip(length(new)).is_some_and(|(old, new)| old <= new)
+        || length(old)
+            .zip(length(new))
+            .is_some_and(|(old, new)| old <= new)
 }
 
 #[cfg(test)]

@@ -48,8 +48,8 @@ fn check(
         second_up,
         unseen_rows: BTreeMap::new(),
         renames: vec![],
-    inverse: Inverse::Author,
-    writes: vec![],
+        inverse: Inverse::Author,
+        writes: vec![],
     };
     let proof = judge(&observed);
     assert_eq!(proof.verdict, expected, "{:?}", proof.evidence);
@@ -135,8 +135,8 @@ fn does_not_trust_a_shadow_without_rows() {
         after,
         unseen_rows: BTreeMap::from([("t".to_owned(), 9)]),
         renames: vec![],
-    inverse: Inverse::Author,
-    writes: vec![],
+        inverse: Inverse::Author,
+        writes: vec![],
     };
     assert_eq!(judge(&observed).verdict, Verdict::Lossy);
 }

@@ -127,7 +127,10 @@ impl Prover<'_> {
         let (inverse, script) = candidate.parts();
         let mut tried = Tried::default();
         if let Some(script) = &script {
-            tried = self.go_back(shadow, script, migration).await.map_err(lost)?;
+            tried = self
+                .go_back(shadow, script, migration)
+                .await
+                .map_err(lost)?;
         }
         let observed = Observed {
             before,
@@ -260,9 +263,10 @@ impl Proven {
         if self.planned.proof.verdict == Verdict::Wrong {
             let proof = &mut self.planned.proof;
             proof.verdict = Verdict::Irreversible;
-            proof
-                .evidence
-                .insert(0, "it has no down script, and none can be synthesised".into());
+            proof.evidence.insert(
+                0,
+                "it has no down script, and none can be synthesised".into(),
+            );
             self.planned.down = None;
             self.planned.inverse = Inverse::None;
             self.planned.fingerprint_reverted = None;

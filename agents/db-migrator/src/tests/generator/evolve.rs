@@ -77,22 +77,40 @@ impl Model {
         let n = self.number();
         let table = &mut self.tables[at];
         let found = match kind {
-            26 | 27 | 28 => table.take(&[10, 11, 12, 13, 14, 16, 21, 22, 23, 24]).map(Made::dropped),
-            29 => table.take(&[13]).map(|made| replace_view(&made, &table.name, &table.label)),
+            26 | 27 | 28 => table
+                .take(&[10, 11, 12, 13, 14, 16, 21, 22, 23, 24])
+                .map(Made::dropped),
+            29 => table
+                .take(&[13])
+                .map(|made| replace_view(&made, &table.name, &table.label)),
             30 => table.take(&[15]).map(|made| add_label(&made, &table.name)),
             31 => table.take(&[19]).map(|made| detach(&made)),
             32 => table.take(&[14]).map(|made| {
                 let (g, t) = (word_after(&made.create[1], "TRIGGER"), &table.name);
-                toggled(&format!("ALTER TABLE {t} "), &format!("DISABLE TRIGGER {g}"), &format!("ENABLE TRIGGER {g}"))
+                toggled(
+                    &format!("ALTER TABLE {t} "),
+                    &format!("DISABLE TRIGGER {g}"),
+                    &format!("ENABLE TRIGGER {g}"),
+                )
             }),
             33 => table.take(&[20]).map(|made| {
                 let r = word_after(&made.create[0], "TABLE");
-                toggled(&format!("ALTER POLICY own ON {r} USING "), "(owner IS NOT NULL)", "(owner = CURRENT_USER)")
+                toggled(
+                    &format!("ALTER POLICY own ON {r} USING "),
+                    "(owner IS NOT NULL)",
+                    "(owner = CURRENT_USER)",
+                )
             }),
-            34 => table.take(&[10, 11, 24, 16]).map(|made| rename_made(&made, &table.name, n)),
+            34 => table
+                .take(&[10, 11, 24, 16])
+                .map(|made| rename_made(&made, &table.name, n)),
             35 => table.take(&[22]).map(|made| {
                 let d = word_after(&made.create[0], "DOMAIN");
-                toggled(&format!("ALTER DOMAIN {d} "), &format!("ADD CONSTRAINT k{n} CHECK (length(VALUE) < 99)"), &format!("DROP CONSTRAINT k{n}"))
+                toggled(
+                    &format!("ALTER DOMAIN {d} "),
+                    &format!("ADD CONSTRAINT k{n} CHECK (length(VALUE) < 99)"),
+                    &format!("DROP CONSTRAINT k{n}"),
+                )
             }),
             _ => None,
         };
@@ -108,11 +126,18 @@ impl Model {
         match kind % 7 {
             0 => {
                 table.strict = !table.strict;
-                either(table.strict, &format!("{alter}ALTER COLUMN qty "), "SET NOT NULL", "DROP NOT NULL")
+                either(
+                    table.strict,
+                    &format!("{alter}ALTER COLUMN qty "),
+                    "SET NOT NULL",
+                    "DROP NOT NULL",
+                )
             }
             1 => {
                 let text = |comment: &Option<String>| {
-                    let comment = comment.as_ref().map_or("NULL".to_owned(), |text| format!("'{text}'"));
+                    let comment = comment
+                        .as_ref()
+                        .map_or("NULL".to_owned(), |text| format!("'{text}'"));
                     format!("COMMENT ON TABLE {t} IS {comment}")
                 };
                 let old = table.comment.replace(format!("number {n}; it''s"));
@@ -129,7 +154,9 @@ impl Model {
                 either(table.secured, &alter, on, off)
             }
             4 => {
-                let set = |target: i64, label: &str| format!("{alter}ALTER COLUMN {label} SET STATISTICS {target}");
+                let set = |target: i64, label: &str| {
+                    format!("{alter}ALTER COLUMN {label} SET STATISTICS {target}")
+                };
                 let new = i64::try_from(n % 90).unwrap() + 5;
                 let old = std::mem::replace(&mut table.target, new);
                 change(&[set(new, &table.label)], &[set(old, &table.label)])
@@ -138,7 +165,10 @@ impl Model {
                 let new = format!("t{n}");
                 table.made.clear();
                 table.name.clone_from(&new);
-                change(&[format!("ALTER TABLE {t} RENAME TO {new}")], &[format!("ALTER TABLE {new} RENAME TO {t}")])
+                change(
+                    &[format!("ALTER TABLE {t} RENAME TO {new}")],
+                    &[format!("ALTER TABLE {new} RENAME TO {t}")],
+                )
             }
             _ => change(
                 &[
@@ -188,8 +218,14 @@ impl Model {
                     format!("ALTER TABLE {t} ADD COLUMN name{n} text DEFAULT 'x'"),
                 ]
             }
-            4 => vec![format!("ALTER TABLE {t} ADD COLUMN wide{0} text NOT NULL DEFAULT 'w', ADD CONSTRAINT wide{0} CHECK (wide{0} <> '')", self.number())],
-            _ => vec![format!("DO $$ BEGIN ALTER TABLE {t} ADD COLUMN do{} int; END $$", self.number())],
+            4 => vec![format!(
+                "ALTER TABLE {t} ADD COLUMN wide{0} text NOT NULL DEFAULT 'w', ADD CONSTRAINT wide{0} CHECK (wide{0} <> '')",
+                self.number()
+            )],
+            _ => vec![format!(
+                "DO $$ BEGIN ALTER TABLE {t} ADD COLUMN do{} int; END $$",
+                self.number()
+            )],
         }
     }
 
@@ -200,12 +236,19 @@ impl Model {
             0 => {
                 let n = self.number();
                 self.tables[at].made.clear();
-                vec![format!("CREATE TABLE n{n} (id INTEGER PRIMARY KEY, {label} TEXT NOT NULL DEFAULT 'y', qty INTEGER)"),
-                    format!("INSERT INTO n{n} (id, qty) SELECT id, qty FROM {t}")]
+                vec![
+                    format!(
+                        "CREATE TABLE n{n} (id INTEGER PRIMARY KEY, {label} TEXT NOT NULL DEFAULT 'y', qty INTEGER)"
+                    ),
+                    format!("INSERT INTO n{n} (id, qty) SELECT id, qty FROM {t}"),
+                ]
             }
             1 => vec![format!("DELETE FROM {t} WHERE qty > 0")],
             2 => vec![format!("UPDATE {t} SET qty = qty + 1")],
-            3 => vec![format!("ALTER TABLE {t} ADD COLUMN wide{} TEXT NOT NULL DEFAULT 'w'", self.number())],
+            3 => vec![format!(
+                "ALTER TABLE {t} ADD COLUMN wide{} TEXT NOT NULL DEFAULT 'w'",
+                self.number()
+            )],
             _ => vec![format!("PRAGMA user_version = {}", self.number())],
         }
     }
@@ -232,7 +275,9 @@ fn either(on: bool, head: &str, one: &str, other: &str) -> Generated {
 fn replace_view(made: &Made, table: &str, label: &str) -> Generated {
     let view = word_after(&made.create[0], "VIEW");
     change(
-        &[format!("CREATE OR REPLACE VIEW {view} AS SELECT id, {label} AS label, qty AS more FROM {table}")],
+        &[format!(
+            "CREATE OR REPLACE VIEW {view} AS SELECT id, {label} AS label, qty AS more FROM {table}"
+        )],
         &[made.drop[0].clone(), made.create[0].clone()],
     )
 }
@@ -244,7 +289,9 @@ fn add_label(made: &Made, table: &str) -> Generated {
         &[
             format!("ALTER TYPE {name} RENAME TO {name}_old"),
             made.create[0].clone(),
-            format!("ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT, ALTER COLUMN {name} TYPE {name} USING {name}::text::{name}, ALTER COLUMN {name} SET DEFAULT 'a'"),
+            format!(
+                "ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT, ALTER COLUMN {name} TYPE {name} USING {name}::text::{name}, ALTER COLUMN {name} SET DEFAULT 'a'"
+            ),
             format!("DROP TYPE {name}_old"),
         ],
     )
@@ -262,12 +309,19 @@ fn detach(made: &Made) -> Generated {
 fn rename_made(made: &Made, table: &str, n: usize) -> Generated {
     let drop = made.drop.last().unwrap();
     let (head, old) = if drop.contains("CONSTRAINT") {
-        (format!("ALTER TABLE {table} RENAME CONSTRAINT"), word_after(drop, "CONSTRAINT"))
+        (
+            format!("ALTER TABLE {table} RENAME CONSTRAINT"),
+            word_after(drop, "CONSTRAINT"),
+        )
     } else {
         let old = drop.rsplit(' ').next().unwrap().to_owned();
         (String::from("ALTER INDEX"), old)
     };
-    let to = if head.contains("CONSTRAINT") { "TO" } else { "RENAME TO" };
+    let to = if head.contains("CONSTRAINT") {
+        "TO"
+    } else {
+        "RENAME TO"
+    };
     change(
         &[format!("{head} {old} {to} new{n}")],
         &[format!("{head} new{n} {to} {old}")],
