@@ -39,7 +39,7 @@ impl Job<'_> {
         session: &mut dyn Session,
         goal: &Goal,
     ) -> Result<Assessment, SkillError> {
-        let (facts, runs) = self.reading(facts(session)).await?;
+        let (facts, runs) = self.reading(facts(session, goal)).await?;
         let target = target(goal, &facts, &runs)?;
         Ok(assess(&self.database.name, &facts, &target))
     }
@@ -83,7 +83,24 @@ fn target(goal: &Goal, facts: &Facts, runs: &[RunRecord]) -> Result<Version, Ski
     }
 }
 
-async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), TargetError> {
+/// The version that a goal names, as far as the ledger knows it: what is not above it is not measured.
+fn floor(goal: &Goal, runs: &[RunRecord]) -> Option<Version> {
+    match goal {
+        Goal::Version(version) => Some(version.clone()),
+        Goal::Release(release) => {
+            let run = runs.iter().rev().find(|run| {
+                run.release.as_deref() == Some(release)
+                    && run.outcome.as_deref() == Some("completed")
+            });
+            run.and_then(|run| run.head.clone()).map(Version::recorded)
+        }
+    }
+}
+
+async fn facts(
+    session: &mut dyn Session,
+    goal: &Goal,
+) -> Result<(Facts, Vec<RunRecord>), TargetError> {
     let catalog = session.catalog().await?;
     let fingerprint = catalog.fingerprint();
     if !ledger::exists(session).await? {
@@ -100,11 +117,21 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
         ..Facts::default()
     };
     let dialect = session.dialect();
+    let runs = ledger::runs(session).await?;
+    let floor = floor(goal, &runs);
     for migration in ledger::migrations(session).await? {
         if matches!(
             migration.state,
             MigrationState::Planned | MigrationState::Reverted | MigrationState::Abandoned
         ) {
+            continue;
+        }
+        if floor
+            .as_ref()
+            .is_some_and(|floor| migration.version <= *floor)
+        {
+            facts.rows.push(Vec::new());
+            facts.migrations.push((migration, Vec::new()));
             continue;
         }
         let steps = ledger::steps(session, migration.sequence, Direction::Down).await?;
@@ -129,7 +156,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
     facts
         .migrations
         .sort_by_key(|(migration, _)| migration.sequence);
-    Ok((facts, ledger::runs(session).await?))
+    Ok((facts, runs))
 }
 
 /// The newest version in force.

@@ -169,10 +169,7 @@ pub(super) async fn measure_present(
     addition: Option<&Addition>,
 ) -> Result<Option<MeasuredAddition>, TargetError> {
     let present = addition.and_then(|addition| {
-        let (_, columns) = catalog
-            .tables()
-            .into_iter()
-            .find(|(table, _)| *table == addition.place.table)?;
+        let columns = catalog.table(&addition.place.table)?;
         let column_is_there = addition
             .place
             .column

@@ -169,29 +169,28 @@ async fn assesses_a_schema_of_300_tables() {
     const MANY: &str = "DO $$ BEGIN FOR n IN 1..300 LOOP EXECUTE format('CREATE TABLE many_%s (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
         parent bigint, name text NOT NULL DEFAULT %L, at timestamptz DEFAULT now(), qty int CHECK (qty > 0))', n, 'x'); \
         EXECUTE format('CREATE INDEX ON many_%s (parent, at)', n); EXECUTE format('COMMENT ON TABLE many_%s IS %L', n, 'one of many'); END LOOP; END $$";
-    for version in [15, 17, 18] {
-        let database = empty(version);
-        let source = migrations(
-            Dialect::Postgres,
-            &[
-                ("many", MANY, ""),
-                ("one", "ALTER TABLE many_7 ADD COLUMN note text", ""),
-            ],
-        );
-        apply(&database, &Caller::operator("up"), &source, None)
-            .await
-            .unwrap();
-        let goal = Goal::Version(Version::parse("1").unwrap());
-        let mut times = Vec::new();
-        for _ in 0..5 {
-            let started = tokio::time::Instant::now();
-            let assessment = assess(&database, &goal).await.unwrap();
-            times.push(started.elapsed());
-            assert_eq!(assessment.answer, Answer::Reversible);
-        }
-        println!(
-            "PostgreSQL {version}: assess_rollback on 300 tables, fastest of five {:?}",
-            times.iter().min()
-        );
+    const NONE: &str = "DO $$ BEGIN FOR n IN 1..300 LOOP EXECUTE format('DROP TABLE many_%s', n); END LOOP; END $$";
+    let database = empty(18);
+    let source = migrations(
+        Dialect::Postgres,
+        &[
+            ("many", MANY, NONE),
+            ("one", "ALTER TABLE many_7 ADD COLUMN note text", ""),
+        ],
+    );
+    apply(&database, &Caller::operator("up"), &source, None)
+        .await
+        .unwrap();
+    let goal = Goal::Version(Version::parse("1").unwrap());
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let started = tokio::time::Instant::now();
+        let assessment = assess(&database, &goal).await.unwrap();
+        times.push(started.elapsed());
+        assert_eq!(assessment.answer, Answer::Reversible);
     }
+    println!(
+        "assess_rollback on 300 tables, fastest of five: {:?}",
+        times.iter().min()
+    );
 }
