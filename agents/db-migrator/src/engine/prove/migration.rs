@@ -57,18 +57,15 @@ impl Prover<'_> {
             let proven = self.synthesise(shadow, migration).await?;
             return Ok(proven.without_author());
         }
-        let reason = match broken {
-            Some(reason) => reason.to_owned(),
-            None => {
-                let authored = self.run_halves(shadow, migration, None).await?;
-                if authored.planned.proof.verdict != Verdict::Wrong {
-                    return Ok(authored);
-                }
-                self.renew(shadow, at).await?;
-                let reason = authored.planned.proof.evidence.join("; ");
-                let proven = self.synthesise(shadow, migration).await?;
-                return Ok(proven.instead_of(authored, &reason));
+        let Some(reason) = broken.map(str::to_owned) else {
+            let authored = self.run_halves(shadow, migration, None).await?;
+            if authored.planned.proof.verdict != Verdict::Wrong {
+                return Ok(authored);
             }
+            self.renew(shadow, at).await?;
+            let reason = authored.planned.proof.evidence.join("; ");
+            let proven = self.synthesise(shadow, migration).await?;
+            return Ok(proven.instead_of(authored, &reason));
         };
         let mut proven = self.synthesise(shadow, migration).await?;
         if proven.inverse.is_none() {
@@ -108,22 +105,14 @@ impl Prover<'_> {
         let up = self.up(shadow, migration).await?;
         let after = snapshot(shadow.session.as_mut()).await.map_err(lost)?;
         let renames = renames(migration);
-        let candidate = match (blueprint, &migration.down) {
-            (None, Some(down)) => Candidate::Author(down.clone()),
-            (Some(_), _) if before.catalog == after.catalog && before.rows == after.rows => {
-                Candidate::Nothing
-            }
-            (Some(blueprint), _) => {
-                let goal = Goal {
-                    blueprint,
-                    before: &before,
-                    renames: &renames,
-                };
-                let found = search(shadow.session.as_mut(), &goal).await.map_err(lost)?;
-                found.map_or_else(Candidate::Impossible, Candidate::Synthesised)
-            }
-            (None, None) => Candidate::Nothing,
-        };
+        let goal = blueprint.map(|blueprint| Goal {
+            blueprint,
+            before: &before,
+            renames: &renames,
+        });
+        let candidate = candidate(shadow, migration, goal.as_ref(), &after)
+            .await
+            .map_err(lost)?;
         let (inverse, script) = candidate.parts();
         let mut tried = Tried::default();
         if let Some(script) = &script {
@@ -233,6 +222,24 @@ impl Prover<'_> {
         }
         Ok(None)
     }
+}
+
+/// What may undo a migration: the author's down, or with a goal what the search finds.
+async fn candidate(
+    shadow: &mut Shadowed,
+    migration: &Migration,
+    goal: Option<&Goal<'_>>,
+    after: &Snapshot,
+) -> Result<Candidate, TargetError> {
+    let Some(goal) = goal else {
+        let down = migration.down.clone();
+        return Ok(down.map_or(Candidate::Nothing, Candidate::Author));
+    };
+    if goal.before == after {
+        return Ok(Candidate::Nothing);
+    }
+    let found = search(shadow.session.as_mut(), goal).await?;
+    Ok(found.map_or_else(Candidate::Impossible, Candidate::Synthesised))
 }
 
 /// What came of going back.
