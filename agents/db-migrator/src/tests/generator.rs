@@ -16,6 +16,7 @@ pub(super) struct Generated {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 struct Table {
     name: String,
     label: String,
@@ -163,6 +164,7 @@ impl Model {
         )
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table of changes")]
     fn sqlite(&mut self) -> Generated {
         if self.tables.is_empty() {
             return self.create_table("");

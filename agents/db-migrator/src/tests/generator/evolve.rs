@@ -77,7 +77,7 @@ impl Model {
         let n = self.number();
         let table = &mut self.tables[at];
         let found = match kind {
-            26 | 27 | 28 => table
+            26..=28 => table
                 .take(&[10, 11, 12, 13, 14, 16, 21, 22, 23, 24])
                 .map(Made::dropped),
             29 => table
@@ -137,7 +137,7 @@ impl Model {
                 let text = |comment: &Option<String>| {
                     let comment = comment
                         .as_ref()
-                        .map_or("NULL".to_owned(), |text| format!("'{text}'"));
+                        .map_or_else(|| "NULL".to_owned(), |text| format!("'{text}'"));
                     format!("COMMENT ON TABLE {t} IS {comment}")
                 };
                 let old = table.comment.replace(format!("number {n}; it''s"));
@@ -183,7 +183,7 @@ impl Model {
     pub(super) fn evolve_sqlite(&mut self, at: usize) -> Generated {
         let n = self.number();
         let table = &mut self.tables[at];
-        if n % 2 == 0
+        if n.is_multiple_of(2)
             && let Some(made) = table.take(&[])
         {
             return made.dropped();
