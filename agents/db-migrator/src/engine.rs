@@ -9,6 +9,7 @@ mod execute;
 mod facts;
 mod fleet;
 mod hooks;
+mod invert;
 mod ledger;
 mod leftovers;
 mod lint;

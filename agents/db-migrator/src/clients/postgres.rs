@@ -4,6 +4,7 @@ mod batch;
 mod catalog;
 mod fill;
 mod lock;
+mod recipes;
 mod session;
 mod shadow;
 mod values;

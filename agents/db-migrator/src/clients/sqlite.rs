@@ -1,6 +1,7 @@
 //! SQLite files as targets.
 
 mod catalog;
+mod recipes;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -22,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use super::target::{
     Batch, BatchOutcome, Own, Row, Session, Shadow, Target, TargetError, Transaction, Value,
 };
-use crate::domain::{Catalog, Dialect, proof::TableRows, redact};
+use crate::domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows, redact};
 
 /// How long SQLite itself waits for another writer's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -291,6 +292,10 @@ impl Session for SqliteSession {
             Ok(found)
         })
         .await
+    }
+
+    async fn blueprint(&mut self) -> Result<Blueprint, TargetError> {
+        self.with(|connection| recipes::read(connection)).await
     }
 
     async fn rows(

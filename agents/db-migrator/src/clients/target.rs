@@ -7,7 +7,7 @@ use shared::SkillError;
 use tokio::time::Instant;
 
 use super::watch::Watch;
-use crate::domain::{Catalog, Dialect, proof::TableRows};
+use crate::domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows};
 
 /// A value of a portable query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -289,6 +289,9 @@ pub trait Session: Debug + Send {
         let wanted = all.into_iter().filter(|(table, _)| tables.contains(table));
         Ok(wanted.collect())
     }
+
+    /// Reads how everything in the catalog is made and unmade.
+    async fn blueprint(&mut self) -> Result<Blueprint, TargetError>;
 
     /// Counts and digests the rows of tables over these quoted columns, in the order of the tables.
     async fn rows(

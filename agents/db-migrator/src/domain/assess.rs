@@ -290,6 +290,7 @@ mod tests {
             default: None,
         };
         MigrationRecord {
+            inverse: crate::domain::Inverse::Author,
             sequence: version.parse().unwrap(),
             version: Version::parse(version).unwrap(),
             name: "a".into(),

@@ -1,5 +1,7 @@
 //! A database's schema as a sorted list of definitions that can be compared and fingerprinted.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -142,11 +144,30 @@ impl Catalog {
 
     /// The tables with their quoted columns in the order of their names.
     pub fn tables(&self) -> Vec<(String, Vec<String>)> {
+        let mut columns: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let places = self.entries.iter().filter_map(|entry| entry.place.as_ref());
+        for place in places {
+            let known = columns.entry(&place.table).or_default();
+            known.extend(place.column.clone());
+        }
         let tables = self.entries.iter().filter(|entry| entry.kind == "table");
-        let places = tables.filter_map(|entry| entry.place.as_ref());
-        places
-            .map(|place| (place.table.clone(), self.columns(&place.table)))
+        let named = tables.filter_map(|entry| entry.place.as_ref());
+        named
+            .map(|place| {
+                let mut own = columns.remove(place.table.as_str()).unwrap_or_default();
+                own.sort();
+                (place.table.clone(), own)
+            })
             .collect()
+    }
+
+    /// The quoted columns of a table that is there.
+    pub fn table(&self, table: &str) -> Option<Vec<String>> {
+        let is_it = |place: &Place| place.column.is_none() && place.table == table;
+        let mut tables = self.entries.iter().filter(|entry| entry.kind == "table");
+        tables
+            .any(|entry| entry.place.as_ref().is_some_and(is_it))
+            .then(|| self.columns(table))
     }
 
     /// The quoted columns of a table in the order of their names.
@@ -165,9 +186,11 @@ impl Catalog {
 
     /// The entry of this kind and name.
     pub fn find(&self, kind: &str, name: &str) -> Option<&Entry> {
-        self.entries
-            .iter()
-            .find(|entry| entry.kind == kind && entry.name == name)
+        let at = self
+            .entries
+            .binary_search_by(|entry| (entry.kind.as_str(), entry.name.as_str()).cmp(&(kind, name)))
+            .ok()?;
+        self.entries.get(at)
     }
 }
 

@@ -54,7 +54,7 @@ pub fn release_state(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Verdict, Version};
+    use crate::domain::{Inverse, Verdict, Version};
 
     fn run(release: &str, outcome: Option<&str>, head: Option<&str>) -> RunRecord {
         RunRecord {
@@ -88,6 +88,7 @@ mod tests {
             foreign_keys_off: (false, false),
             additions: vec![],
             touches: vec![],
+            inverse: Inverse::Author,
         }
     }
 

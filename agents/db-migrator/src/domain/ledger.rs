@@ -1,6 +1,6 @@
 //! What the ledger inside a target database holds.
 
-use super::{Verdict, Version, proof::Addition};
+use super::{Inverse, Verdict, Version, proof::Addition};
 
 /// Up or down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +125,8 @@ pub struct MigrationRecord {
     pub checksum: String,
     /// What was proven about its down.
     pub verdict: Verdict,
+    /// Where its down comes from.
+    pub inverse: Inverse,
     /// The sentences of the proof.
     pub evidence: Vec<String>,
     /// Where it stands.

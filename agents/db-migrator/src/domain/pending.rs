@@ -86,6 +86,7 @@ mod tests {
 
     fn applied(migration: &Migration) -> MigrationRecord {
         MigrationRecord {
+            inverse: crate::domain::Inverse::Author,
             sequence: 1,
             version: migration.version.clone(),
             name: String::new(),

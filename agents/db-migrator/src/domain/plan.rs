@@ -6,7 +6,7 @@ use super::{
     Dialect, Risk, Verdict, Version,
     expand::Expansion,
     hooks::{self, Hook},
-    proof::{Addition, Proof},
+    proof::{Addition, Inverse, Proof},
     sha256_hex,
     staging::Retained,
     statement::{Lock, Statement},
@@ -45,6 +45,8 @@ pub struct PlannedMigration {
     pub up: PlannedScript,
     /// What reverts it; proven when the verdict says so.
     pub down: Option<PlannedScript>,
+    /// Where that comes from.
+    pub inverse: Inverse,
     /// The judgement.
     pub proof: Proof,
     /// Fingerprint of the catalog before up.
@@ -255,6 +257,7 @@ mod tests {
             checksum: "c".into(),
             up: script("create table a (x)"),
             down: Some(script(down)),
+            inverse: Inverse::Author,
             proof,
             fingerprint_before: "f0".into(),
             fingerprint_after: "f1".into(),

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod rows;
+#[cfg(test)]
+mod tests;
+
 use super::{
-    catalog::{Catalog, Change, Entry, Place},
-    lex::bare_name,
+    catalog::{Catalog, Change, Place},
     statement::Rename,
 };
+use rows::{additions, destroyed, lost_rows, touches, unseen_changes};
 
 /// At most this many sentences of evidence a migration.
 const MAX_EVIDENCE: usize = 12;
@@ -74,6 +78,44 @@ impl Verdict {
     }
 }
 
+/// Where the script that reverts a migration comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Inverse {
+    /// The author wrote it.
+    Author,
+    /// It was made from the difference of the catalogs and proven like an author's.
+    Synthesised,
+    /// There is none, or none is needed.
+    None,
+}
+
+impl Inverse {
+    /// The word in ledger and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Author => "author",
+            Self::Synthesised => "synthesised",
+            Self::None => "none",
+        }
+    }
+
+    /// Reads the ledger's word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Author, Self::Synthesised, Self::None]
+            .into_iter()
+            .find(|inverse| inverse.name() == word)
+    }
+
+    /// What sentences call it.
+    pub const fn script(self) -> &'static str {
+        match self {
+            Self::Author | Self::None => "its down script",
+            Self::Synthesised => "its synthesised inverse",
+        }
+    }
+}
+
 /// How much a migration can cost.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -132,6 +174,10 @@ pub struct Observed {
     pub unseen_rows: BTreeMap<String, u64>,
     /// What the up script renames.
     pub renames: Vec<Rename>,
+    /// Where the down comes from.
+    pub inverse: Inverse,
+    /// Statements of the up script that may write rows, by their keywords and object.
+    pub writes: Vec<String>,
 }
 
 /// The judgement on one migration.
@@ -183,7 +229,7 @@ pub fn judge(observed: &Observed) -> Proof {
         ),
         Some(Err(error)) => (
             Verdict::Wrong,
-            vec![format!("its down script fails: {error}")],
+            vec![format!("{} fails: {error}", observed.inverse.script())],
             gone,
         ),
         Some(Ok(restored)) => judge_down(observed, restored, gone),
@@ -204,20 +250,27 @@ fn judge_down(
     restored: &Snapshot,
     gone: Vec<String>,
 ) -> (Verdict, Vec<String>, Vec<String>) {
-    let before = &observed.before;
+    let (before, script) = (&observed.before, observed.inverse.script());
     if before.catalog.fingerprint() != restored.catalog.fingerprint() {
         let differences = before.catalog.differences(&restored.catalog);
         let evidence = differences
             .iter()
             .filter(|difference| difference.change != Change::Moved)
-            .map(|difference| format!("after its down script: {difference}"));
+            .map(|difference| format!("after {script}: {difference}"));
         return (Verdict::Wrong, evidence.collect(), gone);
     }
     if let Some(Err(error)) = &observed.second_up {
+        let mut lost = lost_rows(before, restored);
+        if observed.inverse == Inverse::Synthesised && !lost.is_empty() {
+            lost.push(format!(
+                "with these rows it cannot be applied again: {error}"
+            ));
+            return (Verdict::Lossy, lost, gone);
+        }
         return (
             Verdict::Wrong,
             vec![format!(
-                "it cannot be applied again after its down script: {error}"
+                "it cannot be applied again after {script}: {error}"
             )],
             gone,
         );
@@ -230,11 +283,12 @@ fn judge_down(
             .catalog
             .differences(again)
             .iter()
-            .map(|difference| format!("applied again after its down script: {difference}"))
+            .map(|difference| format!("applied again after {script}: {difference}"))
             .collect();
         return (Verdict::Wrong, evidence, gone);
     }
-    let lost = lost_rows(before, restored);
+    let mut lost = lost_rows(before, restored);
+    lost.extend(unseen_changes(observed));
     let unprovable = !observed.unseen_rows.is_empty() && !gone.is_empty();
     if !lost.is_empty() || unprovable {
         return (Verdict::Lossy, lost, gone);
@@ -242,7 +296,9 @@ fn judge_down(
     if before.catalog.ordered_fingerprint() != restored.catalog.ordered_fingerprint() {
         return (
             Verdict::OrderOnly,
-            vec!["its down script restores everything but the order of columns".into()],
+            vec![format!(
+                "{script} restores everything but the order of columns"
+            )],
             Vec::new(),
         );
     }
@@ -251,344 +307,4 @@ fn judge_down(
         vec!["up, down, up on a shadow left catalog and rows as they were".into()],
         Vec::new(),
     )
-}
-
-/// Tables whose rows differ after up and down.
-fn lost_rows(before: &Snapshot, restored: &Snapshot) -> Vec<String> {
-    let differs = before.rows.iter().filter_map(|(table, rows)| {
-        let now = restored.rows.get(table)?;
-        let table = table.replace('"', "");
-        let sentence = match now.rows.cmp(&rows.rows) {
-            _ if now == rows => return None,
-            std::cmp::Ordering::Less => format!(
-                "up and down lose {} of {} rows of {table}",
-                rows.rows - now.rows,
-                rows.rows
-            ),
-            std::cmp::Ordering::Greater => format!(
-                "up and down leave {} rows more in {table}",
-                now.rows - rows.rows
-            ),
-            std::cmp::Ordering::Equal => format!(
-                "up and down change values in the {} rows of {table}",
-                rows.rows
-            ),
-        };
-        Some(sentence)
-    });
-    differs.collect()
-}
-
-/// Existing rows and values that up takes away.
-fn destroyed(observed: &Observed) -> Vec<String> {
-    let (before, after) = (&observed.before, &observed.after);
-    let rows_of = |table: &str| {
-        let seen = before.rows.get(table).map_or(0, |rows| rows.rows);
-        seen.max(observed.unseen_rows.get(table).copied().unwrap_or_default())
-    };
-    let differences = before.catalog.differences(&after.catalog);
-    let removed = differences
-        .iter()
-        .filter(|difference| difference.change == Change::Removed)
-        .filter_map(|difference| {
-            let entry = before
-                .catalog
-                .find(&difference.kind, &difference.name)
-                .filter(|entry| !is_renamed_away(observed, entry))?;
-            let place = entry.place.as_ref()?;
-            let dropped_with_table = place.column.is_some()
-                && !after.catalog.entries().iter().any(|e| {
-                    e.kind == "table" && e.place.as_ref().is_some_and(|p| p.table == place.table)
-                });
-            let rows = rows_of(&place.table);
-            (rows > 0 && !dropped_with_table).then(|| {
-                format!(
-                    "it drops {} {}, which holds {rows} rows",
-                    difference.kind, difference.name
-                )
-            })
-        });
-    let fewer = before.rows.iter().filter_map(|(table, rows)| {
-        let now = after.rows.get(table)?;
-        (now.rows < rows.rows).then(|| {
-            format!(
-                "it deletes {} of {} rows of {}",
-                rows.rows - now.rows,
-                rows.rows,
-                table.replace('"', "")
-            )
-        })
-    });
-    removed.chain(fewer).collect()
-}
-
-/// The last part of a qualified name, without quotes.
-fn last_part(name: &str) -> String {
-    bare_name(name.rsplit('.').next().unwrap_or(name))
-}
-
-/// Whether the table of an entry, or its column, has another name after up.
-fn is_renamed_away(observed: &Observed, entry: &Entry) -> bool {
-    let Some(place) = &entry.place else {
-        return false;
-    };
-    observed.renames.iter().any(|rename| {
-        rename.table == last_part(&place.table)
-            && rename.column == place.column.as_deref().map(bare_name)
-    })
-}
-
-/// Whether an entry that looks new is something old under a new name.
-fn is_renamed_here(observed: &Observed, entry: &Entry) -> bool {
-    let Some(place) = &entry.place else {
-        return false;
-    };
-    let named = |rename: &&Rename| match &place.column {
-        Some(column) => rename.column.is_some() && rename.to == bare_name(column),
-        None => rename.column.is_none() && rename.to == last_part(&place.table),
-    };
-    let existed = |rename: &Rename| {
-        let places = observed
-            .before
-            .catalog
-            .entries()
-            .iter()
-            .filter_map(|entry| entry.place.as_ref());
-        places.clone().any(|place| {
-            last_part(&place.table) == rename.table
-                && place.column.as_deref().map(bare_name) == rename.column
-        })
-    };
-    observed.renames.iter().filter(named).any(existed)
-}
-
-/// Tables of before whose rows are others after up. A changed set of columns counts too: that costs a second look, no more.
-fn touches(observed: &Observed) -> Vec<String> {
-    let changed = observed.before.rows.iter().filter(|(table, rows)| {
-        observed
-            .after
-            .rows
-            .get(*table)
-            .is_some_and(|now| now != *rows)
-    });
-    changed.map(|(table, _)| table.clone()).collect()
-}
-
-/// Tables and columns that exist only after up; a new table counts once, not for each of its columns.
-fn additions(observed: &Observed) -> Vec<Addition> {
-    let (before, after) = (&observed.before.catalog, &observed.after.catalog);
-    let is_new = |kind: &str, name: &str| before.find(kind, name).is_none();
-    let new_tables = after
-        .entries()
-        .iter()
-        .filter(|e| e.kind == "table" && is_new("table", &e.name))
-        .filter_map(|e| e.place.clone())
-        .map(|p| p.table)
-        .collect::<Vec<_>>();
-    let added = after
-        .entries()
-        .iter()
-        .filter(|entry| is_new(&entry.kind, &entry.name) && !is_renamed_here(observed, entry))
-        .filter_map(|entry| {
-            let place = entry.place.clone()?;
-            let counted = place.column.is_some() && new_tables.contains(&place.table);
-            let columns = if place.column.is_none() {
-                after.columns(&place.table)
-            } else {
-                Vec::new()
-            };
-            let seen = observed
-                .after
-                .rows
-                .get(&place.table)
-                .is_some_and(|rows| rows.rows > 0);
-            (!counted).then(|| Addition {
-                what: format!("{} {}", entry.kind, entry.name),
-                place,
-                columns,
-                seeded: seen || !observed.unseen_rows.is_empty(),
-            })
-        });
-    added.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{
-        super::catalog::tests::{column, table},
-        *,
-    };
-    use crate::domain::Entry;
-
-    fn snapshot(entries: Vec<Entry>, rows: &[(&str, u64, &str)]) -> Snapshot {
-        let rows = rows.iter().map(|(table, rows, digest)| {
-            (
-                (*table).to_owned(),
-                TableRows {
-                    rows: *rows,
-                    digest: (*digest).to_owned(),
-                },
-            )
-        });
-        Snapshot {
-            catalog: Catalog::new(entries),
-            rows: rows.collect(),
-        }
-    }
-
-    fn with_note(position: i64) -> Vec<Entry> {
-        vec![
-            table("t"),
-            column("t", "id", "int", 1),
-            column("t", "note", "text", position),
-        ]
-    }
-
-    fn without_note() -> Vec<Entry> {
-        vec![table("t"), column("t", "id", "int", 1)]
-    }
-
-    fn check(
-        before: &Snapshot,
-        after: &Snapshot,
-        down: Option<Result<Snapshot, String>>,
-        expected: Verdict,
-    ) -> Proof {
-        let second_up = down.as_ref().map(|_| Ok(after.catalog.clone()));
-        let observed = Observed {
-            before: before.clone(),
-            after: after.clone(),
-            down,
-            second_up,
-            unseen_rows: BTreeMap::new(),
-            renames: vec![],
-        };
-        let proof = judge(&observed);
-        assert_eq!(proof.verdict, expected, "{:?}", proof.evidence);
-        proof
-    }
-
-    #[test]
-    fn calls_an_added_column_reversible_and_remembers_it() {
-        let before = snapshot(without_note(), &[("t", 2, "x")]);
-        let after = snapshot(with_note(2), &[("t", 2, "y")]);
-        let proof = check(
-            &before,
-            &after,
-            Some(Ok(before.clone())),
-            Verdict::Reversible,
-        );
-        assert_eq!(
-            proof
-                .adds
-                .iter()
-                .map(|a| a.what.as_str())
-                .collect::<Vec<_>>(),
-            ["column t.note"]
-        );
-    }
-
-    #[test]
-    fn calls_a_dropped_column_lossy_when_its_values_do_not_return() {
-        let before = snapshot(with_note(2), &[("t", 2, "x")]);
-        let after = snapshot(without_note(), &[("t", 2, "y")]);
-        let proof = check(
-            &before,
-            &after,
-            Some(Ok(snapshot(with_note(2), &[("t", 2, "z")]))),
-            Verdict::Lossy,
-        );
-        assert_eq!(
-            proof.destroys,
-            ["it drops column t.note, which holds 2 rows"]
-        );
-        let empty = snapshot(with_note(2), &[("t", 0, "")]);
-        check(
-            &empty,
-            &snapshot(without_note(), &[("t", 0, "")]),
-            Some(Ok(empty.clone())),
-            Verdict::Reversible,
-        );
-    }
-
-    #[test]
-    fn tells_order_wrong_and_missing_downs_apart() {
-        let before = snapshot(
-            vec![
-                table("t"),
-                column("t", "note", "text", 1),
-                column("t", "id", "int", 2),
-            ],
-            &[("t", 0, "")],
-        );
-        let after = snapshot(without_note(), &[("t", 0, "")]);
-        let reordered = snapshot(with_note(2), &[("t", 0, "")]);
-        check(&before, &after, Some(Ok(reordered)), Verdict::OrderOnly);
-        let proof = check(&before, &after, Some(Ok(after.clone())), Verdict::Wrong);
-        assert_eq!(
-            proof.evidence,
-            ["after its down script: removed column t.note"]
-        );
-        check(&before, &after, Some(Err("syntax".into())), Verdict::Wrong);
-        check(&before, &after, None, Verdict::Irreversible);
-        check(&before, &before, None, Verdict::Reversible);
-    }
-
-    #[test]
-    fn does_not_trust_a_shadow_without_rows() {
-        let (before, after) = (
-            snapshot(with_note(2), &[("t", 0, "")]),
-            snapshot(without_note(), &[("t", 0, "")]),
-        );
-        let observed = Observed {
-            down: Some(Ok(before.clone())),
-            second_up: Some(Ok(after.catalog.clone())),
-            before,
-            after,
-            unseen_rows: BTreeMap::from([("t".to_owned(), 9)]),
-            renames: vec![],
-        };
-        assert_eq!(judge(&observed).verdict, Verdict::Lossy);
-    }
-
-    #[test]
-    fn does_not_take_a_renamed_column_for_a_new_one() {
-        let before = snapshot(with_note(2), &[("t", 2, "x")]);
-        let after = snapshot(
-            vec![
-                table("t"),
-                column("t", "id", "int", 1),
-                column("t", "remark", "text", 2),
-            ],
-            &[("t", 2, "x")],
-        );
-        let rename = |table: &str| Rename {
-            table: table.into(),
-            column: Some("note".into()),
-            to: "remark".into(),
-        };
-        let observed = |renames| Observed {
-            before: before.clone(),
-            after: after.clone(),
-            down: None,
-            second_up: None,
-            unseen_rows: BTreeMap::new(),
-            renames,
-        };
-        let proof = judge(&observed(vec![rename("t")]));
-        assert_eq!((proof.adds.len(), proof.destroys.len()), (0, 0));
-        let proof = judge(&observed(vec![rename("u")]));
-        assert_eq!(
-            (proof.adds.len(), proof.destroys.len()),
-            (1, 1),
-            "a rename elsewhere explains nothing"
-        );
-    }
-
-    #[test]
-    fn reports_a_dropped_table_once() {
-        let before = snapshot(with_note(2), &[("t", 4, "x")]);
-        let proof = check(&before, &snapshot(vec![], &[]), None, Verdict::Irreversible);
-        assert_eq!(proof.destroys, ["it drops table t, which holds 4 rows"]);
-    }
 }

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use crate::{
     clients::{Own, Row, Session, TargetError, Value},
     domain::{
-        Dialect, Direction, MigrationRecord, MigrationState, RunRecord, StepRecord, StepState,
-        Verdict, Version, ledger::MeasuredAddition,
+        Dialect, Direction, Inverse, MigrationRecord, MigrationState, RunRecord, StepRecord,
+        StepState, Verdict, Version, ledger::MeasuredAddition,
     },
 };
 
@@ -45,7 +45,7 @@ const fn names(dialect: Dialect) -> Names {
 }
 
 const MIGRATION: &str = "sequence, version, name, release, checksum, verdict, evidence, state, run_id, fingerprint_before, fingerprint_after, \
-    fingerprint_reverted, up_atomic, down_atomic, up_keys_off, down_keys_off, additions, touches";
+    fingerprint_reverted, up_atomic, down_atomic, up_keys_off, down_keys_off, additions, touches, inverse";
 const RUN: &str =
     "id, kind, plan_digest, release, outcome, head, fingerprint, started_at, finished_at";
 
@@ -76,7 +76,7 @@ pub(super) async fn install(session: &mut dyn Session) -> Result<(), TargetError
         CREATE TABLE IF NOT EXISTS {prefix}migration (sequence {key}, version text NOT NULL, name text NOT NULL, release text, checksum text NOT NULL,
             verdict text NOT NULL, evidence text NOT NULL, state text NOT NULL, run_id text NOT NULL, reverted_by text, fingerprint_before text NOT NULL,
             fingerprint_after text NOT NULL, fingerprint_reverted text, up_atomic bigint NOT NULL, down_atomic bigint NOT NULL, up_keys_off bigint NOT NULL,
-            down_keys_off bigint NOT NULL, additions text NOT NULL, touches text NOT NULL, changed_at text NOT NULL);
+            down_keys_off bigint NOT NULL, additions text NOT NULL, touches text NOT NULL, inverse text NOT NULL, changed_at text NOT NULL);
         CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {prefix}migration (version) WHERE state IN ('applying', 'applied', 'reverting');
         CREATE TABLE IF NOT EXISTS {prefix}step (migration bigint NOT NULL, direction text NOT NULL, ordinal bigint NOT NULL, hash text NOT NULL,
             statement text NOT NULL, transactional bigint NOT NULL, state text NOT NULL, fingerprint_before text, fingerprint_after text,
@@ -189,6 +189,7 @@ fn migration(row: &Row) -> Result<MigrationRecord, TargetError> {
         additions: additions(&row.text(16)?)?,
         touches: serde_json::from_str(&row.text(17)?)
             .map_err(|_| TargetError::Unreadable("a list of tables"))?,
+        inverse: Inverse::parse(&row.text(18)?).ok_or(TargetError::Unreadable("an inverse"))?,
     })
 }
 

@@ -1,27 +1,21 @@
 //! Plan = proof: up, down, up on a shadow of the database.
 
+mod migration;
 mod staged;
 
 use std::collections::BTreeMap;
 
 use shared::{SkillError, ToolCall};
 
-use super::{
-    EngineError, Job, ledger,
-    online::Work,
-    shadow::{again, refusal, run, run_texts, snapshot, unproven},
-};
+use super::{EngineError, Job, ledger, online::Work, shadow::run_texts};
 use crate::{
     clients::{Session, Shadow, TargetError},
     domain::{
         Catalog, Direction, Migration, MigrationRecord, MigrationState, Plan, PlannedMigration,
-        Verdict,
-        pending::pending,
-        plan::PlannedScript,
-        proof::{Observed, Snapshot, judge},
-        staging::Retention,
+        pending::pending, plan::PlannedScript, staging::Retention,
     },
 };
+use migration::Proven;
 
 /// Proves what a source adds to a database, without changing it.
 ///
@@ -164,41 +158,62 @@ impl Prover<'_> {
         &mut self,
         shadow: &mut Shadowed,
     ) -> Result<Vec<PlannedMigration>, SkillError> {
-        let mut proven: Vec<PlannedMigration> = Vec::new();
+        let works = self.works.clone();
+        let mut replaced = BTreeMap::new();
+        loop {
+            let mut proven = self.prove_each(shadow, &replaced).await?;
+            let chained = proven.len() > 1
+                && proven
+                    .last()
+                    .is_some_and(|last| last.planned.proof.verdict.is_proven());
+            let broken = if chained {
+                self.prove_chain(shadow, &mut proven).await?
+            } else {
+                None
+            };
+            // An inverse from the catalogs may hold where the author's does not: once more from the start.
+            let Some((at, reason)) = broken else {
+                return Ok(proven.into_iter().map(|proven| proven.planned).collect());
+            };
+            replaced.insert(at, reason);
+            self.works.clone_from(&works);
+            self.renew(shadow, 0).await?;
+        }
+    }
+
+    async fn prove_each(
+        &mut self,
+        shadow: &mut Shadowed,
+        replaced: &BTreeMap<usize, String>,
+    ) -> Result<Vec<Proven>, SkillError> {
+        let mut all: Vec<Proven> = Vec::new();
+        let job = *self.job;
         let total = self.works.len();
         for at in 0..total {
             let Some(migration) = self.works.get(at).map(|work| &work.migration) else {
                 break;
             };
-            self.job.context.check_canceled()?;
-            self.job.context.progress(
+            job.context.check_canceled()?;
+            job.context.progress(
                 &format!("proving {} {}", migration.version, migration.name),
                 at as u64,
                 total as u64,
             );
-            let job = *self.job;
             let plain = self
-                .prove_one(shadow, at)
+                .prove_one(shadow, at, replaced.get(&at).map(String::as_str))
                 .await
                 .map_err(|error| error.into_skill(&job))?;
-            let planned = self
+            let proven = self
                 .prove_staged(shadow, at, plain)
                 .await
                 .map_err(|error| error.into_skill(&job))?;
-            let spoiled = planned.down.is_some() && !planned.proof.verdict.is_proven();
-            proven.push(planned);
+            let spoiled = proven.spoiled;
+            all.push(proven);
             if spoiled && at + 1 < total {
                 self.renew(shadow, at + 1).await?;
             }
         }
-        if proven.len() > 1
-            && proven
-                .last()
-                .is_some_and(|last| last.proof.verdict.is_proven())
-        {
-            self.prove_chain(shadow, &mut proven).await?;
-        }
-        Ok(proven)
+        Ok(all)
     }
 
     /// A shadow with the same catalog as the database, and its rows where they are not too many.
@@ -313,106 +328,5 @@ impl Prover<'_> {
                 }
                 other => other.into_skill(&job),
             })
-    }
-
-    async fn prove_one(
-        &mut self,
-        shadow: &mut Shadowed,
-        at: usize,
-    ) -> Result<PlannedMigration, EngineError> {
-        if let Some(work) = self.works.get_mut(at) {
-            work.prepare(shadow.session.as_mut()).await?;
-        }
-        let before = snapshot(shadow.session.as_mut()).await?;
-        let up = self.up(shadow, at).await?;
-        let after = snapshot(shadow.session.as_mut()).await?;
-        let session = shadow.session.as_mut();
-        let Some(work) = self.works.get(at) else {
-            return Err(SkillError::failed("a plan has no such migration").into());
-        };
-        let migration = &work.migration;
-        let (mut down, mut restored, mut second_up) = (None, None, None);
-        if let Some(script) = &migration.down {
-            match run(session, script).await {
-                Ok(planned) => {
-                    down = Some(planned);
-                    restored = Some(Ok(snapshot(session).await?));
-                    second_up = Some(again(session, &migration.up).await?);
-                    work.fill(session).await?;
-                }
-                Err(error) => {
-                    down = Some(unproven(script));
-                    restored = Some(Err(refusal(error)?));
-                }
-            }
-        }
-        let fingerprint_reverted = restored
-            .as_ref()
-            .and_then(|restored| restored.as_ref().ok())
-            .map(|restored: &Snapshot| restored.catalog.fingerprint());
-        let observed = Observed {
-            before,
-            after,
-            down: restored,
-            second_up,
-            unseen_rows: work.unseen(&shadow.unseen_rows),
-            renames: work.renames(),
-        };
-        let mut proof = judge(&observed);
-        proof
-            .adds
-            .retain(|added| !work.derives(&added.place.table, added.place.column.as_ref()));
-        Ok(PlannedMigration {
-            version: migration.version.clone(),
-            name: migration.name.clone(),
-            checksum: migration.checksum.clone(),
-            up,
-            down,
-            proof,
-            fingerprint_before: observed.before.catalog.fingerprint(),
-            fingerprint_after: observed.after.catalog.fingerprint(),
-            fingerprint_reverted,
-            parts: work.parts.clone(),
-        })
-    }
-
-    /// A down that works alone can fail in a chain: all proven downs in reverse, to the first that is not.
-    async fn prove_chain(
-        &mut self,
-        shadow: &mut Shadowed,
-        proven: &mut [PlannedMigration],
-    ) -> Result<(), SkillError> {
-        let migrations = self.works.iter().map(|work| &work.migration);
-        for (planned, migration) in proven.iter_mut().zip(migrations.collect::<Vec<_>>()).rev() {
-            if !planned.proof.verdict.is_proven() {
-                return Ok(());
-            }
-            let script = migration.down.as_ref();
-            let reverted = match script {
-                Some(script) => run(shadow.session.as_mut(), script).await.map(drop),
-                None => Ok(()),
-            };
-            let broken = match reverted {
-                Ok(()) => {
-                    let fingerprint = shadow
-                        .session
-                        .catalog()
-                        .await
-                        .map_err(|error| self.job.skill(error))?
-                        .fingerprint();
-                    (fingerprint != planned.fingerprint_before)
-                        .then(|| "it leaves another catalog".to_owned())
-                }
-                Err(error) => Some(refusal(error).map_err(|error| self.job.skill(error))?),
-            };
-            if let Some(reason) = broken {
-                planned.proof.verdict = Verdict::Wrong;
-                planned.proof.evidence = vec![format!(
-                    "its down script works alone but not after the newer ones were reverted: {reason}"
-                )];
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 }

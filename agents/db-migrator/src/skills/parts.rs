@@ -12,7 +12,7 @@ use crate::{
     Metrics,
     clients::{Database, Databases, OciRegistries, Workspace},
     domain::{
-        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version,
+        Dialect, Inverse, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version,
         expand::Expansion,
         fleet::FleetReport,
         hooks::{Hook, HookReport},
@@ -223,6 +223,8 @@ pub struct MigrationReport {
     pub checksum: String,
     /// What the shadow run proved about its rollback.
     pub verdict: Verdict,
+    /// Where what reverts it comes from.
+    pub inverse: Inverse,
     /// Why.
     pub evidence: Vec<String>,
     /// Whether all of its up runs in one transaction.
@@ -298,6 +300,7 @@ fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> Migration
         name: migration.name.clone(),
         checksum: migration.checksum.clone(),
         verdict: migration.proof.verdict,
+        inverse: migration.inverse,
         evidence: migration.proof.evidence.clone(),
         transactional: migration.up.atomic,
         lock: strongest_lock(migration.up.steps.iter().map(|step| &step.statement)),

@@ -1,26 +1,12 @@
 //! Seeded migrations whose downs are right by construction, over the DDL that real projects use.
 
+mod evolve;
+mod random;
+
 use crate::domain::Dialect;
-
-/// A small generator with a fixed sequence for each seed (Knuth's MMIX constants).
-#[derive(Debug)]
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        random.below(2);
-        random
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
-}
+use evolve::Made;
+pub(super) use evolve::{OneWay, one_way};
+pub(super) use random::Random;
 
 /// A generated migration: statements up, and down in the order in which they run.
 #[derive(Debug, Clone)]
@@ -30,12 +16,19 @@ pub(super) struct Generated {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 struct Table {
     name: String,
     label: String,
     wide: bool,
     default: String,
     spare: Vec<(String, String)>,
+    made: Vec<Made>,
+    comment: Option<String>,
+    strict: bool,
+    granted: bool,
+    secured: bool,
+    target: i64,
 }
 
 #[derive(Debug)]
@@ -48,12 +41,7 @@ struct Model {
 
 /// `count` migrations of one to three changes each.
 pub(super) fn generate(dialect: Dialect, seed: u64, count: usize) -> Vec<Generated> {
-    let mut model = Model {
-        random: Random::new(seed),
-        next: 0,
-        tables: Vec::new(),
-        functions: Vec::new(),
-    };
+    let mut model = Model::new(seed);
     let mut all = Vec::new();
     for _ in 0..count {
         let mut migration = Generated {
@@ -81,6 +69,15 @@ fn change(up: &[String], down: &[String]) -> Generated {
 }
 
 impl Model {
+    fn new(seed: u64) -> Self {
+        Self {
+            random: Random::new(seed),
+            next: 0,
+            tables: Vec::new(),
+            functions: Vec::new(),
+        }
+    }
+
     fn number(&mut self) -> usize {
         self.next += 1;
         self.next
@@ -95,6 +92,12 @@ impl Model {
             wide: false,
             default: "'x'".into(),
             spare: Vec::new(),
+            made: Vec::new(),
+            comment: None,
+            strict: false,
+            granted: false,
+            secured: false,
+            target: -1,
         });
         change(
             &[format!(
@@ -161,6 +164,7 @@ impl Model {
         )
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table of changes")]
     fn sqlite(&mut self) -> Generated {
         if self.tables.is_empty() {
             return self.create_table("");
@@ -168,7 +172,7 @@ impl Model {
         let (at, table) = self.pick();
         let (name, label) = (table.name.clone(), table.label.clone());
         let n = self.number();
-        match self.random.below(12) {
+        match self.random.below(16) {
             0 => self.create_table(""),
             1 => self.create_table(" STRICT"),
             2 => self.add_column(
@@ -181,10 +185,14 @@ impl Model {
                 ][n % 4],
             ),
             3 => self.drop_column(at).unwrap_or_else(|| self.insert(&table)),
-            4 => change(
-                &[format!("CREATE INDEX i{n} ON {name} ({label}, qty)")],
-                &[format!("DROP INDEX i{n}")],
-            ),
+            4 => {
+                let made = change(
+                    &[format!("CREATE INDEX i{n} ON {name} ({label}, qty)")],
+                    &[format!("DROP INDEX i{n}")],
+                );
+                self.tables[at].remember(4, &made);
+                made
+            }
             5 => change(
                 &[format!(
                     "CREATE UNIQUE INDEX i{n} ON {name} (id) WHERE qty > {n}"
@@ -205,6 +213,7 @@ impl Model {
             ),
             8 => self.rename(at),
             9 => self.insert(&table),
+            12..16 => self.evolve_sqlite(at),
             10 => change(
                 &[format!(
                     "ALTER TABLE {name} ADD COLUMN g{n} INTEGER GENERATED ALWAYS AS (qty * 2) VIRTUAL"
@@ -225,7 +234,7 @@ impl Model {
             return self.create_table("");
         }
         let (at, table) = self.pick();
-        match self.random.below(26) {
+        match self.random.below(46) {
             0 | 1 => self.create_table(" WITH (fillfactor = 80)"),
             2 | 3 => {
                 let definition = [
@@ -244,7 +253,12 @@ impl Model {
             7 => self.widen(at),
             8 => self.set_default(at),
             9 => self.replace_function(),
-            kind => self.postgres_object(kind, &table),
+            kind @ 10..26 => {
+                let made = self.postgres_object(kind, &table);
+                self.tables[at].remember(kind, &made);
+                made
+            }
+            kind => self.evolve_postgres(kind, at),
         }
     }
 

@@ -73,24 +73,35 @@ history AS (
     AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND c.relkind = 'r' AND c.relname IN (HISTORIES)),
 rel AS (
   SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relpersistence, c.reloptions, c.relrowsecurity, c.relforcerowsecurity, c.relreplident,
-    c.relpartbound, c.relispartition, c.relam, format('%I.%I', n.nspname, c.relname) AS name
+    c.relpartbound, c.relispartition, c.relam, c.reltablespace, c.reloftype, c.reltoastrelid, format('%I.%I', n.nspname, c.relname) AS name
   FROM pg_class c JOIN ns n ON n.oid = c.relnamespace
   WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)
     AND NOT EXISTS (SELECT FROM history h WHERE h.oid = c.oid)),
 typ AS (
-  SELECT t.oid, t.typtype, t.typowner, t.typacl, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault, format('%I.%I', n.nspname, t.typname) AS name
+  SELECT t.oid, t.typtype, t.typowner, t.typacl, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault, t.typcollation, format('%I.%I', n.nspname, t.typname) AS name
   FROM pg_type t JOIN ns n ON n.oid = t.typnamespace
   WHERE t.typtype IN ('d', 'e', 'r') AND NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_type'::regclass AND m.objid = t.oid)),
 fun AS (
-  SELECT p.oid, p.prokind, p.proowner, p.proacl, format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name
+  SELECT p.oid, p.prokind, p.proowner, p.proacl, p.proparallel, format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name
   FROM pg_proc p JOIN ns n ON n.oid = p.pronamespace
   WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid))";
 
-/// Privileges of others than the owner, as sorted text: an explicit default equals an absent list.
+/// The owner, and the privileges of all.
+fn owned(list: &str, kind: char, owner: &str) -> String {
+    format!(
+        "pg_get_userbyid({owner}) || ':' || {}",
+        acl(list, kind, owner)
+    )
+}
+
+/// All privileges as sorted text: an explicit default equals an absent list.
 fn acl(list: &str, kind: char, owner: &str) -> String {
     format!(
-        "coalesce((SELECT string_agg(a.grantee::regrole::text || '=' || a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END, ',' \
-         ORDER BY a.grantee, a.privilege_type) FROM aclexplode(coalesce({list}, acldefault('{kind}', {owner}))) a WHERE a.grantee <> {owner}), '')"
+        "CASE WHEN {list} IS NULL THEN '' ELSE \
+         coalesce(nullif((SELECT string_agg(a.grantee::regrole::text || '=' || a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END, ',' \
+         ORDER BY a.grantee, a.privilege_type) FROM aclexplode({list}) a), (SELECT string_agg(a.grantee::regrole::text || '=' || a.privilege_type || CASE WHEN a.is_grantable \
+         THEN '*' ELSE '' END, ',' ORDER BY a.grantee, a.privilege_type) FROM aclexplode(acldefault('{kind}', {owner})) a)), \
+         CASE WHEN cardinality({list}) = 0 THEN 'none' ELSE '' END) END"
     )
 }
 
@@ -102,13 +113,13 @@ fn objects() -> Vec<String> {
         plain(
             "schema",
             "n.nspname::text",
-            &acl("n.nspacl", 'n', "n.nspowner"),
+            &owned("n.nspacl", 'n', "n.nspowner"),
             "ns n",
         ),
         plain(
             "extension",
             "e.extname::text",
-            "e.extversion",
+            "concat_ws('; ', e.extversion, e.extnamespace::regnamespace)",
             "pg_extension e",
         ),
         relations(),
@@ -119,8 +130,9 @@ fn objects() -> Vec<String> {
             &format!(
                 "concat_ws('; ', t.typtype, (SELECT string_agg(quote_literal(enumlabel), ',' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid), \
                  CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END, t.typnotnull, t.typdefault, \
-                 (SELECT format_type(rngsubtype, NULL) FROM pg_range WHERE rngtypid = t.oid), {})",
-                acl("t.typacl", 'T', "t.typowner")
+                 (SELECT concat_ws(' ', format_type(rngsubtype, NULL), rngmultitypid::regtype, rngcanonical, rngsubdiff, (SELECT opcname FROM pg_opclass WHERE oid = rngsubopc), nullif(rngcollation, 0)::regcollation) FROM pg_range WHERE rngtypid = t.oid), \
+                 nullif(t.typcollation, 0)::regcollation, {})",
+                owned("t.typacl", 'T', "t.typowner")
             ),
             "typ t",
         ),
@@ -128,9 +140,10 @@ fn objects() -> Vec<String> {
             "function",
             "f.name",
             &format!(
-                "CASE WHEN f.prokind = 'a' THEN (SELECT concat_ws(' ', aggtransfn, aggfinalfn, format_type(aggtranstype, NULL), agginitval) FROM pg_aggregate WHERE aggfnoid = f.oid) \
+                "CASE WHEN f.prokind = 'a' THEN (SELECT concat_ws(' ', aggkind, aggnumdirectargs, aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn, aggmfinalfn, aggfinalextra, aggmfinalextra, aggfinalmodify, aggmfinalmodify, \
+                 nullif(aggsortop, 0)::regoperator, format_type(aggtranstype, NULL), aggtransspace, format_type(nullif(aggmtranstype, 0), NULL), aggmtransspace, agginitval, aggminitval, f.proparallel) FROM pg_aggregate WHERE aggfnoid = f.oid) \
                  ELSE pg_get_functiondef(f.oid) END || {}",
-                acl("f.proacl", 'f', "f.proowner")
+                owned("f.proacl", 'f', "f.proowner")
             ),
             "fun f",
         ),
@@ -146,13 +159,15 @@ fn objects() -> Vec<String> {
 fn relations() -> String {
     let grants = format!(
         "CASE r.relkind WHEN 'S' THEN {} ELSE {} END",
-        acl("r.relacl", 's', "r.relowner"),
-        acl("r.relacl", 'r', "r.relowner")
+        owned("r.relacl", 's', "r.relowner"),
+        owned("r.relacl", 'r', "r.relowner")
     );
     format!(
         r"SELECT CASE r.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
     WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' ELSE 'composite type' END, r.name,
-  concat_ws('; ', r.relpersistence, r.reloptions::text, r.relrowsecurity, r.relforcerowsecurity, r.relreplident, pg_get_expr(r.relpartbound, r.oid),
+  concat_ws('; ', r.relpersistence, r.reloptions::text, (SELECT t.reloptions::text FROM pg_class t WHERE t.oid = r.reltoastrelid), (SELECT m.amname FROM pg_am m WHERE m.oid = r.relam AND m.amname <> 'heap'),
+    (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = r.reltablespace), format_type(nullif(r.reloftype, 0), NULL),
+    (SELECT concat_ws(' ', s.srvname, f.ftoptions::text) FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = r.oid), r.relrowsecurity, r.relforcerowsecurity, r.relreplident, pg_get_expr(r.relpartbound, r.oid),
     CASE WHEN r.relkind = 'p' THEN pg_get_partkeydef(r.oid) END, CASE WHEN r.relkind IN ('v', 'm') THEN pg_get_viewdef(r.oid) END,
     (SELECT string_agg(i.inhparent::regclass::text || CASE WHEN i.inhdetachpending THEN ' detaching' ELSE '' END, ',' ORDER BY i.inhseqno) FROM pg_inherits i WHERE i.inhrelid = r.oid),
     (SELECT concat_ws(' ', format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle,
@@ -168,28 +183,31 @@ fn columns() -> String {
     format!(
         r"SELECT 'column', format('%s.%I', r.name, a.attname),
   concat_ws('; ', format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated,
-    CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END, a.attstorage, a.attcompression, a.attoptions::text, a.attislocal, {}),
+    CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END, a.attstorage, a.attcompression, a.attoptions::text, a.attfdwoptions::text,
+    nullif(a.attstattarget, -1), a.attislocal, {}),
   (row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum))::text, CASE WHEN r.relkind = 'r' AND a.attgenerated = '' THEN r.name END, quote_ident(a.attname),
   pg_get_expr(d.adbin, d.adrelid)
 FROM rel r JOIN pg_attribute a ON a.attrelid = r.oid JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE r.relkind IN ('r', 'p', 'f', 'c') AND a.attnum > 0 AND NOT a.attisdropped",
+WHERE a.attnum > 0 AND NOT a.attisdropped AND (r.relkind IN ('r', 'p', 'f', 'c')
+  OR r.relkind IN ('v', 'm', 'i', 'I') AND (a.atthasdef OR a.attacl IS NOT NULL OR a.attoptions IS NOT NULL AND r.relkind IN ('v', 'm') OR coalesce(a.attstattarget::int, -1) >= 0))",
         acl("a.attacl", 'c', "r.relowner")
     )
 }
 
 /// Objects that hang on others, and those of which existence is all that is compared.
-const DEPENDENTS: [(&str, &str, &str, &str); 13] = [
+const DEPENDENTS: [(&str, &str, &str, &str); 26] = [
     (
         "constraint",
         "format('%s.%I', coalesce(r.name, t.name), k.conname)",
-        "concat_ws('; ', pg_get_constraintdef(k.oid), k.convalidated)",
-        "pg_constraint k LEFT JOIN rel r ON r.oid = k.conrelid LEFT JOIN typ t ON t.oid = k.contypid WHERE k.contype NOT IN ('n', 't') AND coalesce(r.name, t.name) IS NOT NULL",
+        "concat_ws('; ', pg_get_constraintdef(k.oid), k.convalidated, k.conislocal)",
+        "pg_constraint k LEFT JOIN rel r ON r.oid = k.conrelid LEFT JOIN typ t ON t.oid = k.contypid WHERE k.contype <> 't' AND (k.contype <> 'n' OR k.conislocal) AND coalesce(r.name, t.name) IS NOT NULL",
     ),
     (
         "index",
         "r.name",
-        "concat_ws('; ', pg_get_indexdef(r.oid), i.indisvalid, i.indisready, i.indisclustered, i.indisreplident)",
+        "concat_ws('; ', pg_get_indexdef(r.oid), i.indisvalid, i.indisready, i.indisclustered, i.indisreplident, \
+         (SELECT h.inhparent::regclass FROM pg_inherits h WHERE h.inhrelid = r.oid), (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = r.reltablespace))",
         "rel r JOIN pg_index i ON i.indexrelid = r.oid",
     ),
     (
@@ -215,26 +233,27 @@ const DEPENDENTS: [(&str, &str, &str, &str); 13] = [
         "comment",
         "pg_describe_object(d.classoid, d.objoid, d.objsubid)",
         "d.description",
-        "pg_description d WHERE d.objoid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.classoid AND m.objid = d.objoid) \
-         AND d.classoid <> 'pg_extension'::regclass",
+        "pg_description d WHERE (d.objoid >= 16384 OR d.classoid = 'pg_namespace'::regclass AND d.objoid IN (SELECT oid FROM ns)) \
+         AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.classoid AND m.objid = d.objoid) AND d.classoid <> 'pg_extension'::regclass",
     ),
     (
         "statistics",
         "format('%I.%I', n.nspname, s.stxname)",
-        "pg_get_statisticsobjdef(s.oid)",
+        "concat_ws('; ', pg_get_statisticsobjdef(s.oid), nullif(s.stxstattarget, -1), pg_get_userbyid(s.stxowner))",
         "pg_statistic_ext s JOIN ns n ON n.oid = s.stxnamespace",
     ),
     (
         "publication",
         "p.pubname::text",
-        "concat_ws('; ', p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, \
-         (SELECT string_agg(concat_ws('.', schemaname, tablename), ',' ORDER BY 1) FROM pg_publication_tables t WHERE t.pubname = p.pubname))",
+        "concat_ws('; ', pg_get_userbyid(p.pubowner), p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, \
+         (SELECT string_agg(concat_ws(' ', t.prrelid::regclass, t.prattrs::text, pg_get_expr(t.prqual, t.prrelid)), ',' ORDER BY 1) FROM pg_publication_rel t WHERE t.prpubid = p.oid), \
+         (SELECT string_agg(t.pnnspid::regnamespace::text, ',' ORDER BY 1) FROM pg_publication_namespace t WHERE t.pnpubid = p.oid))",
         "pg_publication p",
     ),
     (
         "event trigger",
         "e.evtname::text",
-        "concat_ws('; ', e.evtevent, e.evtenabled, e.evttags::text, e.evtfoid::regprocedure)",
+        "concat_ws('; ', e.evtevent, e.evtenabled, e.evttags::text, e.evtfoid::regprocedure, pg_get_userbyid(e.evtowner))",
         "pg_event_trigger e",
     ),
     (
@@ -246,19 +265,103 @@ const DEPENDENTS: [(&str, &str, &str, &str); 13] = [
     (
         "cast",
         "pg_describe_object('pg_cast'::regclass, c.oid, 0)",
-        "concat_ws('; ', c.castcontext, c.castmethod)",
+        "concat_ws('; ', c.castcontext, c.castmethod, nullif(c.castfunc, 0)::regprocedure)",
         "pg_cast c WHERE c.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = c.oid)",
     ),
     (
         "operator",
         "pg_describe_object('pg_operator'::regclass, o.oid, 0)",
-        "o.oprcode::text",
+        "concat_ws('; ', o.oprcode, pg_get_userbyid(o.oprowner), nullif(o.oprcom, 0)::regoperator, nullif(o.oprnegate, 0)::regoperator, o.oprrest, o.oprjoin, o.oprcanhash, o.oprcanmerge)",
         "pg_operator o WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = o.oid)",
     ),
     (
         "foreign server",
         "s.srvname::text",
-        "concat_ws('; ', s.srvtype, s.srvversion, (SELECT fdwname FROM pg_foreign_data_wrapper WHERE oid = s.srvfdw))",
+        "concat_ws('; ', s.srvtype, s.srvversion, (SELECT fdwname FROM pg_foreign_data_wrapper WHERE oid = s.srvfdw), s.srvoptions::text, pg_get_userbyid(s.srvowner), s.srvacl::text)",
         "pg_foreign_server s",
+    ),
+    (
+        "foreign-data wrapper",
+        "w.fdwname::text",
+        "concat_ws('; ', nullif(w.fdwhandler, 0)::regproc, nullif(w.fdwvalidator, 0)::regproc, w.fdwoptions::text, pg_get_userbyid(w.fdwowner), w.fdwacl::text)",
+        "pg_foreign_data_wrapper w WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_foreign_data_wrapper'::regclass AND m.objid = w.oid)",
+    ),
+    (
+        "user mapping",
+        "concat_ws(' ', u.srvname, u.usename)",
+        "coalesce(encode(sha256(convert_to(u.umoptions::text, 'UTF8')), 'hex'), '')",
+        "pg_user_mappings u",
+    ),
+    (
+        "collation",
+        "format('%I.%I', n.nspname, c.collname)",
+        "concat_ws('; ', c.collprovider, c.collisdeterministic, c.collcollate, c.collctype, to_jsonb(c)->>'colllocale', to_jsonb(c)->>'colliculocale', to_jsonb(c)->>'collicurules', pg_get_userbyid(c.collowner))",
+        "pg_collation c JOIN ns n ON n.oid = c.collnamespace WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_collation'::regclass AND m.objid = c.oid)",
+    ),
+    (
+        "conversion",
+        "format('%I.%I', n.nspname, c.conname)",
+        "concat_ws('; ', pg_encoding_to_char(c.conforencoding), pg_encoding_to_char(c.contoencoding), c.conproc, c.condefault, pg_get_userbyid(c.conowner))",
+        "pg_conversion c JOIN ns n ON n.oid = c.connamespace",
+    ),
+    (
+        "operator family",
+        "format('%I.%I %s', n.nspname, f.opfname, f.opfmethod)",
+        "concat_ws('; ', pg_get_userbyid(f.opfowner), (SELECT string_agg(concat_ws(' ', o.amopstrategy, o.amopopr::regoperator, o.amoppurpose), ',' ORDER BY o.amopstrategy, o.amopopr) FROM pg_amop o WHERE o.amopfamily = f.oid), \
+         (SELECT string_agg(concat_ws(' ', q.amprocnum, q.amproc::regprocedure, q.amproclefttype::regtype), ',' ORDER BY q.amprocnum, q.amproc) FROM pg_amproc q WHERE q.amprocfamily = f.oid))",
+        "pg_opfamily f JOIN ns n ON n.oid = f.opfnamespace WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_opfamily'::regclass AND m.objid = f.oid)",
+    ),
+    (
+        "operator class",
+        "format('%I.%I %s', n.nspname, c.opcname, c.opcmethod)",
+        "concat_ws('; ', pg_get_userbyid(c.opcowner), (SELECT opfname FROM pg_opfamily WHERE oid = c.opcfamily), c.opcintype::regtype, c.opcdefault, nullif(c.opckeytype, 0)::regtype)",
+        "pg_opclass c JOIN ns n ON n.oid = c.opcnamespace WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_opclass'::regclass AND m.objid = c.oid)",
+    ),
+    (
+        "text search dictionary",
+        "format('%I.%I', n.nspname, d.dictname)",
+        "concat_ws('; ', pg_get_userbyid(d.dictowner), (SELECT tmplname FROM pg_ts_template WHERE oid = d.dicttemplate), d.dictinitoption)",
+        "pg_ts_dict d JOIN ns n ON n.oid = d.dictnamespace WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_ts_dict'::regclass AND m.objid = d.oid)",
+    ),
+    (
+        "text search configuration",
+        "format('%I.%I', n.nspname, c.cfgname)",
+        "concat_ws('; ', pg_get_userbyid(c.cfgowner), (SELECT prsname FROM pg_ts_parser WHERE oid = c.cfgparser), (SELECT string_agg(concat_ws(' ', m.maptokentype, m.mapseqno, m.mapdict::regdictionary), ',' \
+         ORDER BY m.maptokentype, m.mapseqno) FROM pg_ts_config_map m WHERE m.mapcfg = c.oid))",
+        "pg_ts_config c JOIN ns n ON n.oid = c.cfgnamespace WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_ts_config'::regclass AND m.objid = c.oid)",
+    ),
+    (
+        "text search template or parser",
+        "name",
+        "definition",
+        "(SELECT format('%I.%I', n.nspname, t.tmplname) AS name, concat_ws(' ', t.tmplinit, t.tmpllexize) AS definition, t.oid FROM pg_ts_template t JOIN ns n ON n.oid = t.tmplnamespace \
+         UNION ALL SELECT format('%I.%I', n.nspname, p.prsname), concat_ws(' ', p.prsstart, p.prstoken, p.prsend, p.prsheadline, p.prslextype), p.oid FROM pg_ts_parser p JOIN ns n ON n.oid = p.prsnamespace) t \
+         WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid IN ('pg_ts_template'::regclass, 'pg_ts_parser'::regclass) AND m.objid = t.oid)",
+    ),
+    (
+        "language",
+        "l.lanname::text",
+        "concat_ws('; ', pg_get_userbyid(l.lanowner), l.lanpltrusted, nullif(l.lanplcallfoid, 0)::regproc, nullif(l.laninline, 0)::regproc, nullif(l.lanvalidator, 0)::regproc, l.lanacl::text)",
+        "pg_language l WHERE l.oid >= 16384 OR l.lanacl IS NOT NULL",
+    ),
+    (
+        "transform or access method",
+        "name",
+        "definition",
+        "(SELECT concat_ws(' ', t.trftype::regtype, l.lanname) AS name, concat_ws(' ', nullif(t.trffromsql, 0)::regprocedure, nullif(t.trftosql, 0)::regprocedure) AS definition, t.oid \
+         FROM pg_transform t JOIN pg_language l ON l.oid = t.trflang UNION ALL SELECT a.amname, concat_ws(' ', a.amtype, a.amhandler), a.oid FROM pg_am a WHERE a.oid >= 16384) t \
+         WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid IN ('pg_transform'::regclass, 'pg_am'::regclass) AND m.objid = t.oid)",
+    ),
+    (
+        "security label",
+        "concat_ws(' ', l.provider, pg_describe_object(l.classoid, l.objoid, l.objsubid))",
+        "l.label",
+        "pg_seclabel l WHERE l.objoid >= 16384",
+    ),
+    (
+        "extension dependency",
+        "concat_ws(' ', pg_describe_object(d.classid, d.objid, d.objsubid), (SELECT extname FROM pg_extension WHERE oid = d.refobjid))",
+        "''",
+        "pg_depend d WHERE d.deptype = 'x'",
     ),
 ];

@@ -1,15 +1,15 @@
-//! One connection: lock, statements and ledger rows go through it.
+//! One connection: lock, recipes, statements and ledger rows go through it.
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_postgres::{CancelToken, Config, SimpleQueryMessage};
 
 use super::{
-    Link, batch, catalog, fill, lock, shadow::Scratch, values::query, watch::PostgresWatch,
+    Link, batch, catalog, fill, lock, recipes, shadow::Scratch, values::query, watch::PostgresWatch,
 };
 use crate::{
     clients::{Batch, BatchOutcome, Row, Session, TargetError, Transaction, Value, Watch},
-    domain::{Catalog, Dialect, proof::TableRows},
+    domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows},
 };
 
 /// What ends with a transaction: settings that its script changed. The owner's name stays.
@@ -102,6 +102,14 @@ impl Session for PostgresSession {
     async fn catalog(&mut self) -> Result<Catalog, TargetError> {
         let messages = self.link.client.simple_query(catalog::query()).await?;
         catalog::read(messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        }))
+    }
+
+    async fn blueprint(&mut self) -> Result<Blueprint, TargetError> {
+        let messages = self.link.client.simple_query(recipes::query()).await?;
+        recipes::read(messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         }))

@@ -13,11 +13,11 @@ use crate::domain::{
 };
 
 /// Everything but SQLite's own tables and the ledger.
-const OBJECTS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
+pub(super) const OBJECTS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
     WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name NOT LIKE 'db\\_migrator\\_%' ESCAPE '\\' AND sql IS NOT NULL";
 const COLUMNS: &str =
     "SELECT name, dflt_value, cid, hidden FROM pragma_table_xinfo($1) ORDER BY cid";
-const SETTINGS: &str = "SELECT 'user_version', user_version FROM pragma_user_version UNION ALL SELECT 'application_id', application_id FROM pragma_application_id";
+pub(super) const SETTINGS: &str = "SELECT 'user_version', user_version FROM pragma_user_version UNION ALL SELECT 'application_id', application_id FROM pragma_application_id";
 
 /// Reads the catalog.
 pub(super) fn read(connection: &Connection) -> Result<Catalog, TargetError> {
@@ -68,11 +68,11 @@ pub(super) fn read(connection: &Connection) -> Result<Catalog, TargetError> {
     Ok(Catalog::new(entries))
 }
 
-fn fold(name: &str) -> String {
+pub(super) fn fold(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", fold(name).replace('"', "\"\""))
 }
 
@@ -162,21 +162,21 @@ fn table_entries(
     Ok(())
 }
 
-fn sorted(constraints: &[String]) -> Vec<String> {
+pub(super) fn sorted(constraints: &[String]) -> Vec<String> {
     let mut sorted = constraints.to_vec();
     sorted.sort();
     sorted
 }
 
 /// A `CREATE TABLE` taken apart.
-struct Parts {
+pub(super) struct Parts {
     /// Column definitions in order, then table constraints.
-    items: Vec<String>,
+    pub(super) items: Vec<String>,
     /// What follows the list (`STRICT`, `WITHOUT ROWID`), or the whole text of a virtual table.
-    options: String,
+    pub(super) options: String,
 }
 
-fn parts(sql: &str) -> Parts {
+pub(super) fn parts(sql: &str) -> Parts {
     let tokens = lex::tokens(sql, Dialect::Sqlite).unwrap_or_default();
     let join = |tokens: &[Token<'_>]| {
         tokens

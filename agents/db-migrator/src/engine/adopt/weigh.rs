@@ -6,7 +6,7 @@ use super::{AdoptRequest, Adoption, AdoptionEntry, Wanted, history, replay::Repl
 use crate::{
     clients::Session,
     domain::{
-        Catalog, Migration, Plan, PlannedMigration, Verdict, Version,
+        Catalog, Inverse, Migration, Plan, PlannedMigration, Verdict, Version,
         catalog::Change,
         history::{AdoptError, Adopted, ChecksumVerdict, History, adopted},
         plan::Parts,
@@ -285,6 +285,11 @@ fn taken_as_is(
         checksum: migration.checksum.clone(),
         up: unproven(&migration.up),
         down: migration.down.as_ref().map(unproven),
+        inverse: if migration.down.is_some() {
+            Inverse::Author
+        } else {
+            Inverse::None
+        },
         proof: Proof {
             verdict,
             evidence: vec![evidence.into()],
@@ -305,6 +310,7 @@ fn annotate(migration: &mut PlannedMigration, adopted: &Adopted<'_>) {
         migration.proof.verdict = Verdict::Irreversible;
         *evidence = vec![BASELINE.into()];
         migration.down = None;
+        migration.inverse = Inverse::None;
         migration.fingerprint_reverted = None;
     } else if migration.proof.verdict != Verdict::Unproven {
         evidence.push("it was proven without rows: what it did to them then is not known".into());

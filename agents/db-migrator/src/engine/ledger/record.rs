@@ -60,8 +60,8 @@ async fn record_migration(
     let Names { prefix, now, .. } = names(session.dialect());
     let sql = format!(
         "INSERT INTO {prefix}migration (version, name, release, checksum, verdict, evidence, state, run_id, fingerprint_before, fingerprint_after, \
-         fingerprint_reverted, up_atomic, down_atomic, up_keys_off, down_keys_off, additions, touches, changed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, 'planned', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, {now}) RETURNING sequence"
+         fingerprint_reverted, up_atomic, down_atomic, up_keys_off, down_keys_off, additions, touches, inverse, changed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, 'planned', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, {now}) RETURNING sequence"
     );
     let none: Vec<MeasuredAddition> = migration
         .proof
@@ -75,7 +75,7 @@ async fn record_migration(
         .collect();
     let down =
         |choose: fn(&PlannedScript) -> bool| i64::from(migration.down.as_ref().is_some_and(choose));
-    let parameters: [Value; 16] = [
+    let parameters: [Value; 17] = [
         migration.version.as_str().into(),
         migration.name.as_str().into(),
         release.map(str::to_owned).into(),
@@ -92,6 +92,7 @@ async fn record_migration(
         down(|down| down.foreign_keys_off).into(),
         json(&none).into(),
         json(&migration.proof.touches).into(),
+        migration.inverse.name().into(),
     ];
     let rows = session.query(&sql, &parameters).await?;
     rows.first()

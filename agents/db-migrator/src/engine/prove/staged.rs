@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Prover, Shadowed};
+use super::{
+    Prover, Shadowed,
+    migration::{Proven, writes},
+};
 use crate::{
     clients::{Session, TargetError, Transaction},
     domain::{
         Catalog, Dialect, Migration, PlannedMigration, Statement,
         expand::rewritten,
-        proof::{Observed, judge},
+        proof::{Inverse, Observed, judge},
         source::Script,
         staging::{
             Kept, Staged, Taken,
@@ -29,27 +32,37 @@ impl Prover<'_> {
         &mut self,
         shadow: &mut Shadowed,
         at: usize,
-        plain: PlannedMigration,
-    ) -> Result<PlannedMigration, EngineError> {
+        plain: Proven,
+    ) -> Result<Proven, EngineError> {
         let Some(migration) = self.works.get(at).map(|work| work.migration.clone()) else {
             return Ok(plain);
         };
         let dialect = shadow.session.dialect();
         let takes = |statement: &Statement| taken(statement, dialect).is_some();
-        let nothing = plain.proof.verdict.is_proven()
+        let nothing = plain.planned.proof.verdict.is_proven()
             || self.retention.seconds().is_none()
             || !migration.up.statements.iter().any(takes);
         if nothing {
             return Ok(plain);
         }
         match self.staged_form(shadow, at, (&migration, &plain)).await {
-            Ok(Some(staged)) => Ok(staged),
+            Ok(Some(planned)) => Ok(Proven {
+                planned,
+                inverse: self
+                    .works
+                    .get(at)
+                    .and_then(|work| work.migration.down.clone()),
+                spoiled: false,
+            }),
             Ok(None) | Err(EngineError::Target(TargetError::Sql { .. })) => {
                 if let Some(work) = self.works.get_mut(at) {
                     work.migration = migration;
                 }
                 self.renew(shadow, at + 1).await?;
-                Ok(plain)
+                Ok(Proven {
+                    spoiled: false,
+                    ..plain
+                })
             }
             Err(error) => Err(error),
         }
@@ -59,7 +72,7 @@ impl Prover<'_> {
         &mut self,
         shadow: &mut Shadowed,
         at: usize,
-        (migration, plain): (&Migration, &PlannedMigration),
+        (migration, plain): (&Migration, &Proven),
     ) -> Result<Option<PlannedMigration>, EngineError> {
         self.renew(shadow, at).await?;
         let Some((up, staged)) = stage(shadow.session.as_mut(), migration).await? else {
@@ -68,10 +81,21 @@ impl Prover<'_> {
         let by_name = staged.len() == migration.up.statements.len()
             && staged.iter().all(|one| one.retained.kind != Kept::Rows)
             && shadow.session.dialect() == Dialect::Postgres;
-        for down in downs(migration, &staged, shadow.session.dialect()) {
+        let ways = [
+            (Inverse::Author, migration.down.as_ref()),
+            (
+                Inverse::Synthesised,
+                plain
+                    .inverse
+                    .as_ref()
+                    .filter(|_| plain.planned.inverse == Inverse::Synthesised),
+            ),
+        ];
+        for (inverse, down) in downs(&ways, (migration, &staged), shadow.session.dialect()) {
             self.renew(shadow, at).await?;
             let form = rewritten(migration, up.clone(), Some(down));
-            if let Some(planned) = self.prove_form(shadow, at, (form, plain, by_name)).await? {
+            let tried = (form, &plain.planned, by_name, inverse);
+            if let Some(planned) = self.prove_form(shadow, at, tried).await? {
                 if let Some(work) = self.works.get_mut(at) {
                     work.parts
                         .retained
@@ -92,7 +116,7 @@ impl Prover<'_> {
         &mut self,
         shadow: &mut Shadowed,
         at: usize,
-        (form, plain, by_name): (Migration, &PlannedMigration, bool),
+        (form, plain, by_name, inverse): (Migration, &PlannedMigration, bool, Inverse),
     ) -> Result<Option<PlannedMigration>, EngineError> {
         // Renaming and moving do not touch rows, so it does not matter that the shadow may hold none.
         let unseen_rows = if by_name {
@@ -130,6 +154,13 @@ impl Prover<'_> {
             second_up: Some(second_up),
             unseen_rows,
             renames: Vec::new(),
+            inverse,
+            // What is written is retained: only rows that the shadow does not hold are not seen to come back.
+            writes: if by_name {
+                Vec::new()
+            } else {
+                writes(&work.migration)
+            },
         };
         let mut proof = judge(&observed);
         proof.adds.clone_from(&plain.proof.adds);
@@ -144,18 +175,19 @@ impl Prover<'_> {
             fingerprint_before: observed.before.catalog.fingerprint(),
             fingerprint_after: observed.after.catalog.fingerprint(),
             fingerprint_reverted,
+            inverse,
             ..plain.clone()
         }))
     }
 }
 
-/// Ways back, best first: the author's with what is retained in it, then the mirror of a script that only takes away.
-fn downs(migration: &Migration, staged: &[Staged], dialect: Dialect) -> Vec<Script> {
-    let authored = migration
-        .down
-        .as_ref()
-        .map(|down| composed(down, staged, dialect));
-    let mirrored = (staged.len() == migration.up.statements.len()).then(|| reversed(staged));
+/// Ways back, best first: the author's with what is retained in it, one from the catalogs likewise, then the mirror of a
+/// script that only takes away.
+fn downs(
+    ways: &[(Inverse, Option<&Script>)],
+    (migration, staged): (&Migration, &[Staged]),
+    dialect: Dialect,
+) -> Vec<(Inverse, Script)> {
     let script = |texts: Vec<String>| {
         Script::of(
             texts
@@ -164,7 +196,12 @@ fn downs(migration: &Migration, staged: &[Staged], dialect: Dialect) -> Vec<Scri
                 .collect(),
         )
     };
-    authored.into_iter().chain(mirrored).map(script).collect()
+    let composed = ways.iter().filter_map(|(inverse, down)| {
+        Some((*inverse, script(composed((*down)?, staged, dialect))))
+    });
+    let mirrored = (staged.len() == migration.up.statements.len())
+        .then(|| (Inverse::Synthesised, script(reversed(staged))));
+    composed.chain(mirrored).collect()
 }
 
 /// A statement of a way back: the author's as it was, or ours.
