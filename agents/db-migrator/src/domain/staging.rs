@@ -95,10 +95,13 @@ impl Default for Retention {
 }
 
 impl Retention {
+    /// Nothing is kept.
+    pub const NONE: Self = Self(None);
+
     /// Reads `none` or an ISO 8601 duration of days, hours, minutes and seconds such as `P7D` or `PT12H`.
     pub fn parse(text: &str) -> Option<Self> {
         if text == "none" {
-            return Some(Self(None));
+            return Some(Self::NONE);
         }
         let rest = text.strip_prefix('P')?;
         let (days, time) = rest

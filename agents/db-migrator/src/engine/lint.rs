@@ -8,8 +8,9 @@ use super::Job;
 use crate::{
     clients::{Session, TargetError, Transaction},
     domain::{
-        Dialect, Migration,
+        Dialect, Inverse, Migration, Version,
         lint::{Facts, InForce, ProofFact, Question, SMALL_ROWS, TableSize},
+        staging::Retention,
     },
 };
 
@@ -43,11 +44,18 @@ pub async fn lint_facts(job: Job<'_>, questions: &[Question]) -> Result<Facts, S
 /// # Errors
 /// Those of [`super::plan`].
 pub async fn lint_proofs(job: Job<'_>, source: &[Migration]) -> Result<Vec<ProofFact>, SkillError> {
-    let plan = super::plan(job, source).await?;
+    // What the author wrote is judged, not what a retention window would save of it.
+    let plan = super::plan_retaining(job, source, Retention::NONE).await?;
+    let authored = |version: &Version| {
+        source
+            .iter()
+            .any(|migration| migration.version == *version && migration.down.is_some())
+    };
     Ok(plan
         .migrations
         .into_iter()
         .map(|migration| ProofFact {
+            replaced: migration.inverse == Inverse::Synthesised && authored(&migration.version),
             version: migration.version.to_string(),
             verdict: migration.proof.verdict,
             evidence: migration.proof.evidence,

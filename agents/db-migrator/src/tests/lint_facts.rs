@@ -126,6 +126,7 @@ fn proofs_and_the_ledger_become_findings() {
         ("10_c.up.sql", "create table c (x text);\n"),
     ];
     let proof = |version: &str, verdict, evidence: &str| ProofFact {
+        replaced: false,
         version: version.into(),
         verdict,
         evidence: vec![evidence.into()],

@@ -285,7 +285,7 @@ pub(super) async fn plan_without_retention(
         database,
         metrics: &metrics,
     };
-    let none = crate::domain::staging::Retention::parse("none").unwrap();
+    let none = crate::domain::staging::Retention::NONE;
     engine::plan_retaining(job, source, none).await
 }
 

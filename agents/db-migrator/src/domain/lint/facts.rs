@@ -64,6 +64,8 @@ pub struct ProofFact {
     pub verdict: Verdict,
     /// Why.
     pub evidence: Vec<String>,
+    /// Whether another inverse takes the place of its author's down.
+    pub replaced: bool,
 }
 
 /// The newest migration in force.

@@ -1,7 +1,7 @@
 //! What a shadow run and the ledger say about whole migrations.
 
 use super::{
-    Choice, Facts, Hit, LintReport, View, report,
+    Choice, Facts, Hit, LintReport, ProofFact, View, report,
     script::{Half, Parsed},
 };
 use crate::domain::{Dialect, Verdict};
@@ -26,7 +26,7 @@ pub(super) fn check(
         }
     };
     for proof in &facts.proofs {
-        if let Some(rule) = rule(proof.verdict, &proof.evidence) {
+        if let Some(rule) = rule(proof) {
             let half = if proof.verdict == Verdict::Irreversible {
                 Half::Up
             } else {
@@ -48,11 +48,14 @@ pub(super) fn check(
     }
 }
 
-fn rule(verdict: Verdict, evidence: &[String]) -> Option<&'static str> {
-    let in_chain = evidence
+fn rule(proof: &ProofFact) -> Option<&'static str> {
+    let in_chain = proof
+        .evidence
         .iter()
         .any(|sentence| sentence.contains("works alone but not"));
-    match verdict {
+    match proof.verdict {
+        _ if proof.replaced && in_chain => Some("down-breaks-in-chain"),
+        _ if proof.replaced => Some("down-does-not-restore"),
         // What another tool applied is in no plan.
         Verdict::Reversible | Verdict::Unproven => None,
         Verdict::OrderOnly => Some("down-reorders-columns"),
