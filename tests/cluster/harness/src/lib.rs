@@ -14,6 +14,7 @@ mod plane;
 mod programs;
 pub mod simulation;
 mod stages;
+mod volumes;
 
 pub use helm::Helm;
 pub use plane::ControlPlane;

@@ -20,7 +20,7 @@ use crate::{
     flags::{self, Ports},
     helm::Helm,
     keeper::Keeper,
-    nodes, programs, stages,
+    nodes, programs, stages, volumes,
 };
 
 /// Longest start: 3 minutes, for a machine that does much else.
@@ -87,6 +87,7 @@ impl ControlPlane {
         plane.until_serving().await?;
         plane.run_controllers(&authority, &tokens)?;
         let client = plane.client().await?;
+        volumes::create_class(&client).await?;
         nodes::create(&client, nodes).await?;
         plane
             .until("the nodes are ready", "kwok", || {

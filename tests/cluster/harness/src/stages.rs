@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::volumes;
+
 /// The status that all stages of a pod write, given the variables of one.
 const POD_STATUS: &str = include_str!("../../simulation/pod-status.tpl");
 /// The status of a node.
@@ -176,7 +178,8 @@ pub(crate) fn render() -> serde_json::Result<String> {
         node_stage("node-not-ready", "In", r#"== "not-ready""#, false),
     ];
     let mut text = String::new();
-    for stage in pods.chain([deletion()]).chain(nodes) {
+    let all = pods.chain([deletion()]).chain(nodes);
+    for stage in all.chain(volumes::stages()) {
         let document = serde_json::to_string(&stage)?;
         // A write to a string does not fail.
         writeln!(text, "---\n{document}").ok();
@@ -234,7 +237,8 @@ fn node_stage(name: &str, operator: &str, fault: &str, ready: bool) -> Value {
     )
 }
 
-fn document(name: &str, kind: &str, spec: &Value) -> Value {
+/// A stage of resources of a kind.
+pub(crate) fn document(name: &str, kind: &str, spec: &Value) -> Value {
     let mut spec = spec.clone();
     if let Some(fields) = spec.as_object_mut() {
         let resource = json!({"apiGroup": "v1", "kind": kind});
@@ -248,7 +252,8 @@ fn document(name: &str, kind: &str, spec: &Value) -> Value {
     })
 }
 
-fn holds(condition: &str) -> Value {
+/// Selects the objects of which a jq condition is true.
+pub(crate) fn holds(condition: &str) -> Value {
     json!({"jq": {"key": program(condition), "operator": "In", "values": ["true"]}})
 }
 

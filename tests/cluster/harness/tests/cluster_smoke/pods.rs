@@ -7,11 +7,11 @@ use k8s_openapi::api::{
     core::v1::{Event, Node, Pod},
 };
 use kube::{
-    Api, ResourceExt as _,
+    Api,
     api::{ListParams, Patch, PatchParams},
     runtime::{WatchStreamExt as _, watcher},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{PATIENCE, app, condition, is_ready, plane, pod, state, until};
@@ -19,16 +19,21 @@ use crate::support::{PATIENCE, app, condition, is_ready, plane, pod, state, unti
 /// One look at the container `app`: its state, its restarts, and whether it is ready.
 type Look<'a> = (&'a str, i32, bool);
 
+/// A pod with a readiness probe, in a namespace of its own, shows these looks and no other.
+async fn goes_through(name: &str, behaviour: &Behaviour, expected: &[Look<'_>]) -> Pod {
+    shows(name, &pod(name, "web", behaviour), expected).await
+}
+
 /// Makes a pod in a namespace of its own and watches it until it has shown as many different looks as are expected,
 /// which have to be these.
-async fn goes_through(name: &str, behaviour: &Behaviour, expected: &[Look<'_>]) -> Pod {
+async fn shows(name: &str, manifest: &str, expected: &[Look<'_>]) -> Pod {
     let (plane, client) = plane().await;
     plane.namespace(name).await.unwrap();
     let api: Api<Pod> = Api::namespaced(client, name);
     let mut changes = watcher(api, watcher::Config::default())
         .applied_objects()
         .boxed();
-    plane.apply(&pod(name, "web", behaviour)).await.unwrap();
+    plane.apply(manifest).await.unwrap();
     let mut looks: Vec<(String, i32, bool)> = Vec::new();
     let last = timeout(PATIENCE, async {
         loop {
@@ -125,6 +130,23 @@ async fn a_crashing_container_backs_off_and_counts_its_restarts() {
 }
 
 #[tokio::test]
+async fn a_crashing_container_without_a_probe_is_ready_while_it_runs() {
+    let behaviour = Behaviour::failing(Fault::CrashLoop);
+    let mut manifest: Value = serde_json::from_str(&pod("no-probe", "web", &behaviour)).unwrap();
+    let app = manifest["spec"]["containers"][0].as_object_mut().unwrap();
+    app.remove("readinessProbe").unwrap();
+    let expected = [
+        ("ContainerCreating", 0, false),
+        ("running", 0, true),
+        ("Error", 0, false),
+        ("running", 1, true),
+        ("Error", 1, false),
+        ("CrashLoopBackOff", 1, false),
+    ];
+    shows("no-probe", &manifest.to_string(), &expected).await;
+}
+
+#[tokio::test]
 async fn the_kernel_kills_a_container_out_of_memory() {
     let expected = [
         ("ContainerCreating", 0, false),
@@ -207,30 +229,49 @@ async fn a_container_that_fails_its_liveness_probe_is_restarted() {
     assert_eq!(last_end(&pod), (137, "Error".to_owned()));
 }
 
-#[tokio::test]
-async fn the_pod_of_a_job_completes() {
+/// Runs a job of one try and waits until it has the condition.
+async fn runs_a_job(namespace: &str, behaviour: &Behaviour, condition: &str) {
     let (plane, client) = plane().await;
-    plane.namespace("job").await.unwrap();
+    plane.namespace(namespace).await.unwrap();
     let job = json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": "migrate", "namespace": "job"},
-        "spec": {"template": {"spec": {
-            "restartPolicy": "Never",
-            "containers": [{"name": "app", "image": "example/app:1"}],
-        }}},
+        "metadata": {"name": "migrate", "namespace": namespace},
+        "spec": {"backoffLimit": 0, "template": {
+            "metadata": {"annotations": behaviour.annotations()},
+            "spec": {
+                "restartPolicy": "Never",
+                "containers": [{"name": "app", "image": "example/app:1"}],
+            },
+        }},
     });
     plane.apply(&job.to_string()).await.unwrap();
-    let jobs: Api<Job> = Api::namespaced(client, "job");
+    let jobs: Api<Job> = Api::namespaced(client, namespace);
     until(&jobs, "migrate", |job| {
-        job.status.as_ref().and_then(|status| status.succeeded) == Some(1)
+        let conditions = job.status.iter().flat_map(|status| &status.conditions);
+        let mut found = conditions.flatten().filter(|one| one.type_ == condition);
+        found.any(|one| one.status == "True")
     })
     .await;
 }
 
 #[tokio::test]
+async fn a_job_completes() {
+    runs_a_job("job", &Behaviour::healthy(), "Complete").await;
+}
+
+#[tokio::test]
+async fn a_job_whose_only_pod_crashes_fails() {
+    runs_a_job("bad-job", &Behaviour::failing(Fault::CrashLoop), "Failed").await;
+}
+
+#[tokio::test]
 async fn a_node_can_fail_and_recover() {
-    let (_, client) = plane().await;
+    let (plane, client) = plane().await;
+    // A node of its own, which takes no pods of other tests down with it.
+    let spare =
+        "{apiVersion: v1, kind: Node, metadata: {name: spare}, spec: {unschedulable: true}}";
+    plane.apply(spare).await.unwrap();
     let nodes: Api<Node> = Api::all(client);
     let is_ready = |node: &Node| {
         let conditions = node.status.iter().flat_map(|status| &status.conditions);
@@ -243,17 +284,15 @@ async fn a_node_can_fail_and_recover() {
             .into_iter()
             .any(|taint| taint.key == "node.kubernetes.io/not-ready")
     };
-    // The last one, which the other tests can spare.
-    let list = nodes.list(&ListParams::default()).await.unwrap();
-    let name = list.iter().last().unwrap().name_any();
+    until(&nodes, "spare", is_ready).await;
     for (fault, fails) in [(Some("not-ready"), true), (None, false)] {
         let patch = json!({"metadata": {"annotations": {"kubelet.mesh/fault": fault}}});
         let params = PatchParams::default();
         nodes
-            .patch(&name, &params, &Patch::Merge(patch))
+            .patch("spare", &params, &Patch::Merge(patch))
             .await
             .unwrap();
-        until(&nodes, &name, |node| {
+        until(&nodes, "spare", |node| {
             is_ready(node) != fails && is_tainted(node) == fails
         })
         .await;

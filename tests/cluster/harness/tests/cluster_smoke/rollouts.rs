@@ -3,16 +3,17 @@
 use control_plane::simulation::{Behaviour, Fault};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::Pod,
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
 };
 use kube::{
-    Api, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams},
+    runtime::wait::await_condition,
 };
 use serde_json::{Value, json};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
-use crate::support::{is_ready, plane, pods, state, template, until, workload};
+use crate::support::{PATIENCE, is_ready, plane, pods, state, template, until, workload};
 
 /// How long a stuck `StatefulSet` is watched to see that it stays stuck: 4 seconds, four times a pod's start.
 const STUCK: Duration = Duration::from_secs(4);
@@ -92,6 +93,61 @@ async fn a_bad_revision_stops_half_way_and_is_healed_by_the_old_template() {
         .collect();
     assert_eq!(alive.len(), 4);
     assert!(alive.iter().all(|pod| is_ready(pod) && !is_bad(pod)));
+}
+
+#[tokio::test]
+async fn the_claim_of_a_stateful_set_outlives_its_pod() {
+    let (plane, client) = plane().await;
+    plane.namespace("claims").await.unwrap();
+    let good = template("db", &Behaviour::healthy());
+    let yaml = workload("StatefulSet", ("claims", "db"), 1, &good);
+    let mut set: Value = serde_json::from_str(&yaml).unwrap();
+    set["spec"]["volumeClaimTemplates"] = json!([{
+        "metadata": {"name": "data"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }]);
+    plane.apply(&set.to_string()).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "claims");
+    let first = until(&pods, "db-0", is_ready).await;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), "claims");
+    let is_bound = |claim: &PersistentVolumeClaim| {
+        claim
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref())
+            == Some("Bound")
+    };
+    let bound = until(&claims, "data-db-0", is_bound).await;
+
+    pods.delete("db-0", &DeleteParams::default()).await.unwrap();
+    until(&pods, "db-0", |pod| {
+        pod.metadata.uid != first.metadata.uid && is_ready(pod)
+    })
+    .await;
+    let kept = claims.get("data-db-0").await.unwrap();
+    assert_eq!(kept.metadata.uid, bound.metadata.uid);
+
+    let volume = bound.spec.unwrap().volume_name.unwrap();
+    released(&client, &volume).await;
+}
+
+/// Deletes the workload and the claim of a volume, which then goes too.
+async fn released(client: &Client, volume: &str) {
+    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), "claims");
+    sets.delete("db", &DeleteParams::default()).await.unwrap();
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), "claims");
+    claims
+        .delete("data-db-0", &DeleteParams::default())
+        .await
+        .unwrap();
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let gone = await_condition(volumes, volume, |volume: Option<&PersistentVolume>| {
+        volume.is_none()
+    });
+    timeout(PATIENCE, gone).await.unwrap().unwrap();
 }
 
 #[tokio::test]
