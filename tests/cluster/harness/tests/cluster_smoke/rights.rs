@@ -1,5 +1,6 @@
 //! Who may do what.
 
+use cluster::{Cluster, ClusterArgs, ClusterError};
 use control_plane::simulation::Behaviour;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
@@ -132,4 +133,47 @@ async fn the_rollback_coordinator_may_patch_deployments_and_delete_nothing() {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "shop");
     let deleted = deployments.delete("web", &DeleteParams::default()).await;
     assert_eq!(status(deleted), 403);
+}
+
+#[tokio::test]
+async fn the_client_of_the_agents_has_the_rights_of_its_token() {
+    shop().await;
+    let (plane, _) = plane().await;
+    let kubeconfig = plane.agent("rollback-coordinator").await.unwrap();
+    let cluster = Cluster::connect(&ClusterArgs {
+        cluster: format!("kubeconfig:{}", kubeconfig.display())
+            .parse()
+            .unwrap(),
+    })
+    .unwrap();
+    let found: Vec<Deployment> = cluster.list(Some("shop")).await.unwrap();
+    assert!(
+        found
+            .iter()
+            .any(|one| one.metadata.name.as_deref() == Some("web"))
+    );
+    let secrets = cluster.list::<Secret>(Some("shop")).await;
+    assert!(
+        matches!(secrets, Err(ClusterError::Denied { .. })),
+        "{secrets:?}"
+    );
+
+    let patch = cluster::Patch::Merge(json!({"metadata": {"annotations": {"seen": "once"}}}));
+    let stale = cluster::Options {
+        resource_version: Some("1".to_owned()),
+        ..cluster::Options::default()
+    };
+    let lost = cluster
+        .patch::<Deployment>(Some("shop"), "web", &patch, &stale)
+        .await;
+    assert!(
+        matches!(lost, Err(ClusterError::Conflict { .. })),
+        "{lost:?}"
+    );
+    let options = cluster::Options::default();
+    let won: Deployment = cluster
+        .patch(Some("shop"), "web", &patch, &options)
+        .await
+        .unwrap();
+    assert_eq!(won.metadata.annotations.unwrap()["seen"], "once");
 }
