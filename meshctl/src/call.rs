@@ -1,6 +1,6 @@
 //! `meshctl call AGENT SKILL`: one skill, mTLS done for you.
 
-use std::{io::Read, path::PathBuf, process::ExitCode};
+use std::{io::Read, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     client::{Caller, Target},
     processes::Running,
+    reach::Reach,
 };
 
 /// Flags of `call`.
@@ -20,12 +21,8 @@ pub(crate) struct Args {
     /// Input: a file, `-` for standard input, or JSON.
     #[arg(long, default_value = "{}")]
     input: String,
-    /// External caller of mesh.yaml to call as.
-    #[arg(long, default_value = "operator")]
-    caller: String,
-    /// State folder of the mesh.
-    #[arg(long, default_value = ".mesh")]
-    state: PathBuf,
+    #[command(flatten)]
+    reach: Reach,
     /// Print the answer only, in one line.
     #[arg(long)]
     json: bool,
@@ -33,7 +30,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let input = input(&args.input)?;
-    let (caller, target) = connect(&args.state, &args.caller, &args.agent)?;
+    let (caller, target) = args.reach.connect(&args.agent)?;
     let answer = caller.call(&target, &args.skill, &input, None).await?;
     if !args.json {
         eprintln!("{}", caller.curl(&target, &args.skill, &input));

@@ -77,10 +77,23 @@ impl Caller {
     /// When there is none.
     pub fn load(root: &Path, trust_domain: &str, name: &str) -> anyhow::Result<Self> {
         let folder = root.join("callers").join(name);
-        let id = SpiffeId::external(trust_domain, name)?;
-        let identity = TlsIdentity::from_files(TlsFiles::in_folder(&folder), &id)
-            .with_context(|| format!("no certificate of {name} in {}", folder.display()))?;
-        Ok(Self { identity, folder })
+        Self::in_folder(&folder, &SpiffeId::external(trust_domain, name)?)
+    }
+
+    /// Loads the certificate of the caller `id` from a folder of its own.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn in_folder(folder: &Path, id: &SpiffeId) -> anyhow::Result<Self> {
+        let identity =
+            TlsIdentity::from_files(TlsFiles::in_folder(folder), id).with_context(|| {
+                let name = id.external_name().unwrap_or("the caller");
+                format!("no certificate of {name} in {}", folder.display())
+            })?;
+        Ok(Self {
+            identity,
+            folder: folder.to_owned(),
+        })
     }
 
     /// A client that accepts exactly this agent.

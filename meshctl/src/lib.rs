@@ -16,7 +16,9 @@ mod init;
 mod interrupt;
 mod manifest;
 pub mod processes;
+mod reach;
 mod render;
+mod schema_ready;
 mod status;
 mod table;
 pub mod up;
@@ -43,6 +45,8 @@ enum Command {
     Status(status::Args),
     /// Call a skill of an agent.
     Call(call::Args),
+    /// Wait until the schema of a release is in force: the init container of an application.
+    SchemaReady(schema_ready::Args),
     /// List and decide what waits for an approval.
     Approve(approve::Args),
     /// Play a release of examples/shop through all eight agents.
@@ -76,6 +80,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Down(args) => down::run(&args).await,
         Command::Status(args) => status::run(&args).await,
         Command::Call(args) => call::run(args).await,
+        Command::SchemaReady(args) => schema_ready::run(args).await,
         Command::Approve(args) => approve::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Manifest(args) => manifest::run(args),

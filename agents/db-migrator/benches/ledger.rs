@@ -1,45 +1,44 @@
-//! What does the ledger cost: small migrations applied with it, and by a naive executor that only notes a version?
+//! What does the ledger cost: small migrations applied with it, by sqlx-cli, and by a naive executor that only notes a
+//! version?
 //!
-//! Input: N migrations of one to three statements each (a table, an index on it, a column more), the shape of most
-//! real ones. Both executors run the same statements with one transaction a migration, in the same process, on fresh
-//! databases, in turns; the smallest of three rounds counts. `ledger` is everything after the proof: recording the plan,
-//! running it, comparing the catalog with the proof inside each transaction, the report. The proof itself (up, down, up
-//! and the chain of downs on a shadow) has no naive counterpart; its time stands beside. PostgreSQL runs with fsync.
+//! Input: N migrations of one to three statements each (a table, an index on it, a column more with a row), the shape of
+//! most real ones. All run the same statements with one transaction a migration, on fresh databases of the same server,
+//! in turns; the smallest of three rounds counts, and the ratio of medians stands beside. `ledger` is a whole
+//! `apply_migration` but for the proof: connection, run lock, recording the plan, running it with every statement's row,
+//! comparing the catalog, the report. The proof (up, down, up and the chain of downs on a shadow) has no counterpart; its
+//! time stands beside. sqlx-cli is a process of its own; the time that it takes to start and say its version is shown,
+//! and taken off in the second ratio. It is found in PATH, or where DB_MIGRATOR_BENCH_SQLX says. PostgreSQL runs with
+//! fsync.
 //!
-//! Found (unoptimised build, 2 virtual CPUs with a load of 6 from other work, PostgreSQL 15, 100 migrations): with the
-//! ledger SQLite takes 1.34 times as long as the naive executor (2.1 s against 1.6 s) and PostgreSQL 2.4 times (2.6 s
-//! against 1.1 s); the proof before it takes 27 ms a migration on SQLite and 210 ms on PostgreSQL, nearly all of it
-//! reading the catalog five times. An earlier version that read the catalog in every transaction took 5 to 6 times as
-//! long as the naive executor, on both.
+//! FOUND
 //!
-//! Run: `cargo bench -p db-migrator`.
+//! Run: `cargo bench -p db-migrator --bench ledger`.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
 
+mod desk;
+
 use std::{
-    sync::{Arc, Mutex},
+    ffi::OsString,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use db_migrator::{
     Metrics,
-    clients::{Database, Databases, Transaction},
+    clients::{Database, Transaction},
     domain::{Dialect, Migration, SourceFile, source},
     engine::{self, ApplyRequest, Job},
 };
-use identity::Principal;
-use serde_json::Value;
-use shared::{
-    Context, SkillError, ToolCall,
-    context::{Backplane, Work},
-};
-use store::{Store, testing::TemporaryPostgres};
+use desk::{Stopwatch, context, database};
+use store::testing::TemporaryPostgres;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 const ROUNDS: usize = 3;
-const SIZES: [usize; 2] = [10, 100];
+const SIZES: [usize; 2] = [30, 300];
 
-fn migrations(count: usize, dialect: Dialect) -> Vec<Migration> {
+fn files(count: usize) -> Vec<SourceFile> {
     let mut files = Vec::new();
     for n in 1..=count {
         let (up, down) = match n % 3 {
@@ -64,87 +63,14 @@ fn migrations(count: usize, dialect: Dialect) -> Vec<Migration> {
                 ),
             ),
         };
-        files.push(SourceFile {
-            name: format!("{n:04}_step.up.sql"),
-            content: up,
-        });
-        files.push(SourceFile {
-            name: format!("{n:04}_step.down.sql"),
-            content: down,
-        });
-    }
-    source::read(&files, dialect).expect("the generated files are migrations")
-}
-
-fn database(url: &str) -> Database {
-    let spec = format!("bench={url},dev").parse().expect("the URL is one");
-    Databases::new([spec])
-        .find("bench")
-        .expect("it was configured")
-        .clone()
-}
-
-/// An agent that does nothing but note when the proof ended.
-#[derive(Debug, Default)]
-struct Stopwatch(Mutex<Option<Instant>>);
-
-#[async_trait::async_trait]
-impl Backplane for Stopwatch {
-    async fn call(
-        &self,
-        _: &Work,
-        agent: &'static str,
-        _: &str,
-        _: Value,
-    ) -> Result<Value, SkillError> {
-        Err(SkillError::Denied(format!("no edge to {agent}")))
-    }
-
-    async fn begin(&self, _: &Work, _: &ToolCall) -> Result<String, SkillError> {
-        Ok(String::new())
-    }
-
-    async fn end(
-        &self,
-        _: &Work,
-        call: &ToolCall,
-        _: String,
-        _: &'static str,
-    ) -> Result<(), SkillError> {
-        if ["sqlite.prove", "postgres.prove"].contains(&call.action) {
-            *self.0.lock().expect("nobody panics with it") = Some(Instant::now());
+        for (half, content) in [("up", up), ("down", down)] {
+            files.push(SourceFile {
+                name: format!("{n:04}_step.{half}.sql"),
+                content,
+            });
         }
-        Ok(())
     }
-
-    fn progress(&self, _: &Work, _: &str, _: u64, _: u64) {}
-
-    fn artifact(&self, _: &Work, _: a2a::types::Artifact, _: bool, _: bool) {}
-
-    fn may_touch(&self, _: &str) -> bool {
-        true
-    }
-
-    #[expect(
-        clippy::unimplemented,
-        reason = "the engine keeps its state in its targets"
-    )]
-    fn store(&self) -> Arc<dyn Store> {
-        unimplemented!("the engine has no store")
-    }
-}
-
-fn context(stopwatch: &Arc<Stopwatch>) -> Context {
-    let work = Work {
-        task_id: "bench".into(),
-        skill: "bench".into(),
-        caller: Principal::external("operator", "mesh.local"),
-        on_behalf_of: None,
-        deadline: Instant::now() + Duration::from_mins(10),
-        tool_calls: Arc::default(),
-        input_digest: String::new(),
-    };
-    Context::new(work, None, CancellationToken::new(), stopwatch.clone())
+    files
 }
 
 async fn naive(database: &Database, source: &[Migration]) -> Duration {
@@ -186,7 +112,7 @@ async fn naive(database: &Database, source: &[Migration]) -> Duration {
     spent
 }
 
-/// Time of the proof, and of everything after it.
+/// Time of the proof, and of everything else.
 async fn with_ledger(database: &Database, source: &[Migration]) -> [Duration; 2] {
     let stopwatch = Arc::new(Stopwatch::default());
     let (context, metrics) = (context(&stopwatch), Metrics::default());
@@ -195,62 +121,153 @@ async fn with_ledger(database: &Database, source: &[Migration]) -> [Duration; 2]
         source,
         plan_digest: None,
         release: None,
+        hooks: &[],
+        covered: None,
     };
-    let applied = engine::apply(
-        Job {
-            context: &context,
-            database,
-            metrics: &metrics,
-        },
-        request,
-    )
-    .await
-    .expect("the migrations apply");
+    let job = Job {
+        context: &context,
+        database,
+        metrics: &metrics,
+    };
+    let applied = engine::apply(job, request)
+        .await
+        .expect("the migrations apply");
+    let whole = started.elapsed();
     assert_eq!(applied.migrations.len(), source.len());
-    let proven = stopwatch
-        .0
-        .lock()
-        .expect("nobody panics with it")
-        .expect("there was a proof");
-    [proven - started, proven.elapsed()]
+    let action = database.target.dialect().prove_action();
+    let moment = |name| {
+        stopwatch
+            .first(&format!("{name} {action}"))
+            .expect("there was a proof")
+    };
+    let proof = moment("end") - moment("begin");
+    [proof, whole - proof]
 }
 
-async fn compare(dialect: Dialect, count: usize, fresh: &mut impl FnMut() -> String) {
-    let source = migrations(count, dialect);
-    let mut best = [Duration::MAX; 3];
+/// The program to compare with, when it is installed.
+#[derive(Debug)]
+struct Sqlx {
+    program: OsString,
+    start: Duration,
+}
+
+impl Sqlx {
+    fn find() -> Option<Self> {
+        let program = std::env::var_os("DB_MIGRATOR_BENCH_SQLX").unwrap_or_else(|| "sqlx".into());
+        let mut start = Duration::MAX;
+        let mut version = String::new();
+        for _ in 0..10 {
+            let started = Instant::now();
+            let output = Command::new(&program).arg("--version").output().ok()?;
+            start = start.min(started.elapsed());
+            version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        }
+        println!("{version}, starts in {:.1} ms", ms(start));
+        Some(Self { program, start })
+    }
+
+    fn migrate(&self, url: &str, folder: &Path) -> Duration {
+        let started = Instant::now();
+        let status = Command::new(&self.program)
+            .args([
+                "migrate",
+                "run",
+                "--no-dotenv",
+                "--database-url",
+                url,
+                "--source",
+            ])
+            .arg(folder)
+            .stdout(Stdio::null())
+            .status()
+            .expect("it ran before");
+        assert!(status.success(), "sqlx-cli applied them");
+        started.elapsed()
+    }
+}
+
+fn ms(spent: Duration) -> f64 {
+    spent.as_secs_f64() * 1000.0
+}
+
+fn smallest(all: &[Duration]) -> Duration {
+    all.iter().min().copied().unwrap_or_default()
+}
+
+fn median(all: &[Duration]) -> Duration {
+    let mut all = all.to_vec();
+    all.sort();
+    all.get(all.len() / 2).copied().unwrap_or_default()
+}
+
+fn print(dialect: Dialect, count: usize, sqlx: Option<&Sqlx>, all: &[Vec<Duration>; 4]) {
+    let [naive, peer, proof, ledger] = all;
+    let best = |all| ms(smallest(all));
+    println!(
+        "{:8} {count:4} migrations | naive {:7.1} ms | ledger {:7.1} ms = {:.2}x naive | proof beside it {:8.1} ms",
+        dialect.name(),
+        best(naive),
+        best(ledger),
+        best(ledger) / best(naive),
+        best(proof)
+    );
+    if let Some(sqlx) = sqlx {
+        println!(
+            "{:8} {count:4} migrations | sqlx-cli {:7.1} ms | ledger = {:.2}x sqlx-cli, {:.2}x without the start of its process, {:.2}x by medians",
+            dialect.name(),
+            best(peer),
+            best(ledger) / best(peer),
+            best(ledger) / ms(smallest(peer).saturating_sub(sqlx.start)),
+            ms(median(ledger)) / ms(median(peer))
+        );
+    }
+}
+
+async fn compare(
+    dialect: Dialect,
+    count: usize,
+    sqlx: Option<&Sqlx>,
+    fresh: &mut impl FnMut() -> String,
+) {
+    let files = files(count);
+    let source = source::read(&files, dialect).expect("the generated files are migrations");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for file in &files {
+        std::fs::write(folder.path().join(&file.name), &file.content).expect("a file is written");
+    }
+    let mut all: [Vec<Duration>; 4] = Default::default();
     for _ in 0..ROUNDS {
-        let (plain, full) = (database(&fresh()), database(&fresh()));
-        let [proof, ledger] = with_ledger(&full, &source).await;
-        for (best, spent) in best
-            .iter_mut()
-            .zip([naive(&plain, &source).await, proof, ledger])
-        {
-            *best = (*best).min(spent);
+        let [proof, ledger] = with_ledger(&database(&fresh()), &source).await;
+        let peer = sqlx.map_or(Duration::ZERO, |sqlx| sqlx.migrate(&fresh(), folder.path()));
+        let naive = naive(&database(&fresh()), &source).await;
+        for (times, spent) in all.iter_mut().zip([naive, peer, proof, ledger]) {
+            times.push(spent);
         }
     }
-    let [naive, proof, ledger] = best.map(|spent| spent.as_secs_f64() * 1000.0);
-    println!(
-        "{:8} {count:4} migrations | naive {naive:7.1} ms | ledger {ledger:7.1} ms = {:.2}x | proof before it {proof:8.1} ms",
-        dialect.name(),
-        ledger / naive
-    );
+    print(dialect, count, sqlx, &all);
 }
 
 #[tokio::main]
 async fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = TemporaryPostgres::start_with(&["fsync=on"]).expect("PostgreSQL is installed");
+    let sqlx = Sqlx::find();
+    if sqlx.is_none() {
+        println!(
+            "sqlx-cli is not installed: `cargo install sqlx-cli`, or name it in DB_MIGRATOR_BENCH_SQLX"
+        );
+    }
     let mut next = 0;
     for count in SIZES {
-        compare(Dialect::Sqlite, count, &mut || {
+        compare(Dialect::Sqlite, count, sqlx.as_ref(), &mut || {
             next += 1;
-            format!(
-                "sqlite:{}",
-                folder.path().join(format!("{next}.db")).display()
-            )
+            let path = folder.path().join(format!("{next}.db"));
+            // An empty file is an empty database, for all three.
+            std::fs::write(&path, "").expect("a file is written");
+            format!("sqlite:{}", path.display())
         })
         .await;
-        compare(Dialect::Postgres, count, &mut || {
+        compare(Dialect::Postgres, count, sqlx.as_ref(), &mut || {
             next += 1;
             server
                 .create_database(&format!("bench_{next}"))

@@ -2,16 +2,27 @@
 
 pub mod assess;
 pub mod catalog;
+pub mod concurrent;
 pub mod dialect;
+pub mod drift;
+pub mod expand;
+pub mod fleet;
+pub mod gate;
+pub mod history;
+pub mod hooks;
 pub mod ledger;
 pub mod lex;
+pub mod lint;
 pub mod pending;
 pub mod plan;
+pub mod progress;
 pub mod proof;
 pub mod source;
 pub mod split;
+pub mod staging;
 pub mod statement;
 pub mod version;
+pub mod waiting;
 
 pub use assess::{Answer, Assessment};
 pub use catalog::{Catalog, Entry, Place};

@@ -1,30 +1,54 @@
 //! Proves, applies and reverts migrations through a [`Session`], with a ledger in the target.
 
+mod adopt;
 mod apply;
 mod assess;
+mod backfill;
+mod contract;
 mod execute;
+mod facts;
+mod fleet;
+mod hooks;
 mod ledger;
+mod leftovers;
+mod lint;
 mod measure;
+mod observe;
+mod online;
+mod outside;
+mod own;
+mod parts;
 mod prove;
 mod recover;
+mod retain;
 mod rollback;
 mod shadow;
 mod status;
+mod verify;
 
-pub use apply::{Applied, ApplyRequest, apply};
+pub use adopt::{
+    AdoptOutcome, AdoptRequest, Adoption, AdoptionEntry, Wanted, adopt, plan_adoption,
+};
+pub use apply::{Applied, ApplyRequest, apply, apply_retaining};
 pub use assess::{Goal, assess_rollback};
-pub use prove::plan;
+pub use contract::{CompleteRequest, Completed, complete, plan_contracts};
+pub use fleet::{FleetPlan, FleetRequest, Member, Work, plan_fleet, run_fleet};
+pub use lint::{lint_facts, lint_in_force, lint_proofs};
+pub use parts::Progress;
+pub use prove::{plan, plan_retaining};
 pub use rollback::{RollbackRequest, RolledBack, rollback};
-pub use status::{Status, status};
+pub use status::{ExpansionStatus, Status, status};
+pub use verify::{Verified, verify};
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
+use futures::{channel::oneshot, future::join_all};
 use shared::{Context, SkillError, ToolCall};
 use tokio::time::Instant;
 
 use crate::{
     Metrics,
-    clients::{Database, Session, TargetError},
+    clients::{BatchOutcome, Database, Session, TargetError},
 };
 
 /// One run on one database: the task is the run's id, so a task that runs again after a crash finds its own work.
@@ -92,6 +116,60 @@ impl Job<'_> {
         }
     }
 
+    /// Runs one transaction as an audited tool call for each statement and one for the commit: every intent is durable
+    /// before anything is sent, and every call has its own outcome.
+    async fn audited_batch(
+        &self,
+        calls: Vec<ToolCall>,
+        effect: impl Future<Output = BatchOutcome> + Send,
+    ) -> Result<(), EngineError> {
+        let (mut tools, mut gates) = (Vec::new(), Vec::new());
+        for call in calls {
+            let (begun, intent) = oneshot::channel::<()>();
+            let (tell, told) = oneshot::channel::<Result<(), SkillError>>();
+            gates.push((intent, tell));
+            tools.push(self.context.tool(call, async move {
+                begun.send(()).ok();
+                told.await.unwrap_or(Err(SkillError::Canceled))
+            }));
+        }
+        let run = async {
+            let (mut refused, mut tellers) = (None, Vec::new());
+            for (at, (intent, tell)) in gates.into_iter().enumerate() {
+                if intent.await.is_err() {
+                    refused.get_or_insert(at);
+                }
+                tellers.push(tell);
+            }
+            // Dropped tellers say that nothing was run.
+            if refused.is_some() || self.context.check_canceled().is_err() {
+                return (refused, None);
+            }
+            let BatchOutcome { statements, commit } = effect.await;
+            let mut failure = None;
+            for (result, tell) in statements.into_iter().chain([commit]).zip(tellers) {
+                let outcome = result.map_err(|error| {
+                    let outcome = SkillError::failed(error.to_string());
+                    if !matches!(error, TargetError::Skipped) {
+                        failure.get_or_insert(error);
+                    }
+                    outcome
+                });
+                tell.send(outcome).ok();
+            }
+            (None, failure)
+        };
+        let (mut results, (refused, failure)) = futures::join!(join_all(tools), run);
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        if let Some(at) = refused.filter(|at| *at < results.len()) {
+            results.swap_remove(at)?;
+        }
+        results.into_iter().collect::<Result<(), _>>()?;
+        Ok(())
+    }
+
     /// Runs reads of catalog and ledger as one audited tool call.
     async fn reading<T: Send>(
         &self,
@@ -133,13 +211,4 @@ impl From<SkillError> for EngineError {
     fn from(error: SkillError) -> Self {
         Self::Skill(error)
     }
-}
-
-/// Pauses between attempts to get a table lock: 100 ms doubled up to 2 s, ten attempts in all.
-const LOCK_ATTEMPTS: u32 = 10;
-/// How long one attempt waits in the lock queue, where it blocks every later reader.
-const LOCK_TIMEOUT_MS: u64 = 100;
-
-fn lock_pause(attempt: u32) -> Duration {
-    Duration::from_millis(100 << attempt.min(4)).min(Duration::from_secs(2))
 }

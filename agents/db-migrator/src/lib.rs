@@ -13,9 +13,14 @@ pub use metrics::Metrics;
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use clients::{DatabaseSpec, Databases, Workspace, databases::parse_lines};
+use clients::{
+    DatabaseSpec, Databases, OciRegistries, Workspace,
+    databases::{FleetSpec, parse_lines},
+    hooks::{AllowedHost, Outlets, SecretFile},
+};
 use skills::{
-    ApplyMigration, AssessRollback, MigrationStatus, PlanMigration, RollbackMigration, Workbench,
+    ApplyMigration, AssessRollback, CompleteMigration, LintMigration, MigrationStatus,
+    PlanMigration, RollbackMigration, VerifySchema, Workbench,
 };
 
 /// Runs schema migrations whose rollback is proven before it is needed.
@@ -41,6 +46,34 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", env = "DB_MIGRATOR_DATABASES_FILE")]
     pub databases_file: Option<PathBuf>,
 
+    /// Databases that requests may name together, the canary first: NAME=DATABASE,... where * stands for any text.
+    /// Repeatable; several in the variable are separated by `;`.
+    #[arg(
+        long,
+        value_name = "NAME=DATABASE,...",
+        env = "DB_MIGRATOR_FLEETS",
+        value_delimiter = ';'
+    )]
+    pub fleet: Vec<FleetSpec>,
+
+    /// A host that HTTP hooks may post to; any port when there is none. Repeatable; none by default.
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        env = "DB_MIGRATOR_HOOK_ALLOW",
+        value_delimiter = ';'
+    )]
+    pub hook_allow: Vec<AllowedHost>,
+
+    /// A file whose text an HTTP hook may send as its Authorization header, by this name. Repeatable.
+    #[arg(
+        long,
+        value_name = "NAME=FILE",
+        env = "DB_MIGRATOR_HOOK_SECRETS",
+        value_delimiter = ';'
+    )]
+    pub hook_secret: Vec<SecretFile>,
+
     /// The folder that `source.path` of requests is below.
     #[arg(
         long,
@@ -49,6 +82,28 @@ pub struct Cli {
         default_value = "."
     )]
     pub workspace: PathBuf,
+
+    /// A registry that `source.oci` of requests may name, as HOST or HOST:PORT. Repeatable; without any, none may.
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "DB_MIGRATOR_OCI_ALLOW",
+        value_delimiter = ','
+    )]
+    pub oci_allow: Vec<String>,
+
+    /// The same for a registry that is reached without TLS.
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "DB_MIGRATOR_OCI_ALLOW_HTTP",
+        value_delimiter = ','
+    )]
+    pub oci_allow_http: Vec<String>,
+
+    /// Credentials of these registries in a file as docker writes it (`config.json`).
+    #[arg(long, value_name = "FILE", env = "DB_MIGRATOR_OCI_CREDENTIALS")]
+    pub oci_credentials: Option<PathBuf>,
 }
 
 impl Cli {
@@ -65,7 +120,36 @@ impl Cli {
             }
         };
         specs.extend(self.database.iter().cloned());
-        Ok(Databases::new(specs))
+        Ok(Databases::new(specs).with_fleets(self.fleet.iter().cloned())?)
+    }
+
+    /// What hooks may reach: allowed hosts, named secrets, and the edges of the manifest.
+    fn outlets(&self, fleet: &manifest::Fleet) -> anyhow::Result<Arc<Outlets>> {
+        let secrets = self.hook_secret.iter().map(SecretFile::read);
+        let own = manifest::Caller::agent(<Self as shared::Daemon>::NAME);
+        // Names of agents live as long as the process: a call wants them so.
+        let edges = fleet.edges().callees(&own).map(|(agent, skills)| {
+            let agent: &'static str = Box::leak(agent.to_owned().into_boxed_str());
+            (agent, skills.iter().cloned().collect())
+        });
+        Ok(Arc::new(Outlets::new(
+            self.hook_allow.clone(),
+            secrets.collect::<anyhow::Result<Vec<_>>>()?,
+            edges.collect(),
+        )))
+    }
+
+    fn registries(&self) -> anyhow::Result<OciRegistries> {
+        let docker = match &self.oci_credentials {
+            None => None,
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?,
+            ),
+        };
+        let (tls, plain) = (self.oci_allow.clone(), self.oci_allow_http.clone());
+        OciRegistries::new(tls, plain, docker.as_deref())
+            .context("cannot use the credentials of registries")
     }
 }
 
@@ -78,16 +162,21 @@ impl shared::Daemon for Cli {
 
     async fn build(self, agent: shared::AgentBuilder) -> anyhow::Result<shared::AgentBuilder> {
         let metrics = agent.registry(Metrics::register);
+        let outlets = self.outlets(&agent.fleet())?;
         let workbench = Workbench {
-            databases: Arc::new(self.databases()?),
+            databases: Arc::new(self.databases()?.with_outlets(&outlets)),
+            registries: self.registries()?,
             workspace: Workspace::new(self.workspace),
             metrics,
         };
         Ok(agent
             .skill(MigrationStatus(workbench.clone()))
             .skill(PlanMigration(workbench.clone()))
+            .skill(LintMigration(workbench.clone()))
             .skill(ApplyMigration(workbench.clone()))
+            .skill(CompleteMigration(workbench.clone()))
             .skill(AssessRollback(workbench.clone()))
-            .skill(RollbackMigration(workbench)))
+            .skill(RollbackMigration(workbench.clone()))
+            .skill(VerifySchema(workbench)))
     }
 }

@@ -1,10 +1,31 @@
 //! Tests on real databases: SQLite files and a PostgreSQL server of their own.
 
+mod abort;
+mod adopt;
+mod backfill;
+mod baseline;
 mod concurrency;
+mod concurrent_ddl;
+mod connections;
+mod contract;
+mod corpus;
 mod crash;
+mod expand;
+mod fleet;
 mod generated;
 mod generator;
+mod hooks;
 mod lifecycle;
+mod lint;
+mod lint_databases;
+mod lint_facts;
+mod lint_reports;
+mod locks;
+mod oci;
+mod orphan;
+mod proofs;
 mod shop;
 mod skills;
+mod staging;
 mod support;
+mod verify;

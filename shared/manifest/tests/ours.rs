@@ -48,7 +48,7 @@ const AGENTS: [(&str, &str, u16, u8, &str); 8] = [
         "data-system",
         7105,
         3,
-        "migration_status plan_migration apply_migration rollback_migration assess_rollback",
+        "migration_status plan_migration lint_migration apply_migration complete_migration rollback_migration assess_rollback",
     ),
     (
         "monitoring-agent",

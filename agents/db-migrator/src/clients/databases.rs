@@ -2,14 +2,30 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use super::{postgres::PostgresTarget, sqlite::SqliteTarget, target::Target};
+use super::{
+    hooks::{Desk, Outlets},
+    postgres::PostgresTarget,
+    sqlite::SqliteTarget,
+    target::Target,
+};
+use crate::domain::fleet::matches;
 
-/// `NAME=URL[,dev]`, for example `shop=sqlite:shop.db,dev`. Its `Debug` never shows the URL.
+/// `NAME=URL[,dev][,service=NAME][,owner=ROLE][,superuser=allow]`, for example `shop=sqlite:shop.db,dev`. Its `Debug`
+/// never shows the URL.
 #[derive(Clone)]
 pub struct DatabaseSpec {
     name: String,
     target: Arc<dyn Target>,
+    options: Options,
+}
+
+/// What follows the URL of a specification.
+#[derive(Debug, Clone, Default)]
+struct Options {
     dev: bool,
+    superuser: bool,
+    service: Option<String>,
+    owner: Option<String>,
 }
 
 impl fmt::Debug for DatabaseSpec {
@@ -17,8 +33,8 @@ impl fmt::Debug for DatabaseSpec {
         f.debug_struct("DatabaseSpec")
             .field("name", &self.name)
             .field("dialect", &self.target.dialect())
-            .field("dev", &self.dev)
-            .finish()
+            .field("dev", &self.options.dev)
+            .finish_non_exhaustive()
     }
 }
 
@@ -28,6 +44,12 @@ pub enum DatabaseSpecError {
     /// Not `NAME=URL`.
     #[error("expected NAME=URL[,dev]")]
     Form,
+    /// An option that is none.
+    #[error("an option is dev, superuser=allow, service=NAME or owner=ROLE")]
+    Option,
+    /// Roles are PostgreSQL's.
+    #[error("owner is an option of PostgreSQL databases")]
+    NotPostgres,
     /// The name is empty, too long or has other characters.
     #[error("a name has 1 to 63 of a-z, 0-9, - and _")]
     Name,
@@ -44,15 +66,15 @@ impl FromStr for DatabaseSpec {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, url) = text.trim().split_once('=').ok_or(DatabaseSpecError::Form)?;
-        let (url, dev) = url
-            .strip_suffix(",dev")
-            .map_or((url, false), |url| (url, true));
-        let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-        if name.is_empty() || name.len() > 63 || !name.chars().all(valid) {
+        let (url, options) = options(url)?;
+        if !is_name(name) {
             return Err(DatabaseSpecError::Name);
         }
         let target: Arc<dyn Target> =
             if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+                if options.owner.is_some() {
+                    return Err(DatabaseSpecError::NotPostgres);
+                }
                 Arc::new(SqliteTarget::new(path.trim_start_matches("//")))
             } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
                 let config = url
@@ -61,16 +83,48 @@ impl FromStr for DatabaseSpec {
                 if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
                     return Err(DatabaseSpecError::Tls);
                 }
-                Arc::new(PostgresTarget::new(config))
+                Arc::new(PostgresTarget::owned(config, options.owner.clone()))
             } else {
                 return Err(DatabaseSpecError::Url);
             };
         Ok(Self {
             name: name.to_owned(),
             target,
-            dev,
+            options,
         })
     }
+}
+
+/// Takes the options off a URL, last first. What looks like an option but is none is refused: it would become a part of
+/// the database's name.
+fn options(text: &str) -> Result<(&str, Options), DatabaseSpecError> {
+    let mut options = Options::default();
+    let mut url = text;
+    while let Some((rest, option)) = url.rsplit_once(',') {
+        let (key, value) = option
+            .split_once('=')
+            .map_or((option, None), |(key, value)| (key, Some(value)));
+        let word = |c: char| c.is_ascii_lowercase() || c == '_';
+        if key.is_empty() || !key.chars().all(word) {
+            break;
+        }
+        let value = value.map(str::to_owned);
+        match (key, &value) {
+            ("dev", None) => options.dev = true,
+            ("superuser", Some(allow)) if allow == "allow" => options.superuser = true,
+            ("service", Some(name)) if is_name(name) => options.service = value,
+            ("owner", Some(name)) if is_name(name) => options.owner = value,
+            _ => return Err(DatabaseSpecError::Option),
+        }
+        url = rest;
+    }
+    Ok((url, options))
+}
+
+/// 1 to 63 of a-z, 0-9, - and _: names that need no further quoting anywhere.
+fn is_name(name: &str) -> bool {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    (1..=63).contains(&name.len()) && name.chars().all(valid)
 }
 
 /// One configured database.
@@ -82,23 +136,159 @@ pub struct Database {
     pub target: Arc<dyn Target>,
     /// Whether proven migrations need no approval there.
     pub dev: bool,
+    /// Whether migrations may run as a superuser there.
+    pub superuser: bool,
+    /// The service whose database it is, when that has another name.
+    pub service: Option<String>,
+    /// Where the hooks of its runs lie.
+    pub desk: Arc<Desk>,
 }
 
 /// All configured databases.
 #[derive(Debug, Clone, Default)]
 pub struct Databases {
     all: Vec<Database>,
+    fleets: Vec<Fleet>,
+}
+
+/// `NAME=DATABASE,...`, where a database may be a pattern with `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetSpec {
+    name: String,
+    members: Vec<String>,
+}
+
+impl FromStr for FleetSpec {
+    type Err = FleetError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, members) = text.trim().split_once('=').ok_or(FleetError::Form)?;
+        let members: Vec<_> = members.split(',').map(str::to_owned).collect();
+        let plain = |member: &String| is_name(&member.replace('*', "x"));
+        if !is_name(name) || !members.iter().all(plain) {
+            return Err(FleetError::Form);
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            members,
+        })
+    }
+}
+
+/// Why a fleet cannot be configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FleetError {
+    /// Not `NAME=DATABASE,...`.
+    #[error("expected NAME=DATABASE,... with names or patterns of configured databases")]
+    Form,
+    /// A member or pattern that no database has.
+    #[error("fleet {fleet}: no database is named {member}")]
+    Member {
+        /// The fleet.
+        fleet: String,
+        /// The name or pattern.
+        member: String,
+    },
+}
+
+/// Databases that are migrated together, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fleet {
+    /// Its name in requests.
+    pub name: String,
+    /// Names of its databases, the canary first.
+    pub members: Vec<String>,
 }
 
 impl Databases {
     /// The databases of these specifications; a later one of the same name wins.
     pub fn new(specs: impl IntoIterator<Item = DatabaseSpec>) -> Self {
         let mut all: Vec<Database> = Vec::new();
-        for DatabaseSpec { name, target, dev } in specs {
+        for DatabaseSpec {
+            name,
+            target,
+            options,
+        } in specs
+        {
             all.retain(|database| database.name != name);
-            all.push(Database { name, target, dev });
+            all.push(Database {
+                name,
+                target,
+                dev: options.dev,
+                superuser: options.superuser,
+                service: options.service,
+                desk: Arc::default(),
+            });
         }
-        Self { all }
+        Self {
+            all,
+            fleets: Vec::new(),
+        }
+    }
+
+    /// Lets the hooks of all databases reach what these outlets allow.
+    #[must_use]
+    pub fn with_outlets(mut self, outlets: &Arc<Outlets>) -> Self {
+        for database in &mut self.all {
+            database.desk = Arc::new(Desk::new(outlets.clone()));
+        }
+        self
+    }
+
+    /// Groups databases into fleets, in the order of declaration; a pattern stands for its databases in theirs.
+    ///
+    /// # Errors
+    /// The first member that no database has.
+    pub fn with_fleets(
+        mut self,
+        specs: impl IntoIterator<Item = FleetSpec>,
+    ) -> Result<Self, FleetError> {
+        for FleetSpec { name, members } in specs {
+            let mut found: Vec<String> = Vec::new();
+            for member in members {
+                let before = found.len();
+                let fits = self.all.iter().map(|database| &database.name);
+                let fits = fits.filter(|name| matches(&member, name));
+                let mut any = false;
+                for fit in fits {
+                    any = true;
+                    if !found.iter().take(before).any(|known| known == fit) {
+                        found.push(fit.clone());
+                    }
+                }
+                if !any {
+                    return Err(FleetError::Member {
+                        fleet: name,
+                        member,
+                    });
+                }
+            }
+            self.fleets.retain(|fleet| fleet.name != name);
+            self.fleets.push(Fleet {
+                name,
+                members: found,
+            });
+        }
+        Ok(self)
+    }
+
+    /// The databases of a fleet in the order of its waves.
+    pub fn fleet(&self, name: &str) -> Option<(&Fleet, Vec<&Database>)> {
+        let fleet = self.fleets.iter().find(|fleet| fleet.name == name)?;
+        let members = fleet.members.iter().filter_map(|name| self.find(name));
+        Some((fleet, members.collect()))
+    }
+
+    /// The names of the fleets, for an error that lists them.
+    pub fn fleet_names(&self) -> String {
+        let names = self.fleets.iter().map(|fleet| fleet.name.as_str());
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The database of a service: the one that names it, or the one of the same name.
+    pub fn of_service(&self, service: &str) -> Option<&Database> {
+        let named = |database: &&Database| database.service.as_deref() == Some(service);
+        self.all.iter().find(named).or_else(|| self.find(service))
     }
 
     /// The database of this name.

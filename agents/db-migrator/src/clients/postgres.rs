@@ -1,50 +1,60 @@
 //! PostgreSQL databases as targets.
 
+mod batch;
 mod catalog;
 mod fill;
+mod lock;
+mod session;
 mod shadow;
+mod values;
+mod watch;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
-use tokio_postgres::{
-    Client, Config, NoTls, SimpleQueryMessage,
-    types::{ToSql, Type},
-};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, NoTls};
 
-use super::target::{Row, Session, Shadow, Target, TargetError, Transaction, Value};
-use crate::domain::{Catalog, Dialect, proof::TableRows};
+use super::target::{Session, Shadow, Target, TargetError, Value};
+use crate::domain::Dialect;
+use lock::application_name;
+use session::PostgresSession;
 use shadow::Scratch;
+use values::{integer, query};
 
-/// First eight bytes of SHA-256 of `db-migrator/lock/v1`. Advisory locks are per database already.
-const LOCK_KEY: i64 = 0x2f6b_91c4_5d0e_a873;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const FIRST_POLL: Duration = Duration::from_millis(20);
-const LAST_POLL: Duration = Duration::from_millis(250);
-/// The server notices the death of a client within this time, also while it works on its statement.
-const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0 -c statement_timeout=0 -c idle_in_transaction_session_timeout=0";
+/// The server notices the death of a client within half a second, also while it works on its statement, and that of its
+/// machine within ten.
+const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0 -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 \
+    -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000";
 
 /// A database on a PostgreSQL server (14 or newer). Its `Debug` shows host and database, never the password.
 #[derive(Debug, Clone)]
 pub struct PostgresTarget {
     config: Config,
+    owner: Option<String>,
 }
 
 impl PostgresTarget {
     /// A target for this configuration.
-    pub fn new(mut config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
+        Self::owned(config, None)
+    }
+
+    /// A target whose sessions act as the role `owner`.
+    pub fn owned(mut config: Config, owner: Option<String>) -> Self {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         let options = config
             .get_options()
             .map_or_else(|| STARTUP.to_owned(), |own| format!("{own} {STARTUP}"));
-        config.options(options);
-        Self { config }
+        // As a setting of the connection it is what RESET ROLE leads back to.
+        let role = owner
+            .as_ref()
+            .map_or_else(String::new, |owner| format!(" -c role={owner}"));
+        config.options(options + &role);
+        Self { config, owner }
     }
 }
 
@@ -63,7 +73,10 @@ impl Target for PostgresTarget {
         Ok(Box::new(PostgresSession {
             backend: backend(&link.client).await?,
             link,
+            config: self.config.clone(),
+            owner: None,
             scratch: None,
+            acts_for_another: self.owner.is_some(),
         }))
     }
 
@@ -73,12 +86,16 @@ impl Target for PostgresTarget {
         run: &str,
         live: &mut dyn Session,
     ) -> Result<Box<dyn Session>, TargetError> {
-        let (scratch, config) = Scratch::create(&self.config, kind, run, live).await?;
+        let (scratch, config) =
+            Scratch::create((&self.config, self.owner.as_deref()), kind, run, live).await?;
         match connect(&config, run).await {
             Ok(link) => Ok(Box::new(PostgresSession {
                 backend: backend(&link.client).await?,
                 link,
+                config,
+                owner: None,
                 scratch: Some(scratch),
+                acts_for_another: self.owner.is_some(),
             })),
             Err(error) => {
                 scratch.drop_database().await?;
@@ -117,24 +134,8 @@ async fn connect(config: &Config, run: &str) -> Result<Link, TargetError> {
     Ok(Link { client, task })
 }
 
-/// Tags the backend with its run: the next owner recognises an orphan by it. At most 63 bytes count.
-fn application_name(run: &str) -> String {
-    format!("db-migrator/{run}")
-        .chars()
-        .filter(char::is_ascii)
-        .take(63)
-        .collect()
-}
-
 async fn backend(client: &Client) -> Result<i64, TargetError> {
     integer(client, "SELECT pg_backend_pid()::bigint", &[]).await
-}
-
-async fn integer(client: &Client, sql: &str, parameters: &[Value]) -> Result<i64, TargetError> {
-    let rows = query(client, sql, parameters).await?;
-    rows.first()
-        .ok_or(TargetError::Unreadable("a row"))?
-        .integer(0)
 }
 
 impl From<tokio_postgres::Error> for TargetError {
@@ -159,198 +160,4 @@ impl From<tokio_postgres::Error> for TargetError {
             },
         }
     }
-}
-
-/// One connection.
-#[derive(Debug)]
-struct PostgresSession {
-    link: Link,
-    backend: i64,
-    scratch: Option<Scratch>,
-}
-
-#[async_trait]
-impl Session for PostgresSession {
-    fn dialect(&self) -> Dialect {
-        Dialect::Postgres
-    }
-
-    fn backend(&self) -> i64 {
-        self.backend
-    }
-
-    /// Polls: a waiting `pg_advisory_lock` holds a snapshot that `CREATE INDEX CONCURRENTLY` waits for, a deadlock.
-    async fn lock(&mut self, run: &str, until: Instant) -> Result<(), TargetError> {
-        let mut pause = FIRST_POLL;
-        while integer(
-            &self.link.client,
-            "SELECT pg_try_advisory_lock($1)::int::bigint",
-            &[LOCK_KEY.into()],
-        )
-        .await?
-            == 0
-        {
-            fence(&self.link.client, run).await?;
-            if Instant::now() + pause > until {
-                return Err(TargetError::Busy);
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LAST_POLL);
-        }
-        let same_backend = backend(&self.link.client).await? == self.backend
-            && backend(&self.link.client).await? == self.backend;
-        if same_backend {
-            Ok(())
-        } else {
-            Err(TargetError::Pooled)
-        }
-    }
-
-    async fn begin(&mut self, transaction: Transaction) -> Result<(), TargetError> {
-        Ok(self
-            .link
-            .client
-            .batch_execute(&format!(
-                "BEGIN; SET LOCAL lock_timeout = {}",
-                transaction.lock_timeout_ms
-            ))
-            .await?)
-    }
-
-    /// Settings that a script changed end with it.
-    async fn commit(&mut self) -> Result<(), TargetError> {
-        Ok(self.link.client.batch_execute("COMMIT; RESET ALL").await?)
-    }
-
-    async fn rollback(&mut self) -> Result<(), TargetError> {
-        Ok(self
-            .link
-            .client
-            .batch_execute("ROLLBACK; RESET ALL")
-            .await?)
-    }
-
-    async fn execute(&mut self, sql: &str) -> Result<(), TargetError> {
-        Ok(self.link.client.batch_execute(sql).await?)
-    }
-
-    async fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, TargetError> {
-        query(&self.link.client, sql, parameters).await
-    }
-
-    async fn catalog(&mut self) -> Result<Catalog, TargetError> {
-        let messages = self.link.client.simple_query(catalog::query()).await?;
-        catalog::read(messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        }))
-    }
-
-    /// One query for all tables.
-    async fn rows(
-        &mut self,
-        tables: &[(String, Vec<String>)],
-    ) -> Result<Vec<TableRows>, TargetError> {
-        if tables.is_empty() {
-            return Ok(Vec::new());
-        }
-        let sql = tables
-            .iter()
-            .enumerate()
-            .map(|(at, (table, columns))| digest_query(at, table, columns))
-            .collect::<Vec<_>>()
-            .join(" UNION ALL ");
-        let rows = query(&self.link.client, &format!("{sql} ORDER BY 1"), &[]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(TableRows {
-                    rows: u64::try_from(row.integer(1)?).unwrap_or_default(),
-                    digest: row.text(2)?,
-                })
-            })
-            .collect()
-    }
-
-    async fn fill(&mut self, tables: &[(String, Vec<String>)]) -> Result<bool, TargetError> {
-        match &self.scratch {
-            Some(scratch) => fill::fill(scratch.maintenance(), &self.link.client, tables).await,
-            None => Ok(true),
-        }
-    }
-
-    async fn close(self: Box<Self>) -> Result<(), TargetError> {
-        self.link.close().await;
-        match self.scratch {
-            Some(scratch) => scratch.drop_database().await,
-            None => Ok(()),
-        }
-    }
-}
-
-/// The sum of the rows' hashes does not depend on their order.
-fn digest_query(at: usize, table: &str, columns: &[String]) -> String {
-    let hash = if columns.is_empty() {
-        "0"
-    } else {
-        "hashtextextended(db_migrator_row::text, 0)"
-    };
-    let columns = columns.join(", ");
-    format!(
-        "SELECT {at}::bigint, count(*)::bigint, coalesce(sum({hash}::numeric), 0)::text FROM (SELECT {columns} FROM {table}) AS db_migrator_row"
-    )
-}
-
-/// Ends the backend that an earlier incarnation of this very run left behind; other runs are waited for.
-async fn fence(client: &Client, run: &str) -> Result<(), TargetError> {
-    const ORPHAN: &str = "SELECT count(pg_terminate_backend(a.pid))::bigint FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
-        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-        AND ((l.classid::bigint << 32) | l.objid::bigint) = $1 AND a.application_name = $2 AND a.pid <> pg_backend_pid()";
-    let ended = integer(
-        client,
-        ORPHAN,
-        &[LOCK_KEY.into(), application_name(run).into()],
-    )
-    .await?;
-    if ended > 0 {
-        tracing::warn!(
-            run,
-            "ended the orphaned backend of an earlier incarnation of this run"
-        );
-    }
-    Ok(())
-}
-
-async fn query(client: &Client, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, TargetError> {
-    let none: Option<String> = None;
-    let typed = parameters
-        .iter()
-        .map(|value| -> (&(dyn ToSql + Sync), Type) {
-            match value {
-                Value::Null => (&none, Type::TEXT),
-                Value::Integer(number) => (number, Type::INT8),
-                Value::Text(text) => (text, Type::TEXT),
-            }
-        });
-    let rows = client.query_typed(sql, &typed.collect::<Vec<_>>()).await?;
-    rows.iter()
-        .map(|row| {
-            (0..row.len())
-                .map(|column| value(row, column))
-                .collect::<Result<_, _>>()
-                .map(Row)
-        })
-        .collect()
-}
-
-fn value(row: &tokio_postgres::Row, column: usize) -> Result<Value, TargetError> {
-    let kind = row
-        .columns()
-        .get(column)
-        .map(|column| column.type_().clone());
-    if kind == Some(Type::INT8) {
-        return Ok(row
-            .try_get::<_, Option<i64>>(column)?
-            .map_or(Value::Null, Value::Integer));
-    }
-    Ok(row.try_get::<_, Option<String>>(column)?.into())
 }

@@ -19,7 +19,9 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::target::{Row, Session, Shadow, Target, TargetError, Transaction, Value};
+use super::target::{
+    Batch, BatchOutcome, Own, Row, Session, Shadow, Target, TargetError, Transaction, Value,
+};
 use crate::domain::{Catalog, Dialect, proof::TableRows};
 
 /// How long SQLite itself waits for another writer's transaction.
@@ -65,12 +67,16 @@ impl Target for SqliteTarget {
 
     async fn shadow(
         &self,
-        _: Shadow,
+        kind: Shadow,
         _: &str,
         _: &mut dyn Session,
     ) -> Result<Box<dyn Session>, TargetError> {
         let path = self.path.clone();
-        let (connection, folder) = blocking(move || copy(&path)).await?;
+        let made = blocking(move || match kind {
+            Shadow::Copy => copy(&path),
+            Shadow::Empty => empty(),
+        });
+        let (connection, folder) = made.await?;
         let lock_path = lock_path(&folder.path().join("shadow.db"));
         Ok(Box::new(SqliteSession {
             connection: Some(connection),
@@ -113,14 +119,19 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
     }
 }
 
-/// A copy by SQLite's own backup, consistent while others write.
-fn copy(path: &Path) -> Result<(Connection, TempDir), TargetError> {
+fn empty() -> Result<(Connection, TempDir), TargetError> {
     let folder = tempfile::Builder::new()
         .prefix("db-migrator-shadow-")
         .tempdir()
         .map_err(|error| TargetError::NoShadow(error.to_string()))?;
-    let mut shadow = open(&folder.path().join("shadow.db"))?;
+    let shadow = open(&folder.path().join("shadow.db"))?;
     shadow.execute_batch("PRAGMA synchronous = OFF")?;
+    Ok((shadow, folder))
+}
+
+/// A copy by SQLite's own backup, consistent while others write.
+fn copy(path: &Path) -> Result<(Connection, TempDir), TargetError> {
+    let (mut shadow, folder) = empty()?;
     let source = open(path)?;
     let backup = Backup::new(&source, &mut shadow)?;
     backup.run_to_completion(1_000, Duration::ZERO, None)?;
@@ -215,46 +226,34 @@ impl Session for SqliteSession {
     }
 
     async fn begin(&mut self, transaction: Transaction) -> Result<(), TargetError> {
-        let foreign_keys = if transaction.foreign_keys_off {
-            "OFF"
-        } else {
-            "ON"
-        };
-        self.with(move |connection| {
-            Ok(connection.execute_batch(&format!(
-                "PRAGMA foreign_keys = {foreign_keys}; BEGIN IMMEDIATE"
-            ))?)
-        })
-        .await
+        self.with(move |connection| begin(connection, transaction))
+            .await
     }
 
     async fn commit(&mut self) -> Result<(), TargetError> {
-        self.with(|connection| {
-            let off =
-                connection.query_row("PRAGMA foreign_keys", [], |row| row.get::<_, i64>(0))? == 0;
-            if off && connection.prepare("PRAGMA foreign_key_check")?.exists([])? {
-                return Err(TargetError::Sql {
-                    code: "ConstraintViolation".into(),
-                    message: "FOREIGN KEY constraint failed".into(),
-                });
-            }
-            connection
-                .execute_batch("COMMIT; PRAGMA foreign_keys = ON")
-                .map_err(TargetError::from)
-        })
-        .await
+        self.with(|connection| commit(connection)).await
     }
 
     async fn rollback(&mut self) -> Result<(), TargetError> {
-        self.with(|connection| {
-            if !connection.is_autocommit() {
-                connection.execute_batch("ROLLBACK")?;
-            }
-            connection
-                .execute_batch("PRAGMA foreign_keys = ON")
-                .map_err(TargetError::from)
-        })
-        .await
+        self.with(|connection| rollback(connection)).await
+    }
+
+    /// One blocking task for all of it.
+    async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome {
+        let count = batch.statements.len();
+        let statements: Vec<String> = batch.statements.iter().map(|&text| text.into()).collect();
+        let (transaction, own) = (batch.transaction, batch.own.to_vec());
+        let ran = self
+            .with(move |connection| Ok(run(connection, transaction, &statements, &own)))
+            .await;
+        match ran {
+            Ok(Ok(())) => BatchOutcome {
+                statements: (0..count).map(|_| Ok(())).collect(),
+                commit: Ok(()),
+            },
+            Ok(Err((at, error))) => BatchOutcome::failed(count, at, error),
+            Err(error) => BatchOutcome::failed(count, 0, error),
+        }
     }
 
     async fn execute(&mut self, sql: &str) -> Result<(), TargetError> {
@@ -294,6 +293,63 @@ impl Session for SqliteSession {
     async fn close(self: Box<Self>) -> Result<(), TargetError> {
         blocking(move || Ok(drop(self))).await
     }
+}
+
+fn begin(connection: &mut Connection, transaction: Transaction) -> Result<(), TargetError> {
+    let foreign_keys = if transaction.foreign_keys_off {
+        "OFF"
+    } else {
+        "ON"
+    };
+    Ok(connection.execute_batch(&format!(
+        "PRAGMA foreign_keys = {foreign_keys}; BEGIN IMMEDIATE"
+    ))?)
+}
+
+fn commit(connection: &mut Connection) -> Result<(), TargetError> {
+    let off = connection.query_row("PRAGMA foreign_keys", [], |row| row.get::<_, i64>(0))? == 0;
+    if off && connection.prepare("PRAGMA foreign_key_check")?.exists([])? {
+        return Err(TargetError::Sql {
+            code: "ConstraintViolation".into(),
+            message: "FOREIGN KEY constraint failed".into(),
+        });
+    }
+    Ok(connection.execute_batch("COMMIT; PRAGMA foreign_keys = ON")?)
+}
+
+fn rollback(connection: &mut Connection) -> Result<(), TargetError> {
+    if !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    Ok(connection.execute_batch("PRAGMA foreign_keys = ON")?)
+}
+
+/// Runs a whole transaction; an error comes with the number of statements before it.
+fn run(
+    connection: &mut Connection,
+    transaction: Transaction,
+    statements: &[String],
+    own: &[Own],
+) -> Result<(), (usize, TargetError)> {
+    let mut at = 0;
+    let mut attempt = || {
+        begin(connection, transaction)?;
+        for statement in statements {
+            connection.execute_batch(statement)?;
+            at += 1;
+        }
+        for row in own {
+            query(connection, &row.sql, &row.parameters)?;
+        }
+        commit(connection)
+    };
+    attempt().map_err(|error| {
+        // What counts is the first error; a transaction that stayed open would show in the next one.
+        if let Err(second) = rollback(connection) {
+            tracing::debug!(error = %second, "a transaction could not be rolled back");
+        }
+        (at, error)
+    })
 }
 
 fn query(

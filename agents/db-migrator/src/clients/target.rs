@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use shared::SkillError;
 use tokio::time::Instant;
 
+use super::watch::Watch;
 use crate::domain::{Catalog, Dialect, proof::TableRows};
 
 /// A value of a portable query.
@@ -90,6 +91,58 @@ pub struct Transaction {
     pub foreign_keys_off: bool,
 }
 
+/// A statement of our own, with its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// SQL with `$1`, `$2` in order of appearance.
+    pub sql: String,
+    /// What stands for them.
+    pub parameters: Vec<Value>,
+}
+
+/// A script and its ledger rows: one transaction, and one round trip where the database allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// How the transaction is opened.
+    pub transaction: Transaction,
+    /// Statements as written, in order.
+    pub statements: &'a [&'a str],
+    /// What the ledger notes in the same commit.
+    pub own: &'a [Own],
+}
+
+/// How a batch went: either everything of it is committed or nothing.
+#[derive(Debug)]
+pub struct BatchOutcome {
+    /// One result a statement; after the first failure nothing took effect.
+    pub statements: Vec<Result<(), TargetError>>,
+    /// The ledger rows and the commit.
+    pub commit: Result<(), TargetError>,
+}
+
+impl BatchOutcome {
+    /// A batch of `count` statements of which those before `at` ran, and that one failed.
+    pub fn failed(count: usize, at: usize, error: TargetError) -> Self {
+        let mut statements: Vec<_> = (0..count)
+            .map(|n| {
+                if n < at {
+                    Ok(())
+                } else {
+                    Err(TargetError::Skipped)
+                }
+            })
+            .collect();
+        let commit = match statements.get_mut(at) {
+            Some(place) => {
+                *place = Err(error);
+                Err(TargetError::Skipped)
+            }
+            None => Err(error),
+        };
+        Self { statements, commit }
+    }
+}
+
 /// Why a target did not do as asked. Never holds a URL or a value of a row's detail.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
@@ -119,6 +172,12 @@ pub enum TargetError {
     /// Statements of one session arrive at different backends.
     #[error("a connection pooler in transaction mode stands before the database: use a direct URL")]
     Pooled,
+    /// A standby answers: it cannot be written to.
+    #[error("the server is a standby: name the primary")]
+    Standby,
+    /// An earlier statement of the same transaction failed.
+    #[error("an earlier statement of the transaction failed")]
+    Skipped,
     /// A blocking task of this process ended early.
     #[error("the database worker ended early")]
     Stopped,
@@ -128,13 +187,17 @@ impl TargetError {
     /// The skill's error for a failure of the database itself.
     pub fn into_skill(self, dialect: Dialect) -> SkillError {
         match self {
-            Self::Unreachable(_) | Self::Stopped | Self::Busy => {
+            Self::Unreachable(_) | Self::Stopped | Self::Busy | Self::Standby => {
                 SkillError::unavailable(dialect.name(), self)
             }
             Self::LockTimeout => SkillError::failed(
                 "tables were locked by others for too long: nothing was changed, try again",
             ),
-            Self::Sql { .. } | Self::Unreadable(_) | Self::NoShadow(_) | Self::Pooled => {
+            Self::Sql { .. }
+            | Self::Unreadable(_)
+            | Self::NoShadow(_)
+            | Self::Skipped
+            | Self::Pooled => {
                 let message = self.to_string();
                 SkillError::failed(message)
             }
@@ -195,6 +258,19 @@ pub trait Session: Debug + Send {
     /// Drops it.
     async fn rollback(&mut self) -> Result<(), TargetError>;
 
+    /// Runs a script and its ledger rows in a transaction of their own.
+    async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome;
+
+    /// Watches this session from outside; `None` where nothing can be seen.
+    fn watch(&self) -> Option<Box<dyn Watch>> {
+        None
+    }
+
+    /// Whether its connection can break while the database lives on: then another one tells what became of its work.
+    fn may_return(&self) -> bool {
+        false
+    }
+
     /// Runs one statement as written.
     async fn execute(&mut self, sql: &str) -> Result<(), TargetError>;
 
@@ -203,6 +279,16 @@ pub trait Session: Debug + Send {
 
     /// Reads the catalog without the ledger.
     async fn catalog(&mut self) -> Result<Catalog, TargetError>;
+
+    /// The quoted columns of those of these quoted tables that exist.
+    async fn columns(
+        &mut self,
+        tables: &[String],
+    ) -> Result<Vec<(String, Vec<String>)>, TargetError> {
+        let all = self.catalog().await?.tables();
+        let wanted = all.into_iter().filter(|(table, _)| tables.contains(table));
+        Ok(wanted.collect())
+    }
 
     /// Counts and digests the rows of tables over these quoted columns, in the order of the tables.
     async fn rows(

@@ -112,7 +112,8 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
         .map(|at_risk| at_risk.rows)
         .sum();
     let newest = facts.migrations.last().map(|(migration, _)| migration);
-    let evidence = evidence(&reverts, newest, &facts.fingerprint);
+    let mut evidence = evidence(&reverts, newest, &facts.fingerprint);
+    evidence.extend(stays_on_top(facts, target));
     let halfway = facts
         .migrations
         .iter()
@@ -143,6 +144,20 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
         },
         reverts,
     }
+}
+
+/// Migrations that ran late: they stay, but what is reverted was proven without them.
+fn stays_on_top(facts: &Facts, target: &Version) -> Vec<String> {
+    let mut above = facts.migrations.iter().map(|(migration, _)| migration);
+    let first = above.find(|migration| migration.version > *target);
+    let later = above.filter(|migration| migration.version <= *target);
+    let sentence = |(kept, first): (&MigrationRecord, &MigrationRecord)| {
+        format!(
+            "{} was applied after {} and stays, so the proof of its rollback no longer holds",
+            kept.version, first.version
+        )
+    };
+    later.zip(first.into_iter().cycle()).map(sentence).collect()
 }
 
 fn revert(

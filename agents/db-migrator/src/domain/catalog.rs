@@ -76,7 +76,8 @@ pub struct Catalog {
 
 impl Catalog {
     /// A catalog of these entries.
-    pub fn new(mut entries: Vec<Entry>) -> Self {
+    pub fn new(entries: Vec<Entry>) -> Self {
+        let mut entries = super::staging::visible(entries);
         entries.sort();
         Self { entries }
     }

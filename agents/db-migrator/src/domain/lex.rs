@@ -58,10 +58,21 @@ pub struct Unterminated {
 /// # Errors
 /// `Unterminated` when a literal, a quoted identifier or a comment has no end.
 pub fn tokens(sql: &str, dialect: Dialect) -> Result<Vec<Token<'_>>, Unterminated> {
+    match scan(sql, dialect) {
+        (found, None) => Ok(found),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// The tokens up to the end or up to what never ends.
+pub fn scan(sql: &str, dialect: Dialect) -> (Vec<Token<'_>>, Option<Unterminated>) {
     let mut found = Vec::new();
     let mut start = 0;
     while let Some(rest) = sql.get(start..).filter(|rest| !rest.is_empty()) {
-        let (kind, length) = next(rest, start, dialect, found.last())?;
+        let (kind, length) = match next(rest, start, dialect, found.last()) {
+            Ok(next) => next,
+            Err(error) => return (found, Some(error)),
+        };
         if let Some(kind) = kind
             && let Some(text) = rest.get(..length)
         {
@@ -69,7 +80,7 @@ pub fn tokens(sql: &str, dialect: Dialect) -> Result<Vec<Token<'_>>, Unterminate
         }
         start += length.max(1);
     }
-    Ok(found)
+    (found, None)
 }
 
 fn next(
@@ -82,11 +93,11 @@ fn next(
     let Some(first) = rest.chars().next() else {
         return Ok((None, 0));
     };
-    if first.is_whitespace() {
-        return Ok((None, first.len_utf8()));
+    if is_space(first) {
+        return Ok((None, 1));
     }
     if rest.starts_with("--") {
-        return Ok((None, rest.find('\n').map_or(rest.len(), |at| at + 1)));
+        return Ok((None, line_comment_length(rest, dialect)));
     }
     if rest.starts_with("/*") {
         return match comment_length(rest, dialect) {
@@ -99,7 +110,12 @@ fn next(
     if first == '\'' {
         let escapes = dialect == Dialect::Postgres
             && previous.is_some_and(|word| word.is("e") && word.end() == start);
-        return quoted_length(rest, '\'', escapes)
+        let length = if escapes {
+            escaped_length(rest)
+        } else {
+            quoted_length(rest, '\'', false)
+        };
+        return length
             .map(|length| (Some(Kind::Text), length))
             .ok_or_else(|| never_ends("a string"));
     }
@@ -116,7 +132,6 @@ fn next(
     }
     if first == '$'
         && dialect == Dialect::Postgres
-        && previous.is_none_or(|word| word.kind != Kind::Word || word.end() != start)
         && let Some(tag) = dollar_tag(rest)
     {
         let body = rest.get(tag.len()..).unwrap_or_default();
@@ -126,8 +141,9 @@ fn next(
             .ok_or_else(|| never_ends("a dollar-quoted string"));
     }
     if is_word(first) {
+        let is_number = first.is_ascii_digit();
         let length = rest
-            .find(|c: char| !(is_word(c) || c == '$'))
+            .find(|c: char| !(is_word(c) || (c == '$' && !is_number)))
             .unwrap_or(rest.len());
         return Ok((Some(Kind::Word), length));
     }
@@ -136,6 +152,43 @@ fn next(
 
 fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii()
+}
+
+/// PostgreSQL ends a line at a carriage return, too.
+fn line_comment_length(rest: &str, dialect: Dialect) -> usize {
+    let ends = |c: char| c == '\n' || (c == '\r' && dialect == Dialect::Postgres);
+    rest.find(ends).unwrap_or(rest.len())
+}
+
+/// Length of the quoted part of an `E''` string with what continues it on later lines: `E'a'` and, on the next line,
+/// `'b\'c'` are one literal, whose every part has escapes.
+fn escaped_length(rest: &str) -> Option<usize> {
+    let mut end = quoted_length(rest, '\'', true)?;
+    while let Some(gap) = rest.get(end..).and_then(continuation_length) {
+        let next = end + gap;
+        end = next + quoted_length(rest.get(next..)?, '\'', true)?;
+    }
+    Some(end)
+}
+
+/// Length of white space and `--` comments with a line break, up to the quote that continues a literal.
+fn continuation_length(rest: &str) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += rest.get(at..)?.find(|c| !is_space(c))?;
+        let here = rest.get(at..)?;
+        if here.starts_with("--") {
+            at += line_comment_length(here, Dialect::Postgres);
+        } else {
+            let broken = rest.get(..at)?.contains(['\n', '\r']);
+            return (broken && here.starts_with('\'')).then_some(at);
+        }
+    }
+}
+
+/// Other white space of Unicode belongs to names, in both dialects.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
 /// Comments nest in PostgreSQL and do not in SQLite.
@@ -287,6 +340,23 @@ mod tests {
             ["a", "b"]
         );
         assert_eq!(texts("a$1 $1", Dialect::Postgres), ["a$1", "$", "1"]);
+    }
+
+    #[test]
+    fn reads_what_only_the_servers_scanner_knows() {
+        // Each part of a continued literal has the escapes of its first.
+        assert_eq!(
+            texts("E'a' -- c\n 'b\\';' ; 'x'", Dialect::Postgres),
+            ["E", "'a' -- c\n 'b\\';'", ";", "'x'"]
+        );
+        assert_eq!(
+            texts("E'a' 'b\\' ;", Dialect::Postgres),
+            ["E", "'a'", "'b\\'", ";"]
+        );
+        // A carriage return ends a comment, a space of Unicode is part of a name, a number has no dollar sign.
+        assert_eq!(texts("--a\rb", Dialect::Postgres), ["b"]);
+        assert_eq!(texts("a\u{a0}b", Dialect::Postgres), ["a\u{a0}b"]);
+        assert_eq!(texts("1$$;$$", Dialect::Postgres), ["1", "$$;$$"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum PendingError {
     },
     /// A migration older than the newest applied one was never applied: branches were merged out of order.
     #[error(
-        "{missing} was never applied, but the newer {head} was: give it a version above {head}"
+        "{missing} was never applied, but the newer {head} was: give it a version above {head}, or say out_of_order: run"
     )]
     OutOfOrder {
         /// Which.
@@ -56,7 +56,7 @@ pub fn pending<'a>(
                 });
             }
             (Some(_), _) => {}
-            (None, Some(head)) if migration.version < *head => {
+            (None, Some(head)) if migration.version < *head && !migration.may_run_late => {
                 return Err(PendingError::OutOfOrder {
                     missing: migration.version.clone(),
                     head: head.clone(),
@@ -137,6 +137,11 @@ mod tests {
             pending(&source, &[applied(&source[1])]),
             Err(PendingError::OutOfOrder { .. })
         ));
+        let mut late = migrations(&[("1_a.sql", "create table a (x int)")]);
+        late[0].may_run_late = true;
+        let newer = [applied(&source[1])];
+        let found = pending(&late, &newer).unwrap();
+        assert_eq!(found[0].version.as_str(), "1", "allowed to run late");
         let edited = MigrationRecord {
             checksum: "other".into(),
             ..applied(&source[0])

@@ -4,8 +4,11 @@ use serde::Serialize;
 
 use super::{
     Dialect, Risk, Verdict, Version,
+    expand::Expansion,
+    hooks::{self, Hook},
     proof::{Addition, Proof},
     sha256_hex,
+    staging::Retained,
     statement::{Lock, Statement},
 };
 
@@ -50,6 +53,17 @@ pub struct PlannedMigration {
     pub fingerprint_after: String,
     /// Fingerprint of the catalog after down: equal to `fingerprint_before` unless the down is wrong.
     pub fingerprint_reverted: Option<String>,
+    /// What is still to be done after up, and what it keeps.
+    pub parts: Parts,
+}
+
+/// What a migration leaves for later runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// Backfills and the contract.
+    pub expansion: Option<Expansion>,
+    /// What its up took away and keeps until the end of the retention window.
+    pub retained: Vec<Retained>,
 }
 
 /// Migrations to apply, in order.
@@ -63,6 +77,8 @@ pub struct Plan {
     pub fingerprint: String,
     /// The migrations.
     pub migrations: Vec<PlannedMigration>,
+    /// What else happens at fixed points of the run.
+    pub hooks: Vec<Hook>,
 }
 
 #[derive(Serialize)]
@@ -95,13 +111,24 @@ impl Plan {
             destroys: !migration.proof.destroys.is_empty(),
             fingerprint_after: &migration.fingerprint_after,
         });
-        digest(&Canonical {
+        let plan = digest(&Canonical {
             schema: "db-migrator/plan/v1",
             database: &self.database,
             dialect: self.dialect,
             fingerprint: &self.fingerprint,
             migrations: migrations.collect(),
-        })
+        });
+        hooks::digest(plan, &self.hooks)
+    }
+
+    /// The first migration that destroys something or whose rollback is not proven: a backup comes before it.
+    pub fn backup_before(&self) -> Option<&Version> {
+        self.migrations
+            .iter()
+            .find(|migration| {
+                !migration.proof.verdict.is_proven() || !migration.proof.destroys.is_empty()
+            })
+            .map(|migration| &migration.version)
     }
 
     /// Why the plan is refused unless a person approves it: every migration whose rollback is not proven.
@@ -232,8 +259,10 @@ mod tests {
             fingerprint_before: "f0".into(),
             fingerprint_after: "f1".into(),
             fingerprint_reverted: Some("f0".into()),
+            parts: Parts::default(),
         };
         Plan {
+            hooks: vec![],
             database: "shop".into(),
             dialect: Dialect::Sqlite,
             fingerprint: "f0".into(),

@@ -28,6 +28,8 @@ pub enum Verdict {
     Lossy,
     /// There is no down.
     Irreversible,
+    /// It ran elsewhere, and running it on a shadow does not lead to the catalog that is there.
+    Unproven,
 }
 
 impl Verdict {
@@ -39,6 +41,7 @@ impl Verdict {
             Self::Wrong => "wrong",
             Self::Lossy => "lossy",
             Self::Irreversible => "irreversible",
+            Self::Unproven => "unproven",
         }
     }
 
@@ -50,6 +53,7 @@ impl Verdict {
             Self::Wrong,
             Self::Lossy,
             Self::Irreversible,
+            Self::Unproven,
         ]
         .into_iter()
         .find(|verdict| verdict.name() == word)
@@ -65,7 +69,7 @@ impl Verdict {
         match self {
             Self::Reversible | Self::OrderOnly => Risk::Low,
             Self::Wrong => Risk::Medium,
-            Self::Lossy | Self::Irreversible => Risk::High,
+            Self::Lossy | Self::Irreversible | Self::Unproven => Risk::High,
         }
     }
 }

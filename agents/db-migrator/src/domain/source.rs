@@ -1,12 +1,19 @@
-//! Reads a set of files as migrations: plain SQL up/down pairs in the layouts of sqlx, golang-migrate and diesel.
+//! Reads a set of files as migrations, in the layouts of the usual tools.
 
-use std::collections::BTreeMap;
+mod assemble;
+mod dbmate;
+mod diesel;
+mod flyway;
+mod goose;
+mod layout;
+mod plain;
+mod script;
+#[cfg(test)]
+mod tests;
 
-use super::{
-    Dialect, Statement, Version, sha256_hex,
-    split::{SplitError, split},
-    statement::{Forbidden, classify},
-};
+pub use layout::Layout;
+
+use super::{Dialect, Statement, Version, split::SplitError, statement::Forbidden};
 
 /// Most files a source may have.
 pub const MAX_FILES: usize = 2_000;
@@ -31,9 +38,25 @@ pub struct Script {
     pub text: String,
     /// Its statements in order.
     pub statements: Vec<Statement>,
+    /// Whether its author wants no transaction around all of it.
+    pub no_transaction: bool,
 }
 
 impl Script {
+    /// A script of statements that were made here, not read.
+    pub fn of(statements: Vec<Statement>) -> Self {
+        let text = statements
+            .iter()
+            .map(|statement| statement.text.as_str())
+            .collect::<Vec<_>>()
+            .join(";\n");
+        Self {
+            text,
+            statements,
+            no_transaction: false,
+        }
+    }
+
     /// Whether all of it may run in one transaction.
     pub fn is_atomic(&self) -> bool {
         let alone = self.statements.len() > 1
@@ -45,6 +68,7 @@ impl Script {
             .iter()
             .all(|statement| statement.transactional)
             && !alone
+            && !self.no_transaction
     }
 
     /// Whether it switches SQLite's foreign keys off, as a rebuild of a table must.
@@ -68,6 +92,27 @@ pub struct Migration {
     pub up: Script,
     /// What the author says reverts it; absent or without statements means there is none.
     pub down: Option<Script>,
+    /// What removes the old form once nothing uses it any more (`NAME.contract.sql`).
+    pub contract: Option<Script>,
+    /// What the author says reverts the contract (`NAME.contract.down.sql`).
+    pub contract_down: Option<Script>,
+    /// The text that moves rows to the new form (`NAME.backfill.sql`), as its author wrote it.
+    pub backfill: Option<String>,
+    /// The file that holds its up, byte for byte: other tools' checksums are over this.
+    pub original: String,
+    /// Whether it may run although newer ones are in force.
+    pub may_run_late: bool,
+}
+
+/// What a set of files holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The layout they were read in.
+    pub layout: Layout,
+    /// The migrations in the order of their versions.
+    pub migrations: Vec<Migration>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
 }
 
 /// Why files are no migrations.
@@ -78,9 +123,19 @@ pub enum SourceError {
         "the source is larger than {MAX_FILES} files, {MAX_FILE_BYTES} bytes a file or {MAX_TOTAL_BYTES} bytes in all"
     )]
     TooLarge,
-    /// No `.sql` file whose name starts with a version.
+    /// No file that the layout takes for a migration.
     #[error("the source has no migration")]
     Empty,
+    /// The files fit more than one layout.
+    #[error("{first} looks like {}, but {second} like {}: name one of them in source.layout", layouts.0.name(), layouts.1.name())]
+    Ambiguous {
+        /// A file.
+        first: String,
+        /// Another, or the same.
+        second: String,
+        /// What they look like.
+        layouts: (Layout, Layout),
+    },
     /// Two files claim the same half of the same version.
     #[error("{0} and another file are the same half of the same version")]
     Duplicate(String),
@@ -90,11 +145,24 @@ pub enum SourceError {
     /// A `.sql` file whose name does not start with a version.
     #[error("{0} does not start with a version")]
     NoVersion(String),
-    /// One file with both halves (goose, dbmate), which is not read.
-    #[error(
-        "{0} holds up and down in one file, which is not supported: use NAME.up.sql and NAME.down.sql"
-    )]
-    Sections(String),
+    /// A file that breaks the rules of its layout.
+    #[error("{file}: {rule}")]
+    Rule {
+        /// The file.
+        file: String,
+        /// Which rule.
+        rule: String,
+    },
+    /// Something of a tool that is not supported.
+    #[error("{file} uses {feature}, which is not supported: {instead}")]
+    Unsupported {
+        /// The file.
+        file: String,
+        /// What it uses.
+        feature: String,
+        /// What to do.
+        instead: &'static str,
+    },
     /// A script that cannot be split.
     #[error("{file}: {source}")]
     Split {
@@ -120,6 +188,11 @@ pub fn is_sql(name: &str) -> bool {
         .is_some_and(|extension| extension == "sql")
 }
 
+/// Whether a file can say anything about migrations: SQL, or the settings that diesel and Flyway put beside it.
+pub fn is_relevant(name: &str) -> bool {
+    is_sql(name) || name.ends_with(".sql.conf") || name.rsplit('/').next() == Some("metadata.toml")
+}
+
 /// One text for one meaning: no byte order mark, line ends as LF.
 pub fn normalize(text: &str) -> String {
     text.strip_prefix('\u{feff}')
@@ -128,61 +201,39 @@ pub fn normalize(text: &str) -> String {
         .replace('\r', "\n")
 }
 
-/// Reads files as migrations, in the order of their versions. Files that are not `.sql` are ignored.
+/// Reads files as migrations in the layout that they show, in the order of their versions.
 ///
 /// # Errors
 /// Every variant of [`SourceError`].
 pub fn read(files: &[SourceFile], dialect: Dialect) -> Result<Vec<Migration>, SourceError> {
+    read_as(files, dialect, None).map(|source| source.migrations)
+}
+
+/// Reads files as migrations, in a layout that was named or the one that they show.
+///
+/// # Errors
+/// Every variant of [`SourceError`].
+pub fn read_as(
+    files: &[SourceFile],
+    dialect: Dialect,
+    layout: Option<Layout>,
+) -> Result<Source, SourceError> {
     check_size(files)?;
-    let mut halves: BTreeMap<Version, Halves> = BTreeMap::new();
-    for file in files.iter().filter(|file| is_sql(&file.name)) {
-        let (version, name, is_up) =
-            place(&file.name).ok_or_else(|| SourceError::NoVersion(file.name.clone()))?;
-        let script = script(file, dialect)?;
-        let entry = halves.entry(version.clone()).or_insert_with(|| Halves {
-            version,
-            name,
-            file: file.name.clone(),
-            up: None,
-            down: None,
-        });
-        let half = if is_up {
-            &mut entry.up
-        } else {
-            &mut entry.down
-        };
-        if half.replace(script).is_some() {
-            return Err(SourceError::Duplicate(file.name.clone()));
-        }
-    }
-    if halves.is_empty() {
-        return Err(SourceError::Empty);
-    }
-    halves.into_values().map(Halves::into_migration).collect()
-}
-
-struct Halves {
-    version: Version,
-    name: String,
-    file: String,
-    up: Option<Script>,
-    down: Option<Script>,
-}
-
-impl Halves {
-    fn into_migration(self) -> Result<Migration, SourceError> {
-        let up = self.up.ok_or(SourceError::NoUp(self.file))?;
-        let down = self
-            .down
-            .filter(|down| !down.statements.is_empty() || up.statements.is_empty());
-        Ok(Migration {
-            version: self.version,
-            name: self.name,
-            checksum: sha256_hex(&up.text),
-            up,
-            down,
-        })
-    }
+    let files = &files
+        .iter()
+        .filter(|file| !super::hooks::is_hook_file(&file.name))
+        .cloned()
+        .collect::<Vec<_>>();
+    let layout = match layout {
+        Some(layout) => layout,
+        None => layout::recognise(files)?,
+    };
+    let found = layout.take_apart(files)?;
+    Ok(Source {
+        layout,
+        migrations: assemble::assemble(found.halves, dialect)?,
+        notes: found.notes,
+    })
 }
 
 fn check_size(files: &[SourceFile]) -> Result<(), SourceError> {
@@ -192,143 +243,5 @@ fn check_size(files: &[SourceFile]) -> Result<(), SourceError> {
         Err(SourceError::TooLarge)
     } else {
         Ok(())
-    }
-}
-
-/// Version, name and whether it is the up half: `0001_x.up.sql`, `0001_x.down.sql`, `0001_x.sql`, `0001_x/up.sql`.
-fn place(path: &str) -> Option<(Version, String, bool)> {
-    let path = path.strip_suffix(".sql")?;
-    let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
-    let folder = folder.rsplit('/').next().unwrap_or_default();
-    let (stem, is_up) = match file {
-        "up" => (folder, true),
-        "down" => (folder, false),
-        _ => match (file.strip_suffix(".up"), file.strip_suffix(".down")) {
-            (Some(stem), _) => (stem, true),
-            (None, Some(stem)) => (stem, false),
-            (None, None) => (file, true),
-        },
-    };
-    Version::split_stem(stem).map(|(version, name)| (version, name, is_up))
-}
-
-fn script(file: &SourceFile, dialect: Dialect) -> Result<Script, SourceError> {
-    let text = normalize(&file.content);
-    if ["-- +goose down", "-- migrate:down"]
-        .iter()
-        .any(|mark| text.to_ascii_lowercase().contains(mark))
-    {
-        return Err(SourceError::Sections(file.name.clone()));
-    }
-    let pieces = split(&text, dialect).map_err(|source| SourceError::Split {
-        file: file.name.clone(),
-        source,
-    })?;
-    let statements = pieces
-        .into_iter()
-        .map(|piece| classify(piece, dialect))
-        .collect::<Result<_, _>>();
-    let statements = statements.map_err(|source| SourceError::Forbidden {
-        file: file.name.clone(),
-        source,
-    })?;
-    Ok(Script { text, statements })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(name: &str, content: &str) -> SourceFile {
-        SourceFile {
-            name: name.into(),
-            content: content.into(),
-        }
-    }
-
-    #[test]
-    fn reads_the_layouts_of_sqlx_and_diesel() {
-        let migrations = read(
-            &[
-                file("README.md", "ignored"),
-                file("10_b.up.sql", "create table b (x int);"),
-                file("10_b.down.sql", "drop table b;"),
-                file("9_a/up.sql", "create table a (x int);"),
-                file("9_a/down.sql", "-- nothing\n"),
-                file("11_c.sql", "create table c (x int)"),
-            ],
-            Dialect::Sqlite,
-        )
-        .unwrap();
-        let shown = migrations
-            .iter()
-            .map(|m| (m.version.as_str(), m.name.as_str(), m.down.is_some()))
-            .collect::<Vec<_>>();
-        assert_eq!(
-            shown,
-            [("9", "a", false), ("10", "b", true), ("11", "c", false)]
-        );
-    }
-
-    #[test]
-    fn gives_one_checksum_for_crlf_and_lf() {
-        let checksum = |text: &str| {
-            read(&[file("1_a.sql", text)], Dialect::Postgres)
-                .unwrap()
-                .remove(0)
-                .checksum
-        };
-        assert_eq!(
-            checksum("\u{feff}create table a (\r\n x int);\r\n"),
-            checksum("create table a (\n x int);\n")
-        );
-    }
-
-    #[test]
-    fn says_what_is_wrong_with_the_files() {
-        let check = |files: &[SourceFile], expected: &str| {
-            assert!(
-                read(files, Dialect::Postgres)
-                    .unwrap_err()
-                    .to_string()
-                    .contains(expected),
-                "{expected}"
-            );
-        };
-        check(&[], "no migration");
-        check(&[file("1_a.down.sql", "select 1")], "no up script");
-        check(
-            &[file("1_a.up.sql", ""), file("0001_b.up.sql", "")],
-            "same half",
-        );
-        check(&[file("seed.sql", "")], "does not start with a version");
-        check(
-            &[file("1_a.sql", "drop database x")],
-            "1_a.sql: DROP DATABASE is not allowed",
-        );
-        check(&[file("1_a.sql", "select 'x")], "1_a.sql: a string");
-        check(
-            &[file("1_a.sql", "-- migrate:up\n-- migrate:down\n")],
-            "one file",
-        );
-        check(
-            &[file("1_a.sql", &" ".repeat(MAX_FILE_BYTES + 1))],
-            "larger",
-        );
-    }
-
-    #[test]
-    fn keeps_a_new_enum_value_apart_from_its_use() {
-        let script = |text: &str| {
-            read(&[file("1_a.sql", text)], Dialect::Postgres)
-                .unwrap()
-                .remove(0)
-                .up
-        };
-        assert!(script("alter type e add value 'x'").is_atomic());
-        assert!(!script("alter type e add value 'x'; insert into t values ('x')").is_atomic());
-        assert!(
-            !script("create table a (x int); create index concurrently i on a (x)").is_atomic()
-        );
     }
 }

@@ -1,17 +1,17 @@
-//! Splits a script into statements.
+//! Splits a script into statements, where PostgreSQL's own parser and SQLite's shell would.
 //!
-//! PostgreSQL scripts are split by the tree of `squawk-syntax`, a lossless parser that agrees with PostgreSQL's own
-//! on all but one of 2,664 real migration files. Where its tree reports an error, and for SQLite, the lexer's tokens
-//! decide: `;` outside parentheses, `BEGIN ATOMIC ... END` bodies and trigger bodies ends a statement.
+//! A `;` ends a statement unless it is in parentheses (the actions of `CREATE RULE`), in a `BEGIN ATOMIC ... END` body
+//! or in the body of a SQLite trigger. Such a body ends at the `END` that follows a `;`: no statement starts with `END`
+//! there, and no `CASE` holds a `;`.
 
-use squawk_syntax::{SourceFile, ast::AstNode};
+use std::ops::Range;
 
 use super::{
     Dialect,
     lex::{self, Token, Unterminated},
 };
 
-/// Parentheses deeper than this are refused: the parser recurses.
+/// Parentheses deeper than this are refused: parsers recurse.
 const MAX_DEPTH: usize = 200;
 
 /// Why a script cannot be split.
@@ -26,6 +26,23 @@ pub enum SplitError {
     /// A client command such as `\connect` is no SQL.
     #[error("a psql command at byte {0} is not SQL")]
     ClientCommand(usize),
+    /// The rows that follow `COPY ... FROM STDIN` are no SQL.
+    #[error("COPY ... FROM STDIN at byte {0} reads rows from a client: use INSERT")]
+    CopyData(usize),
+    /// `standard_conforming_strings = off`: every string literal after it means something else.
+    #[error("standard_conforming_strings at byte {0} must stay on: write E'...' for escapes")]
+    Escapes(usize),
+}
+
+impl SplitError {
+    /// The byte of the script that it is about.
+    pub fn byte(&self) -> usize {
+        match self {
+            Self::Unterminated(error) => error.start,
+            Self::TooDeep => 0,
+            Self::ClientCommand(at) | Self::CopyData(at) | Self::Escapes(at) => *at,
+        }
+    }
 }
 
 /// The statements of a script, without their final `;`, comments around them and empty statements.
@@ -33,111 +50,163 @@ pub enum SplitError {
 /// # Errors
 /// Every variant of [`SplitError`].
 pub fn split(script: &str, dialect: Dialect) -> Result<Vec<String>, SplitError> {
-    let tokens = lex::tokens(script, dialect)?;
-    check_depth(&tokens)?;
-    if let Some(token) = tokens.iter().find(|token| token.is_symbol('\\')) {
-        return Err(SplitError::ClientCommand(token.start));
-    }
-    let parsed = (dialect == Dialect::Postgres)
-        .then(|| by_tree(script, &tokens))
-        .flatten();
-    Ok(parsed.unwrap_or_else(|| by_tokens(script, &tokens, dialect)))
+    let ranges = ranges(script, dialect)?;
+    Ok(ranges
+        .into_iter()
+        .filter_map(|range| script.get(range).map(str::to_owned))
+        .collect())
 }
 
-fn check_depth(tokens: &[Token<'_>]) -> Result<(), SplitError> {
-    let mut depth = 0_usize;
-    for token in tokens {
-        if token.is_symbol('(') || token.is_symbol('[') {
-            depth += 1;
-        } else if token.is_symbol(')') || token.is_symbol(']') {
-            depth = depth.saturating_sub(1);
+/// The bytes of each statement that [`split`] finds.
+///
+/// # Errors
+/// Every variant of [`SplitError`].
+pub fn ranges(script: &str, dialect: Dialect) -> Result<Vec<Range<usize>>, SplitError> {
+    let (tokens, unterminated) = lex::scan(script, dialect);
+    let mut found = Vec::new();
+    let mut scanner = Scanner::default();
+    let mut start = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        if token.is_symbol('\\') {
+            return Err(SplitError::ClientCommand(token.start));
         }
-        if depth > MAX_DEPTH {
+        if scanner.step(token, dialect) {
+            found.extend(statement(tokens.get(start..at), dialect)?);
+            start = at + 1;
+        }
+        if scanner.depth() > MAX_DEPTH {
             return Err(SplitError::TooDeep);
         }
     }
-    Ok(())
-}
-
-/// `None` when the tree has errors: then its ranges cannot be trusted.
-fn by_tree(script: &str, tokens: &[Token<'_>]) -> Option<Vec<String>> {
-    let parse = SourceFile::parse(script);
-    if !parse.errors().is_empty() {
-        return None;
+    if let Some(error) = unterminated {
+        return Err(error.into());
     }
-    let ranges = parse
-        .tree()
-        .stmts()
-        .map(|statement| statement.syntax().text_range())
-        .collect::<Vec<_>>();
-    let pieces = ranges
-        .into_iter()
-        .filter_map(|range| trimmed(script, tokens, range.start().into(), range.end().into()));
-    Some(pieces.collect())
+    found.extend(statement(tokens.get(start..), dialect)?);
+    Ok(found)
 }
 
-/// The scanner: also the second opinion that tests hold the parser against.
-pub(crate) fn by_tokens(script: &str, tokens: &[Token<'_>], dialect: Dialect) -> Vec<String> {
-    let mut pieces = Vec::new();
-    let (mut start, mut parentheses) = (0, 0_usize);
-    let mut body = Body::default();
-    for token in tokens {
-        body.step(token, dialect);
-        if token.is_symbol('(') {
-            parentheses += 1;
-        } else if token.is_symbol(')') {
-            parentheses = parentheses.saturating_sub(1);
-        } else if token.is_symbol(';') && parentheses == 0 && body.depth == 0 {
-            pieces.extend(trimmed(script, tokens, start, token.start));
-            start = token.end();
-            body = Body::default();
+/// The range of a statement's tokens; `None` for an empty one.
+fn statement(
+    tokens: Option<&[Token<'_>]>,
+    dialect: Dialect,
+) -> Result<Option<Range<usize>>, SplitError> {
+    let Some((first, last)) = tokens.and_then(|all| Some((all.first()?, all.last()?))) else {
+        return Ok(None);
+    };
+    let tokens = tokens.unwrap_or_default();
+    if dialect == Dialect::Postgres {
+        let reads_client = tokens
+            .windows(2)
+            .any(|pair| matches!(pair, [a, b] if a.is("from") && b.is("stdin")));
+        if first.is("copy") && reads_client {
+            return Err(SplitError::CopyData(first.start));
+        }
+        if first.is("set") && turns_escapes_on(tokens) {
+            return Err(SplitError::Escapes(first.start));
         }
     }
-    pieces.extend(trimmed(script, tokens, start, script.len()));
-    pieces
+    Ok(Some(first.start..last.end()))
 }
 
-/// Follows `BEGIN ATOMIC ... END` (PostgreSQL) and `CREATE TRIGGER ... BEGIN ... END` (SQLite) with `CASE ... END` inside.
-#[derive(Debug, Default)]
-struct Body {
-    seen: usize,
-    creates: bool,
-    trigger: bool,
-    begun: bool,
-    depth: usize,
+/// Whether `SET [SESSION | LOCAL] standard_conforming_strings { = | TO } value` says anything but on.
+fn turns_escapes_on(tokens: &[Token<'_>]) -> bool {
+    let named = tokens
+        .iter()
+        .position(|token| lex::bare_name(token.text) == "standard_conforming_strings");
+    let says_on = tokens.last().is_some_and(|value| {
+        let value = value.text.trim_matches('\'').to_ascii_lowercase();
+        matches!(value.as_str(), "on" | "true" | "yes" | "1" | "default")
+    });
+    named.is_some_and(|at| at <= 2) && !says_on
 }
 
-impl Body {
-    fn step(&mut self, token: &Token<'_>, dialect: Dialect) {
-        self.seen += 1;
-        self.creates |= self.seen == 1 && token.is("create");
-        self.trigger |= self.creates && self.seen <= 3 && token.is("trigger");
-        let opens = match dialect {
-            Dialect::Sqlite => self.trigger && self.depth == 0 && token.is("begin"),
-            Dialect::Postgres => {
-                self.creates && self.depth == 0 && self.begun && token.is("atomic")
-            }
+/// How far the beginning of a statement is that may have a body with statements of its own.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    #[default]
+    Start,
+    Create,
+    /// `CREATE [OR REPLACE] {FUNCTION | PROCEDURE}` or, in SQLite, `CREATE [TEMP] TRIGGER`.
+    HasBody,
+    Other,
+}
+
+impl Head {
+    fn step(self, token: &Token<'_>, dialect: Dialect) -> Self {
+        let any = |words: &[&str]| words.iter().any(|word| token.is(word));
+        let (prefixes, objects): (&[&str], &[&str]) = match dialect {
+            Dialect::Sqlite => (&["temp", "temporary"], &["trigger"]),
+            Dialect::Postgres => (&["or", "replace"], &["function", "procedure"]),
         };
-        self.begun = token.is("begin");
-        if opens || (self.depth > 0 && token.is("case")) {
-            self.depth += 1;
-        } else if self.depth > 0 && token.is("end") {
-            self.depth -= 1;
+        match self {
+            Self::Start if token.is("create") => Self::Create,
+            Self::Create if any(prefixes) => Self::Create,
+            Self::Create if any(objects) => Self::HasBody,
+            Self::HasBody => Self::HasBody,
+            Self::Start | Self::Create | Self::Other => Self::Other,
         }
     }
 }
 
-/// The text from the first to the last token inside the range, without a final `;`.
-fn trimmed(script: &str, tokens: &[Token<'_>], start: usize, end: usize) -> Option<String> {
-    let from = tokens.partition_point(|token| token.start < start);
-    let to = tokens.partition_point(|token| token.start < end);
-    let mut inside = tokens.get(from..to)?;
-    while let Some((last, rest)) = inside.split_last().filter(|(last, _)| last.is_symbol(';')) {
-        debug_assert!(last.end() <= end);
-        inside = rest;
+/// What the last token was, as far as bodies care.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    #[default]
+    Other,
+    Semicolon,
+    Begin,
+    Atomic,
+}
+
+/// Follows parentheses and bodies.
+#[derive(Debug, Default)]
+struct Scanner {
+    head: Head,
+    last: Last,
+    parentheses: usize,
+    /// One for each open body.
+    bodies: usize,
+}
+
+impl Scanner {
+    fn depth(&self) -> usize {
+        self.parentheses + self.bodies
     }
-    let (first, last) = (inside.first()?, inside.last()?);
-    script.get(first.start..last.end()).map(str::to_owned)
+
+    /// Whether this token is the `;` that ends a statement.
+    fn step(&mut self, token: &Token<'_>, dialect: Dialect) -> bool {
+        let last = std::mem::take(&mut self.last);
+        self.head = self.head.step(token, dialect);
+        if token.is_symbol('(') {
+            self.parentheses += 1;
+        } else if token.is_symbol(')') {
+            self.parentheses = self.parentheses.saturating_sub(1);
+        } else if self.parentheses == 0 && token.is_symbol(';') {
+            self.head = Head::Start;
+            self.last = Last::Semicolon;
+            return self.bodies == 0;
+        } else if self.parentheses == 0 && token.kind == lex::Kind::Word {
+            self.word(token, last, dialect);
+        }
+        false
+    }
+
+    fn word(&mut self, token: &Token<'_>, last: Last, dialect: Dialect) {
+        let has_body = self.head == Head::HasBody;
+        let opens = match dialect {
+            Dialect::Sqlite => token.is("begin") && self.bodies == 0,
+            Dialect::Postgres => token.is("atomic") && last == Last::Begin,
+        };
+        if has_body && opens {
+            self.bodies += 1;
+            self.head = Head::Start;
+            self.last = Last::Atomic;
+        } else if token.is("begin") {
+            self.last = Last::Begin;
+        } else if token.is("end") && matches!(last, Last::Semicolon | Last::Atomic) {
+            self.bodies = self.bodies.saturating_sub(1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -146,12 +215,6 @@ mod tests {
 
     fn check(script: &str, dialect: Dialect, expected: &[&str]) {
         assert_eq!(split(script, dialect).unwrap(), expected, "{script}");
-        let tokens = lex::tokens(script, dialect).unwrap();
-        assert_eq!(
-            by_tokens(script, &tokens, dialect),
-            expected,
-            "scanner: {script}"
-        );
     }
 
     #[test]
@@ -192,6 +255,42 @@ mod tests {
                 "create trigger g after insert on t begin update t set a = case when 1 then 2 end; delete from l; end",
                 "select 1",
             ],
+        );
+    }
+
+    #[test]
+    fn ends_a_body_where_the_parser_does() {
+        for whole in [
+            "create function f() returns int begin atomic select 1 as end; select a.end, 1 end; end",
+            "create or replace procedure f() begin atomic end",
+            "create function begin(atomic int) returns int return 1",
+            "create view v as select begin atomic from t",
+            "create rule r as on insert to t do also (select 1; select 2)",
+            "create function f() returns int begin atomic create rule r as on insert to t do (select 1; select 2); end",
+        ] {
+            check(
+                &format!("{whole}; select 1"),
+                Dialect::Postgres,
+                &[whole, "select 1"],
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_rows_for_copy_and_other_literals_with_a_sentence() {
+        let refused = |script: &str| split(script, Dialect::Postgres).unwrap_err();
+        assert_eq!(
+            refused("select 1;\ncopy t (a) from stdin;\nit's\n\\.\n"),
+            SplitError::CopyData(10)
+        );
+        assert_eq!(
+            refused("set local standard_conforming_strings to off; select '\\'';'"),
+            SplitError::Escapes(0)
+        );
+        check(
+            "set standard_conforming_strings = on; select 1",
+            Dialect::Postgres,
+            &["set standard_conforming_strings = on", "select 1"],
         );
     }
 

@@ -1,5 +1,8 @@
 //! What a statement is: its kind, whether it may share a transaction, which lock it takes, and whether it is allowed.
 
+mod forbidden;
+mod names;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +10,8 @@ use super::{
     Dialect,
     lex::{self, Kind},
 };
+use forbidden::{LEDGER, forbidden_in_postgres, forbidden_in_sqlite};
+use names::{kind, object, rename};
 
 /// The strongest lock that a statement takes on a table that others use.
 #[derive(
@@ -72,12 +77,6 @@ pub struct Forbidden {
     pub reason: &'static str,
 }
 
-const OWN_TRANSACTIONS: &str = "the runner owns transactions";
-const OTHER_DATABASES: &str = "it reaches beyond this database, so no shadow could contain it";
-const FILES: &str = "it reads or writes files or streams outside the database";
-const LEDGER: &str = "it touches the ledger of the runner";
-const SESSION: &str = "it changes the session that holds lock and ledger";
-
 /// Classifies one statement.
 ///
 /// # Errors
@@ -142,75 +141,6 @@ fn first_is(words: &[&str], options: &[&str]) -> bool {
     words.first().is_some_and(|word| options.contains(word))
 }
 
-fn forbidden_in_sqlite(words: &[&str]) -> Option<&'static str> {
-    const SETTINGS: [&str; 4] = [
-        "FOREIGN_KEYS",
-        "DEFER_FOREIGN_KEYS",
-        "USER_VERSION",
-        "APPLICATION_ID",
-    ];
-    match words {
-        [
-            "BEGIN" | "COMMIT" | "END" | "ROLLBACK" | "SAVEPOINT" | "RELEASE",
-            ..,
-        ] => Some(OWN_TRANSACTIONS),
-        ["ATTACH" | "DETACH", ..] => Some(OTHER_DATABASES),
-        ["VACUUM", rest @ ..] if has(rest, "INTO") => Some(FILES),
-        ["PRAGMA", setting, ..] if !SETTINGS.contains(setting) => Some(SESSION),
-        _ => None,
-    }
-}
-
-fn forbidden_in_postgres(words: &[&str]) -> Option<&'static str> {
-    const CLUSTER: [&str; 6] = [
-        "DATABASE",
-        "TABLESPACE",
-        "ROLE",
-        "USER",
-        "GROUP",
-        "SUBSCRIPTION",
-    ];
-    if first_is(
-        words,
-        &[
-            "BEGIN",
-            "COMMIT",
-            "END",
-            "ROLLBACK",
-            "ABORT",
-            "SAVEPOINT",
-            "RELEASE",
-        ],
-    ) || starts(words, &["START", "TRANSACTION"])
-        || starts(words, &["PREPARE", "TRANSACTION"])
-    {
-        return Some(OWN_TRANSACTIONS);
-    }
-    let on_cluster =
-        one_of(words, &["CREATE", "DROP", "ALTER"], &CLUSTER) && words.get(2) != Some(&"MAPPING");
-    let grants_role = first_is(words, &["GRANT", "REVOKE"]) && !has(words, "ON");
-    let owned = has_pair(words, "DROP", "OWNED") || has_pair(words, "REASSIGN", "OWNED");
-    let comments = starts(words, &["COMMENT", "ON"])
-        && words.get(2).is_some_and(|word| CLUSTER.contains(word));
-    if on_cluster
-        || grants_role
-        || owned
-        || comments
-        || starts(words, &["ALTER", "SYSTEM"])
-        || first_is(words, &["LOAD", "CHECKPOINT"])
-    {
-        return Some(OTHER_DATABASES);
-    }
-    if first_is(words, &["COPY"]) {
-        return Some(FILES);
-    }
-    let session = first_is(words, &["DISCARD", "LISTEN", "UNLISTEN"])
-        || one_of(words, &["SET", "RESET"], &["ROLE", "SESSION"])
-        || has(words, "PG_ADVISORY_UNLOCK_ALL")
-        || has(words, "PG_ADVISORY_UNLOCK");
-    session.then_some(SESSION)
-}
-
 /// The list of statements that PostgreSQL refuses inside a transaction block.
 fn transactional_in_postgres(words: &[&str]) -> bool {
     let concurrently = has(words, "CONCURRENTLY")
@@ -263,135 +193,6 @@ fn lock(words: &[&str], dialect: Dialect) -> Lock {
         ] => Lock::None,
         _ => Lock::AccessExclusive,
     }
-}
-
-/// `CREATE UNIQUE INDEX CONCURRENTLY`, `ALTER TABLE`, `INSERT` and the like.
-fn kind(words: &[&str], dialect: Dialect) -> String {
-    const MODIFIERS: [&str; 11] = [
-        "OR",
-        "REPLACE",
-        "UNIQUE",
-        "TEMP",
-        "TEMPORARY",
-        "UNLOGGED",
-        "MATERIALIZED",
-        "VIRTUAL",
-        "CONSTRAINT",
-        "FOREIGN",
-        "EVENT",
-    ];
-    let takes_object = first_is(
-        words,
-        &[
-            "CREATE", "DROP", "ALTER", "COMMENT", "REFRESH", "REINDEX", "LOCK",
-        ],
-    );
-    let pragma = starts(words, &["PRAGMA"]) && dialect == Dialect::Sqlite;
-    let mut kept = words.iter().take(1).copied().collect::<Vec<_>>();
-    for word in words
-        .iter()
-        .skip(1)
-        .take(if takes_object || pragma { 5 } else { 0 })
-    {
-        kept.push(*word);
-        if !MODIFIERS.contains(word) {
-            break;
-        }
-    }
-    if has(words, "CONCURRENTLY") && takes_object {
-        kept.push("CONCURRENTLY");
-    }
-    kept.join(" ")
-}
-
-/// Reads `ALTER TABLE [IF EXISTS] [ONLY] table RENAME [COLUMN] a TO b` and `... RENAME TO b`.
-fn rename(text: &str, dialect: Dialect) -> Option<Rename> {
-    let tokens = lex::tokens(text, dialect).unwrap_or_default();
-    let names = tokens
-        .iter()
-        .filter(|token| matches!(token.kind, Kind::Word | Kind::Quoted))
-        .map(|token| lex::bare_name(token.text))
-        .collect::<Vec<_>>();
-    let names = names.iter().map(String::as_str).collect::<Vec<_>>();
-    let at = names
-        .iter()
-        .position(|name| *name == "rename")
-        .filter(|_| names.starts_with(&["alter", "table"]))?;
-    let table = (*names.get(at.checked_sub(1)?)?).to_owned();
-    match names.get(at + 1..)? {
-        ["to", to] => Some(Rename {
-            table,
-            column: None,
-            to: (*to).to_owned(),
-        }),
-        ["column", from, "to", to] | [from, "to", to] => Some(Rename {
-            table,
-            column: Some((*from).to_owned()),
-            to: (*to).to_owned(),
-        }),
-        _ => None,
-    }
-}
-
-/// The first name after the leading keywords.
-fn object(text: &str, dialect: Dialect) -> String {
-    const SKIPPED: [&str; 36] = [
-        "CREATE",
-        "DROP",
-        "ALTER",
-        "COMMENT",
-        "ON",
-        "OR",
-        "REPLACE",
-        "UNIQUE",
-        "TEMP",
-        "TEMPORARY",
-        "UNLOGGED",
-        "MATERIALIZED",
-        "TABLE",
-        "INDEX",
-        "VIEW",
-        "FUNCTION",
-        "PROCEDURE",
-        "TRIGGER",
-        "TYPE",
-        "DOMAIN",
-        "SCHEMA",
-        "SEQUENCE",
-        "EXTENSION",
-        "POLICY",
-        "IF",
-        "NOT",
-        "EXISTS",
-        "ONLY",
-        "CONCURRENTLY",
-        "INSERT",
-        "INTO",
-        "UPDATE",
-        "DELETE",
-        "FROM",
-        "COLUMN",
-        "CONSTRAINT",
-    ];
-    let tokens = lex::tokens(text, dialect).unwrap_or_default();
-    let mut rest = tokens.iter().skip_while(|token| {
-        token.kind == Kind::Word && SKIPPED.contains(&token.text.to_ascii_uppercase().as_str())
-    });
-    let named = tokens
-        .first()
-        .is_some_and(|first| SKIPPED.contains(&first.text.to_ascii_uppercase().as_str()));
-    let mut name = String::new();
-    while let Some(token) = rest
-        .next()
-        .filter(|token| named && matches!(token.kind, Kind::Word | Kind::Quoted))
-    {
-        name.push_str(token.text);
-        match rest.next() {
-            Some(dot) if dot.is_symbol('.') => name.push('.'),
-            _ => break,
-        }
-    }
-    name
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Version(String);
 
+/// What a contract's version ends with. Its part has no digit, so it sorts directly after its migration.
+const CONTRACT: &str = ".contract";
+
 impl Version {
     /// Splits a file or folder stem such as `0001_create_orders` into version and name.
     pub fn split_stem(stem: &str) -> Option<(Self, String)> {
@@ -32,8 +35,24 @@ impl Version {
         Self("0".into())
     }
 
+    /// The version of a migration's contract: above the migration, below everything after it.
+    #[must_use]
+    pub fn contract(&self) -> Self {
+        Self(format!("{}{CONTRACT}", self.0))
+    }
+
+    /// The migration that this is the contract of.
+    pub fn contracted(&self) -> Option<Self> {
+        self.0
+            .strip_suffix(CONTRACT)
+            .map(|version| Self(version.to_owned()))
+    }
+
     /// Reads a version that a caller named.
     pub fn parse(text: &str) -> Option<Self> {
+        if let Some(of) = text.strip_suffix(CONTRACT) {
+            return Self::parse(of).map(|version| version.contract());
+        }
         Self::split_stem(text)
             .filter(|(version, name)| name.is_empty() && version.0 == text && text.len() <= 64)
             .map(|(version, _)| version)
@@ -71,12 +90,12 @@ fn compare_digits(left: &str, right: &str) -> Ordering {
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
         let (left, right) = (self.parts(), other.parts());
-        let first_difference = left
-            .iter()
-            .zip(&right)
-            .map(|(l, r)| compare_digits(l, r))
-            .find(|o| o.is_ne());
-        first_difference.unwrap_or_else(|| left.len().cmp(&right.len()))
+        // A missing part is zero: 1 is 1.0.
+        let part = |parts: &[String], at: usize| parts.get(at).cloned().unwrap_or_default();
+        (0..left.len().max(right.len()))
+            .map(|at| compare_digits(&part(&left, at), &part(&right, at)))
+            .find(|o| o.is_ne())
+            .unwrap_or(Ordering::Equal)
     }
 }
 
@@ -147,7 +166,15 @@ mod tests {
         assert!(version("9_a") < version("10_b"));
         assert!(version("1.9") < version("1.10") && version("1.10") < version("2.1"));
         assert_eq!(version("0003"), version("3"));
+        assert_eq!(version("1"), version("1.0"));
+        assert!(version("1") < version("1.0.1"));
         assert!(Version::zero() < version("0001"));
+        let contract = version("5").contract();
+        assert!(version("5") < contract && contract < version("5.1") && contract < version("6"));
+        assert_eq!(
+            Version::parse("5.contract").and_then(|v| v.contracted()),
+            Some(version("5"))
+        );
     }
 
     #[test]

@@ -5,15 +5,21 @@ use shared::SkillError;
 use super::{
     Job,
     ledger::{self, NewRun},
+    own::Returns,
+    parts,
     recover::head,
 };
 use crate::{
     clients::{Session, Transaction},
-    domain::{Migration, MigrationRecord, MigrationState, Plan, RunRecord},
+    domain::{
+        Migration, MigrationRecord, MigrationState, Plan, RunRecord,
+        hooks::{Hook, HookCall, Point, RunKind},
+        staging::Retention,
+    },
 };
 
 /// What a caller wants applied.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ApplyRequest<'a> {
     /// The migrations.
     pub source: &'a [Migration],
@@ -21,6 +27,10 @@ pub struct ApplyRequest<'a> {
     pub plan_digest: Option<&'a str>,
     /// The release that the migrations come with.
     pub release: Option<&'a str>,
+    /// What else happens at fixed points of the run.
+    pub hooks: &'a [Hook],
+    /// Digest of the plan that an approval of a fleet covers.
+    pub covered: Option<&'a str>,
 }
 
 /// What was applied.
@@ -38,6 +48,8 @@ pub struct Applied {
     pub head: Option<String>,
     /// Fingerprint of the catalog.
     pub fingerprint: String,
+    /// The hooks that ran.
+    pub hooks: Vec<HookCall>,
 }
 
 /// Applies what a database lacks. A task that runs again after a crash continues its own run without asking twice.
@@ -46,31 +58,56 @@ pub struct Applied {
 /// As [`super::plan`]; `ApprovalRequired` outside `dev` and for every plan that is not proven; `Canceled` between two
 /// statements; `Failed` with the statement that the database refused.
 pub async fn apply(job: Job<'_>, request: ApplyRequest<'_>) -> Result<Applied, SkillError> {
-    let mut session = job.connect().await?;
-    job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session
-        .lock(job.run(), job.until())
-        .await
-        .map_err(|error| job.skill(error));
-    let applied = match locked {
-        Ok(()) => job.apply_locked(session.as_mut(), &request).await,
-        Err(error) => {
-            job.close(session).await;
-            return Err(error);
+    apply_retaining(job, request, Retention::default()).await
+}
+
+/// [`apply`] with another retention window for what the migrations take away.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_retaining(
+    job: Job<'_>,
+    request: ApplyRequest<'_>,
+    retention: Retention,
+) -> Result<Applied, SkillError> {
+    let mut returns = Returns::default();
+    loop {
+        let mut session = job.own(&mut returns).await?;
+        let applied = job.apply_owned(session.as_mut(), &request, retention).await;
+        let mut again = false;
+        if let Err(error) = &applied {
+            let may_return = session.may_return();
+            again = job.comes_back(may_return, error, &mut returns).await;
+            if !again {
+                job.hook_failure(session.as_mut(), error).await;
+                job.note_failure(session.as_mut(), error).await;
+            }
         }
-    };
-    if let Err(error) = &applied {
-        job.note_failure(session.as_mut(), error).await;
+        job.close(session).await;
+        if !again {
+            return applied;
+        }
     }
-    job.close(session).await;
-    applied
 }
 
 impl Job<'_> {
+    async fn apply_owned(
+        &self,
+        session: &mut dyn Session,
+        request: &ApplyRequest<'_>,
+        retention: Retention,
+    ) -> Result<Applied, SkillError> {
+        self.refuse_superuser(session).await?;
+        let applied = self.apply_locked(session, request, retention).await?;
+        let hooks = self.hook_calls(session).await?;
+        Ok(Applied { hooks, ..applied })
+    }
+
     async fn apply_locked(
         &self,
         session: &mut dyn Session,
         request: &ApplyRequest<'_>,
+        retention: Retention,
     ) -> Result<Applied, SkillError> {
         let mut finished = Vec::new();
         if let Some(own) = self.own_run(session).await? {
@@ -80,14 +117,19 @@ impl Job<'_> {
             }
             finished = self.finish_interrupted(session).await?;
             if own.outcome.is_none() {
+                self.begin_hooks(session, RunKind::Apply).await?;
                 self.continue_planned(session).await?;
+                self.hook(session, Point::AfterRun, None).await?;
                 let end = self.finish_run(session, "completed").await?;
                 return Ok(self.report(end, None, own.plan_digest, finished));
             }
         } else if self.has_ledger(session).await? {
             finished = self.finish_interrupted(session).await?;
+            self.purge(session, false).await?;
+            self.run_backfills(session).await?;
         }
-        let plan = self.plan_with(session, request.source).await?;
+        let mut plan = self.plan_with(session, request.source, retention).await?;
+        plan.hooks = request.hooks.to_vec();
         let digest = plan.digest();
         if plan.migrations.is_empty() {
             return self.nothing_to_do(session, plan, request, finished).await;
@@ -99,12 +141,20 @@ impl Job<'_> {
                 seen,
             ));
         }
-        if !self.database.dev || !plan.refusals().is_empty() {
+        let covered = request.covered == Some(digest.as_str());
+        if !covered && (!self.database.dev || !plan.refusals().is_empty()) {
             self.context.require_approval(&digest, plan.summary())?;
         }
-        self.record(session, &plan, &digest, request.release)
-            .await?;
+        self.record_kind(
+            session,
+            "apply",
+            &plan,
+            (&digest, request.release, retention),
+        )
+        .await?;
+        self.begin_hooks(session, RunKind::Apply).await?;
         self.continue_planned(session).await?;
+        self.hook(session, Point::AfterRun, None).await?;
         let end = self.finish_run(session, "completed").await?;
         Ok(self.report(end, Some(plan), digest, finished))
     }
@@ -119,8 +169,8 @@ impl Job<'_> {
     ) -> Result<Applied, SkillError> {
         let digest = plan.digest();
         let end = if request.release.is_some() {
-            self.record(session, &plan, &digest, request.release)
-                .await?;
+            let how = (digest.as_str(), request.release, Retention::default());
+            self.record_kind(session, "apply", &plan, how).await?;
             self.finish_run(session, "completed").await?
         } else {
             self.end(session).await?
@@ -129,17 +179,17 @@ impl Job<'_> {
     }
 
     /// One transaction holds the run's row, the migrations and all their statements up and down.
-    async fn record(
+    pub(super) async fn record_kind(
         &self,
         session: &mut dyn Session,
+        kind: &str,
         plan: &Plan,
-        digest: &str,
-        release: Option<&str>,
+        (digest, release, retention): (&str, Option<&str>, Retention),
     ) -> Result<(), SkillError> {
         let caller = &self.context.caller().name;
         let new = NewRun {
             id: self.run(),
-            kind: "apply",
+            kind,
             plan_digest: digest,
             release: release.map(str::to_owned),
             caller,
@@ -155,6 +205,8 @@ impl Job<'_> {
             ledger::abandon_planned(session, "").await?;
             ledger::begin_run(session, new).await?;
             ledger::record_plan(session, self.run(), plan, release).await?;
+            self.declare_hooks(session, plan).await?;
+            parts::record(session, self.run(), plan, retention).await?;
             session.commit().await
         };
         written.await.map_err(|error| self.skill(error))
@@ -222,7 +274,7 @@ impl Job<'_> {
     }
 
     /// Where a run that changed nothing ends.
-    async fn end(&self, session: &mut dyn Session) -> Result<End, SkillError> {
+    pub(super) async fn end(&self, session: &mut dyn Session) -> Result<End, SkillError> {
         let read = async {
             let migrations = if ledger::exists(session).await? {
                 ledger::migrations(session).await?
@@ -237,7 +289,7 @@ impl Job<'_> {
         self.reading(read).await
     }
 
-    fn report(
+    pub(super) fn report(
         &self,
         end: End,
         plan: Option<Plan>,
@@ -255,6 +307,7 @@ impl Job<'_> {
             finished,
             head,
             fingerprint: end.fingerprint,
+            hooks: Vec::new(),
         }
     }
 }

@@ -8,8 +8,9 @@ use crate::{
     domain::{
         Assessment, Direction, MigrationState, RunRecord, Version,
         assess::{Facts, assess},
+        expand::classified,
         proof::TableRows,
-        statement::{Lock, classify},
+        statement::Lock,
     },
 };
 
@@ -41,7 +42,19 @@ impl Job<'_> {
     ) -> Result<Assessment, SkillError> {
         let (facts, runs) = self.reading(facts(session)).await?;
         let target = target(goal, &facts, &runs)?;
-        Ok(assess(&self.database.name, &facts, &target))
+        let mut assessment = assess(&self.database.name, &facts, &target);
+        self.weigh_retained(session, &mut assessment).await?;
+        Ok(assessment)
+    }
+
+    /// The version that a goal means.
+    pub(super) async fn target(
+        &self,
+        session: &mut dyn Session,
+        goal: &Goal,
+    ) -> Result<Version, SkillError> {
+        let (facts, runs) = self.reading(facts(session)).await?;
+        target(goal, &facts, &runs)
     }
 }
 
@@ -95,6 +108,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
             Vec::new(),
         ));
     }
+    let tables = catalog.tables();
     let mut facts = Facts {
         fingerprint,
         ..Facts::default()
@@ -109,7 +123,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
         }
         let steps = ledger::steps(session, migration.sequence, Direction::Down).await?;
         let down = steps.into_iter().map(|step| {
-            let lock = classify(step.text.clone(), dialect)
+            let lock = classified(&step.text, dialect)
                 .map_or(Lock::AccessExclusive, |statement| statement.lock);
             (step.text, lock)
         });
@@ -117,7 +131,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), Tar
         let mut rows = Vec::new();
         for then in &migration.additions {
             // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
-            let now = measure_present(session, &catalog, Some(&then.addition)).await?;
+            let now = measure_present(session, &tables, Some(&then.addition)).await?;
             rows.push(now.map(|now| TableRows {
                 rows: now.rows,
                 digest: now.digest,

@@ -5,21 +5,25 @@
 //! intent is written first, and after a crash the catalog tells whether the one statement in doubt took effect.
 
 use shared::{SkillError, ToolCall};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
-    EngineError, Job, LOCK_ATTEMPTS, LOCK_TIMEOUT_MS, ledger,
+    EngineError, Job, ledger,
     ledger::Steps,
-    lock_pause,
     measure::{Baselines, measure_own},
+    observe::Observer,
 };
 use crate::{
-    clients::{Session, TargetError, Transaction},
+    clients::{Batch, Session, TargetError, Transaction},
     domain::{
         Dialect, Direction, MigrationRecord, MigrationState, StepRecord, StepState,
-        statement::{Statement, classify},
+        statement::{Rename, Statement},
+        waiting::Waiting,
     },
 };
+
+/// Longer scripts are sent statement by statement, with progress between them.
+const MAX_BATCH_BYTES: usize = 64 << 10;
 
 /// One half of a migration, to be run.
 #[derive(Debug)]
@@ -40,7 +44,25 @@ impl Script<'_> {
         }
     }
 
-    fn transaction(&self) -> Transaction {
+    /// Whether one round trip can do it: nothing has to be measured or compared before the commit.
+    fn fits_a_batch(&self, steps: &[&StepRecord], dialect: Dialect) -> bool {
+        let seeded = self.direction == Direction::Up
+            && self
+                .migration
+                .additions
+                .iter()
+                .any(|measured| measured.addition.seeded);
+        let compared = self.verify && self.expected().is_some();
+        let bytes: usize = steps.iter().map(|step| step.text.len()).sum();
+        self.atomic()
+            && !seeded
+            && !compared
+            && self.migration.touches.is_empty()
+            && bytes <= MAX_BATCH_BYTES
+            && renames(steps, dialect).is_empty()
+    }
+
+    fn transaction(&self, lock_timeout_ms: u64) -> Transaction {
         let (up, down) = self.migration.foreign_keys_off;
         let foreign_keys_off = if self.direction == Direction::Up {
             up
@@ -48,7 +70,7 @@ impl Script<'_> {
             down
         };
         Transaction {
-            lock_timeout_ms: LOCK_TIMEOUT_MS,
+            lock_timeout_ms,
             foreign_keys_off,
         }
     }
@@ -61,7 +83,7 @@ impl Script<'_> {
         }
     }
 
-    fn steps_of(&self, ordinal: Option<i64>) -> Steps {
+    pub(super) fn steps_of(&self, ordinal: Option<i64>) -> Steps {
         Steps {
             migration: self.migration.sequence,
             direction: self.direction,
@@ -69,7 +91,7 @@ impl Script<'_> {
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{} {}", self.migration.version, self.migration.name)
     }
 }
@@ -120,107 +142,205 @@ impl Job<'_> {
         steps: &[&StepRecord],
         last: bool,
     ) -> Result<(), EngineError> {
-        let mut attempt = 0;
+        let at_once = last && script.fits_a_batch(steps, session.dialect());
+        let mut observer = Observer::new(self, session);
         loop {
             self.context.check_canceled()?;
-            session.begin(script.transaction()).await?;
-            let tried = self.attempt(session, script, steps, last).await;
-            let Err(error) = tried else { return Ok(()) };
-            // After a lost connection this fails too; what counts is the first error.
-            if let Err(second) = session.rollback().await {
-                tracing::debug!(error = %second, "a transaction ended with its connection");
+            let tried = if at_once {
+                self.attempt_at_once(session, script, steps, &mut observer)
+                    .await
+            } else {
+                self.attempt(session, script, steps, last, &mut observer)
+                    .await
+            };
+            let error = match tried {
+                Err(EngineError::Target(TargetError::LockTimeout)) => TargetError::LockTimeout,
+                Err(EngineError::Target(error)) => return Err(observer.explain(self, error)),
+                other => {
+                    if observer.waiting.attempts > 0 {
+                        let waited = observer.waited().as_secs_f64();
+                        self.metrics.lock_wait(session.dialect(), waited);
+                    }
+                    return other;
+                }
+            };
+            observer.gave_up(self).await;
+            let pause = Waiting::pause(observer.waited(), dice());
+            if !observer.has_time(pause) {
+                let blockers = observer.waiting.in_the_way();
+                return Err(if blockers.is_empty() {
+                    error.into()
+                } else {
+                    locked(&blockers)
+                });
             }
-            let pause = lock_pause(attempt);
-            attempt += 1;
-            let again = matches!(error, EngineError::Target(TargetError::LockTimeout))
-                && attempt < LOCK_ATTEMPTS
-                && Instant::now() + pause < self.until();
-            if !again {
-                return Err(error);
-            }
-            sleep(pause).await;
+            let blockers = observer.waiting.blockers();
+            self.hook_lock_wait(session, script.migration, blockers)
+                .await?;
+            self.context
+                .progress(&format!("{} waits for a lock", script.name()), 0, 0);
+            self.pause(pause).await?;
         }
     }
 
+    /// One round trip for all of it.
+    async fn attempt_at_once(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+        steps: &[&StepRecord],
+        observer: &mut Observer,
+    ) -> Result<(), EngineError> {
+        let dialect = session.dialect();
+        let run = steps
+            .iter()
+            .filter(|step| !is_key_switch(&step.text, dialect));
+        let run = run.collect::<Vec<_>>();
+        let texts = run
+            .iter()
+            .map(|step| step.text.as_str())
+            .collect::<Vec<_>>();
+        let rows = [
+            ledger::steps_row(
+                session,
+                script.steps_of(None),
+                StepState::Applied,
+                self.run(),
+            ),
+            ledger::state_row(
+                dialect,
+                script.migration.sequence,
+                script.direction.done(),
+                self.run(),
+            ),
+        ];
+        let mut calls = run
+            .iter()
+            .map(|step| self.call_of(dialect, script, step))
+            .collect::<Vec<_>>();
+        calls.push(self.commit_call(dialect, script));
+        let batch = Batch {
+            transaction: script.transaction(observer.waiting.timeout_ms()),
+            statements: &texts,
+            own: &rows,
+        };
+        let what = format!("{} {}", script.direction.name(), script.name());
+        let started = Instant::now();
+        let effect = self.observed(observer, &what, session.batch(batch));
+        let ran = self.audited_batch(calls, effect).await;
+        self.metrics
+            .stepped(dialect, started.elapsed().as_secs_f64());
+        ran
+    }
+
+    /// Statement by statement, with measurements between them.
     async fn attempt(
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
         steps: &[&StepRecord],
         last: bool,
+        observer: &mut Observer,
     ) -> Result<(), EngineError> {
-        let renames = steps
-            .iter()
-            .filter_map(|step| classified(&step.text, session.dialect())?.rename)
-            .collect();
+        session
+            .begin(script.transaction(observer.waiting.timeout_ms()))
+            .await?;
+        let ran = self
+            .inside_transaction(session, script, steps, last, observer)
+            .await;
+        // After a lost connection this fails too; what counts is the first error.
+        if ran.is_err()
+            && let Err(second) = session.rollback().await
+        {
+            tracing::debug!(error = %second, "a transaction ended with its connection");
+        }
+        ran
+    }
+
+    async fn inside_transaction(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+        steps: &[&StepRecord],
+        last: bool,
+        observer: &mut Observer,
+    ) -> Result<(), EngineError> {
+        let renames = renames(steps, session.dialect());
         let baselines = Baselines::read(session, script.migration, renames).await?;
         for step in steps {
             self.context.check_canceled()?;
-            self.statement(session, script, step).await?;
+            self.statement(session, script, step, observer).await?;
             if !script.atomic() {
-                ledger::set_steps(
-                    session,
-                    script.steps_of(Some(step.ordinal)),
-                    StepState::Applied,
-                    self.run(),
-                )
-                .await?;
+                let one = script.steps_of(Some(step.ordinal));
+                let row = ledger::steps_row(session, one, StepState::Applied, self.run());
+                ledger::write(session, row).await?;
             }
         }
         baselines.shift(session).await?;
         if last {
             if script.atomic() {
-                ledger::set_steps(
-                    session,
-                    script.steps_of(None),
-                    StepState::Applied,
-                    self.run(),
-                )
-                .await?;
+                let all = script.steps_of(None);
+                let row = ledger::steps_row(session, all, StepState::Applied, self.run());
+                ledger::write(session, row).await?;
             }
             self.close_migration(session, script).await?;
         }
-        let call = ToolCall::write(
-            session.dialect().commit_action(),
+        self.context.check_canceled()?;
+        let call = self.commit_call(session.dialect(), script);
+        self.audited(call, session.commit()).await
+    }
+
+    fn commit_call(&self, dialect: Dialect, script: &Script<'_>) -> ToolCall {
+        ToolCall::write(
+            dialect.commit_action(),
             [
                 self.resource(),
                 format!("migrations/{}", script.migration.version),
             ],
-        );
-        self.audited(call, session.commit()).await
+        )
     }
 
-    /// Runs one statement as an audited tool call. Its name is recorded, never its text.
-    async fn statement(
+    /// A statement's name for the audit trail, never its text.
+    fn call_of(&self, dialect: Dialect, script: &Script<'_>, step: &StepRecord) -> ToolCall {
+        let names = [
+            self.resource(),
+            format!("migrations/{}", script.migration.version),
+            format!("statements/{}-{}", script.direction.name(), step.ordinal),
+        ];
+        ToolCall::write(dialect.execute_action(), names)
+    }
+
+    /// Runs one statement as an audited tool call.
+    pub(super) async fn statement(
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
         step: &StepRecord,
+        observer: &mut Observer,
     ) -> Result<(), EngineError> {
-        if is_key_switch(&step.text, session.dialect()) {
+        let dialect = session.dialect();
+        if is_key_switch(&step.text, dialect) {
             return Ok(());
         }
         let total = script.steps.len() as u64;
         let done = u64::try_from(step.ordinal)
             .unwrap_or_default()
             .saturating_sub(1);
-        self.context.progress(
-            &format!(
-                "{} {}: statement {} of {total}",
-                script.direction.name(),
-                script.name(),
-                done + 1
-            ),
-            done,
-            total,
+        let what = format!(
+            "{} {}: statement {} of {total}",
+            script.direction.name(),
+            script.name(),
+            done + 1
         );
-        let names = [
-            self.resource(),
-            format!("migrations/{}", script.migration.version),
-            format!("statements/{}-{}", script.direction.name(), step.ordinal),
-        ];
-        let call = ToolCall::write(session.dialect().execute_action(), names);
-        self.audited(call, session.execute(&step.text)).await
+        self.context.progress(&what, done, total);
+        let started = Instant::now();
+        let effect = self.observed(observer, &what, session.execute(&step.text));
+        let ran = self
+            .audited(self.call_of(dialect, script, step), effect)
+            .await;
+        self.metrics
+            .stepped(dialect, started.elapsed().as_secs_f64());
+        ran
     }
 
     /// Holds the catalog against the proof and moves the migration to its final state.
@@ -245,13 +365,14 @@ impl Job<'_> {
         if script.direction == Direction::Up {
             measure_own(session, script.migration).await?;
         }
-        Ok(ledger::set_state(
-            session,
+        let done = script.direction.done();
+        let row = ledger::state_row(
+            session.dialect(),
             script.migration.sequence,
-            script.direction.done(),
+            done,
             self.run(),
-        )
-        .await?)
+        );
+        Ok(ledger::write(session, row).await?)
     }
 
     async fn execute_stepwise(
@@ -266,14 +387,15 @@ impl Job<'_> {
                 "its earlier statements stand: the next run of apply_migration continues here",
             )
         };
-        ledger::set_state(
-            session,
+        let running = ledger::state_row(
+            session.dialect(),
             script.migration.sequence,
             script.direction.running(),
             self.run(),
-        )
-        .await
-        .map_err(|error| self.skill(error))?;
+        );
+        ledger::write(session, running)
+            .await
+            .map_err(|error| self.skill(error))?;
         for step in script
             .steps
             .iter()
@@ -290,31 +412,6 @@ impl Job<'_> {
         self.in_transaction(session, script, &[], true)
             .await
             .map_err(stopped)
-    }
-
-    /// Write-ahead intent, statement, outcome; an intent that is already there is resolved from the catalog first.
-    async fn outside_transaction(
-        &self,
-        session: &mut dyn Session,
-        script: &Script<'_>,
-        step: &StepRecord,
-    ) -> Result<(), EngineError> {
-        let row = script.steps_of(Some(step.ordinal));
-        if step.state == StepState::Intent && took_effect(session, step).await? {
-            return Ok(ledger::set_steps(session, row, StepState::Applied, self.run()).await?);
-        }
-        ledger::set_steps(session, row, StepState::Intent, self.run()).await?;
-        if let Err(error) = self.statement(session, script, step).await {
-            if matches!(
-                error,
-                EngineError::Target(TargetError::Sql { .. } | TargetError::LockTimeout)
-            ) {
-                drop_invalid_index(session, step).await?;
-                ledger::set_steps(session, row, StepState::Pending, self.run()).await?;
-            }
-            return Err(error);
-        }
-        Ok(ledger::set_steps(session, row, StepState::Applied, self.run()).await?)
     }
 
     fn explain(&self, error: EngineError, script: &Script<'_>, kept: &str) -> SkillError {
@@ -337,49 +434,29 @@ fn is_key_switch(text: &str, dialect: Dialect) -> bool {
         && classified(text, dialect).is_some_and(|statement| statement.foreign_key_switch)
 }
 
+fn renames(steps: &[&StepRecord], dialect: Dialect) -> Vec<Rename> {
+    steps
+        .iter()
+        .filter(|step| step.text.to_ascii_lowercase().contains("rename"))
+        .filter_map(|step| classified(&step.text, dialect)?.rename)
+        .collect()
+}
+
+/// Spreads starters that wait for the same table.
+fn dice() -> u8 {
+    let [.., last] = uuid::Uuid::new_v4().into_bytes();
+    last
+}
+
+fn locked(blockers: &str) -> EngineError {
+    SkillError::failed(format!(
+        "tables were locked by others until the deadline of the task: {blockers}"
+    ))
+    .into()
+}
+
 fn classified(text: &str, dialect: Dialect) -> Option<Statement> {
-    classify(text.to_owned(), dialect).ok()
-}
-
-/// Whether the statement in doubt changed the catalog. A half-built index is dropped, so that it can run again.
-async fn took_effect(session: &mut dyn Session, step: &StepRecord) -> Result<bool, EngineError> {
-    let Some((before, after)) = &step.around else {
-        return Ok(false);
-    };
-    let mut fingerprint = session.catalog().await?.fingerprint();
-    if fingerprint != *before && fingerprint != *after {
-        drop_invalid_index(session, step).await?;
-        fingerprint = session.catalog().await?.fingerprint();
-    }
-    if fingerprint == *before {
-        return Ok(false);
-    }
-    if fingerprint == *after {
-        return Ok(true);
-    }
-    Err(EngineError::Skill(SkillError::failed(
-        "a statement is in doubt and the catalog is neither as before nor as after it: somebody else changed the schema",
-    )))
-}
-
-/// Drops what a broken `CREATE INDEX CONCURRENTLY` or `REINDEX CONCURRENTLY` of this very statement left invalid.
-async fn drop_invalid_index(
-    session: &mut dyn Session,
-    step: &StepRecord,
-) -> Result<(), TargetError> {
-    const LEFTOVERS: &str = "SELECT format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
-        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND (i.indexrelid = to_regclass($1) \
-        OR (c.relname ~ '_cc(new|old)[0-9]*$' AND regexp_replace(c.relname, '_cc(new|old)[0-9]*$', '') = (parse_ident($1))[array_length(parse_ident($1), 1)]))";
-    let statement = classified(&step.text, session.dialect()).filter(|statement| {
-        statement.kind.ends_with("CONCURRENTLY") && !statement.object.is_empty()
-    });
-    let Some(statement) = statement.filter(|_| session.dialect() == Dialect::Postgres) else {
-        return Ok(());
-    };
-    for row in session.query(LEFTOVERS, &[statement.object.into()]).await? {
-        session.execute(&row.text(0)?).await?;
-    }
-    Ok(())
+    crate::domain::expand::classified(text, dialect)
 }
 
 /// Whether a migration is in the middle of a script of more than one transaction.

@@ -1,11 +1,14 @@
 //! The ledger inside the target, in SQL that both dialects speak.
 
+pub(super) mod hooks;
 mod record;
 
 pub(super) use record::record_plan;
 
+use std::collections::BTreeMap;
+
 use crate::{
-    clients::{Row, Session, TargetError},
+    clients::{Own, Row, Session, TargetError, Value},
     domain::{
         Dialect, Direction, MigrationRecord, MigrationState, RunRecord, StepRecord, StepState,
         Verdict, Version, ledger::MeasuredAddition,
@@ -105,13 +108,32 @@ pub(super) struct InForce {
     pub(super) additions: Vec<MeasuredAddition>,
 }
 
-/// The additions of all migrations in force.
-pub(super) async fn in_force(session: &mut dyn Session) -> Result<Vec<InForce>, TargetError> {
+/// The additions of migrations in force that may lie in these tables: each name occurs in their text.
+pub(super) async fn in_force(
+    session: &mut dyn Session,
+    tables: &[String],
+) -> Result<Vec<InForce>, TargetError> {
     let prefix = names(session.dialect()).prefix;
+    let find = match session.dialect() {
+        Dialect::Sqlite => "instr",
+        Dialect::Postgres => "strpos",
+    };
+    let any = (1..=tables.len())
+        .map(|at| format!("{find}(additions, ${at}) > 0"))
+        .collect::<Vec<_>>()
+        .join(" OR ");
     let sql = format!(
-        "SELECT sequence, additions FROM {prefix}migration WHERE state = 'applied' AND additions <> '[]'"
+        "SELECT sequence, additions FROM {prefix}migration WHERE state = 'applied' AND additions <> '[]' AND ({any})"
     );
-    let rows = session.query(&sql, &[]).await?;
+    // As JSON writes a name inside quotes. An empty text occurs everywhere: a quote inside a bare name is doubled there.
+    let parameters = tables
+        .iter()
+        .map(|table| match table.trim_matches('"').contains('"') {
+            true => "".into(),
+            false => json(table).trim_matches('"').into(),
+        })
+        .collect::<Vec<Value>>();
+    let rows = session.query(&sql, &parameters).await?;
     rows.iter()
         .map(|row| {
             Ok(InForce {
@@ -173,24 +195,34 @@ pub(super) async fn steps(
     sequence: i64,
     direction: Direction,
 ) -> Result<Vec<StepRecord>, TargetError> {
+    let mut all = steps_between(session, sequence, sequence, direction).await?;
+    Ok(all.remove(&sequence).unwrap_or_default())
+}
+
+/// The same for all migrations of a range, in one query.
+pub(super) async fn steps_between(
+    session: &mut dyn Session,
+    first: i64,
+    last: i64,
+    direction: Direction,
+) -> Result<BTreeMap<i64, Vec<StepRecord>>, TargetError> {
     let prefix = names(session.dialect()).prefix;
     let sql = format!(
-        "SELECT ordinal, statement, transactional, state, fingerprint_before, fingerprint_after FROM {prefix}step WHERE migration = $1 AND direction = $2 ORDER BY ordinal"
+        "SELECT ordinal, statement, transactional, state, fingerprint_before, fingerprint_after, migration FROM {prefix}step \
+         WHERE migration BETWEEN $1 AND $2 AND direction = $3 ORDER BY migration, ordinal"
     );
-    let rows = session
-        .query(&sql, &[sequence.into(), direction.name().into()])
-        .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(StepRecord {
-                ordinal: row.integer(0)?,
-                text: row.text(1)?,
-                transactional: row.integer(2)? != 0,
-                state: StepState::parse(&row.text(3)?).ok_or(TargetError::Unreadable("a state"))?,
-                around: row.optional_text(4)?.zip(row.optional_text(5)?),
-            })
-        })
-        .collect()
+    let parameters = [first.into(), last.into(), direction.name().into()];
+    let mut found: BTreeMap<i64, Vec<StepRecord>> = BTreeMap::new();
+    for row in session.query(&sql, &parameters).await? {
+        found.entry(row.integer(6)?).or_default().push(StepRecord {
+            ordinal: row.integer(0)?,
+            text: row.text(1)?,
+            transactional: row.integer(2)? != 0,
+            state: StepState::parse(&row.text(3)?).ok_or(TargetError::Unreadable("a state"))?,
+            around: row.optional_text(4)?.zip(row.optional_text(5)?),
+        });
+    }
+    Ok(found)
 }
 
 /// The run of this task, when there is one.
@@ -288,25 +320,24 @@ pub(super) async fn finish_run(
 }
 
 /// Moves a migration to another state.
-pub(super) async fn set_state(
-    session: &mut dyn Session,
-    sequence: i64,
-    state: MigrationState,
-    run: &str,
-) -> Result<(), TargetError> {
-    let Names { prefix, now, .. } = names(session.dialect());
+pub(super) fn state_row(dialect: Dialect, sequence: i64, state: MigrationState, run: &str) -> Own {
+    let Names { prefix, now, .. } = names(dialect);
     let by = if matches!(state, MigrationState::Reverting | MigrationState::Reverted) {
         "reverted_by"
     } else {
         "run_id"
     };
-    let sql = format!(
-        "UPDATE {prefix}migration SET state = $1, {by} = $2, changed_at = {now} WHERE sequence = $3"
-    );
-    session
-        .query(&sql, &[state.name().into(), run.into(), sequence.into()])
-        .await
-        .map(drop)
+    Own {
+        sql: format!(
+            "UPDATE {prefix}migration SET state = $1, {by} = $2, changed_at = {now} WHERE sequence = $3"
+        ),
+        parameters: vec![state.name().into(), run.into(), sequence.into()],
+    }
+}
+
+/// Runs a statement of the ledger by itself.
+pub(super) async fn write(session: &mut dyn Session, own: Own) -> Result<(), TargetError> {
+    session.query(&own.sql, &own.parameters).await.map(drop)
 }
 
 /// Notes what a migration's additions held right after it.
@@ -335,26 +366,23 @@ pub(super) struct Steps {
 }
 
 /// Moves statements to another state.
-pub(super) async fn set_steps(
-    session: &mut dyn Session,
-    steps: Steps,
-    state: StepState,
-    run: &str,
-) -> Result<(), TargetError> {
+pub(super) fn steps_row(session: &dyn Session, steps: Steps, state: StepState, run: &str) -> Own {
     let Names { prefix, now, .. } = names(session.dialect());
-    let backend = session.backend();
-    let sql = format!(
-        "UPDATE {prefix}step SET state = $1, run_id = $2, backend = $3, changed_at = {now} WHERE migration = $4 AND direction = $5 AND ($6 = 0 OR ordinal = $6)"
-    );
-    let parameters = [
+    let one = steps.ordinal.map_or("", |_| " AND ordinal = $6");
+    let mut parameters = vec![
         state.name().into(),
         run.into(),
-        backend.into(),
+        session.backend().into(),
         steps.migration.into(),
         steps.direction.name().into(),
-        steps.ordinal.unwrap_or(0).into(),
     ];
-    session.query(&sql, &parameters).await.map(drop)
+    parameters.extend(steps.ordinal.map(Value::from));
+    Own {
+        sql: format!(
+            "UPDATE {prefix}step SET state = $1, run_id = $2, backend = $3, changed_at = {now} WHERE migration = $4 AND direction = $5{one}"
+        ),
+        parameters,
+    }
 }
 
 /// Gives up what runs of others planned and never began.

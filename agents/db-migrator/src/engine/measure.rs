@@ -34,6 +34,30 @@ pub(super) async fn measure_own(
     ledger::set_additions(session, migration.sequence, &additions).await
 }
 
+/// Notes what a migration's additions hold after its backfill.
+pub(super) async fn measure_again(
+    session: &mut dyn Session,
+    sequence: i64,
+) -> Result<(), TargetError> {
+    // An empty name occurs in all of them.
+    let found = ledger::in_force(session, &[String::new()]).await?;
+    let Some(mut own) = found.into_iter().find(|other| other.sequence == sequence) else {
+        return Ok(());
+    };
+    let tables = own
+        .additions
+        .iter()
+        .map(|measured| measured.addition.place.table.clone())
+        .collect::<Vec<_>>();
+    let present = session.columns(&tables).await?;
+    for measured in &mut own.additions {
+        if let Some(now) = measure_present(session, &present, Some(&measured.addition)).await? {
+            *measured = now;
+        }
+    }
+    ledger::set_additions(session, sequence, &own.additions).await
+}
+
 /// What an addition holds now; a table's rows are digested when there are few.
 async fn measure(
     session: &mut dyn Session,
@@ -106,9 +130,16 @@ impl Baselines {
         if migration.touches.is_empty() && renames.is_empty() {
             return Ok(Self::default());
         }
-        let catalog = session.catalog().await?;
+        let named = renames.iter().map(|rename| rename.table.clone());
+        let named = migration
+            .touches
+            .iter()
+            .cloned()
+            .chain(named)
+            .collect::<Vec<_>>();
+        let present = session.columns(&migration.touches).await?;
         let mut others = Vec::new();
-        for other in ledger::in_force(session).await? {
+        for other in ledger::in_force(session, &named).await? {
             if other.sequence != migration.sequence {
                 let mut measured = Vec::new();
                 for then in &other.additions {
@@ -116,7 +147,7 @@ impl Baselines {
                     measured.push(
                         measure_present(
                             session,
-                            &catalog,
+                            &present,
                             Some(&then.addition).filter(|_| touched),
                         )
                         .await?,
@@ -133,20 +164,22 @@ impl Baselines {
         if self.others.is_empty() {
             return Ok(());
         }
-        let catalog = session.catalog().await?;
+        let catalog = if self.renames.is_empty() {
+            None
+        } else {
+            Some(session.catalog().await?)
+        };
         for (mut other, measured) in self.others {
             let old = other.additions.clone();
             for (baseline, before) in other.additions.iter_mut().zip(measured) {
-                self.renames
-                    .iter()
-                    .for_each(|rename| follow(&mut baseline.addition, rename, &catalog));
-                let after = measure_present(
-                    session,
-                    &catalog,
-                    before.as_ref().map(|_| &baseline.addition),
-                )
-                .await?;
-                if let Some((before, after)) = before.zip(after) {
+                for (rename, catalog) in self.renames.iter().zip(catalog.iter().cycle()) {
+                    follow(&mut baseline.addition, rename, catalog);
+                }
+                let Some(before) = before else { continue };
+                let place = [baseline.addition.place.table.clone()];
+                let present = session.columns(&place).await?;
+                let after = measure_present(session, &present, Some(&baseline.addition)).await?;
+                if let Some(after) = after {
                     *baseline = MeasuredAddition {
                         addition: after.addition.clone(),
                         ..baseline.shifted(&before, &after)
@@ -165,13 +198,12 @@ impl Baselines {
 /// that is gone would end the transaction.
 pub(super) async fn measure_present(
     session: &mut dyn Session,
-    catalog: &Catalog,
+    tables: &[(String, Vec<String>)],
     addition: Option<&Addition>,
 ) -> Result<Option<MeasuredAddition>, TargetError> {
     let present = addition.and_then(|addition| {
-        let (_, columns) = catalog
-            .tables()
-            .into_iter()
+        let (_, columns) = tables
+            .iter()
             .find(|(table, _)| *table == addition.place.table)?;
         let column_is_there = addition
             .place

@@ -1,11 +1,14 @@
 //! Plan = proof: up, down, up on a shadow of the database.
 
+mod staged;
+
 use std::collections::BTreeMap;
 
 use shared::{SkillError, ToolCall};
 
 use super::{
-    Job, ledger,
+    EngineError, Job, ledger,
+    online::Work,
     shadow::{again, refusal, run, run_texts, snapshot, unproven},
 };
 use crate::{
@@ -16,6 +19,7 @@ use crate::{
         pending::pending,
         plan::PlannedScript,
         proof::{Observed, Snapshot, judge},
+        staging::Retention,
     },
 };
 
@@ -25,8 +29,20 @@ use crate::{
 /// `Rejected` when the source does not continue what the database has, `Failed` when a migration cannot be applied,
 /// `Unavailable` when the database does not answer.
 pub async fn plan(job: Job<'_>, source: &[Migration]) -> Result<Plan, SkillError> {
+    plan_retaining(job, source, Retention::default()).await
+}
+
+/// [`plan`] with another retention window.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn plan_retaining(
+    job: Job<'_>,
+    source: &[Migration],
+    retention: Retention,
+) -> Result<Plan, SkillError> {
     let mut session = job.connect().await?;
-    let plan = job.plan_with(session.as_mut(), source).await;
+    let plan = job.plan_with(session.as_mut(), source, retention).await;
     job.close(session).await;
     plan
 }
@@ -37,14 +53,12 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         source: &[Migration],
+        retention: Retention,
     ) -> Result<Plan, SkillError> {
-        let (ledger, catalog) = self.reading(read_state(session)).await?;
-        let plan = Plan {
-            database: self.database.name.clone(),
-            dialect: session.dialect(),
-            fingerprint: catalog.fingerprint(),
-            migrations: Vec::new(),
-        };
+        let ledger = self.reading(read_ledger(session)).await?;
+        if ledger.is_empty() {
+            self.refuse_foreign_history(session).await?;
+        }
         let missing = pending(source, &ledger).map_err(|error| {
             SkillError::rejected(
                 "source",
@@ -52,38 +66,71 @@ impl Job<'_> {
                 error.to_string(),
             )
         })?;
-        if missing.is_empty() {
+        let works = missing.into_iter().map(Work::new).collect();
+        self.plan_works(session, works, retention).await
+    }
+
+    /// Proves migrations whatever their place in the order.
+    pub(super) async fn plan_works(
+        &self,
+        session: &mut dyn Session,
+        works: Vec<Work>,
+        retention: Retention,
+    ) -> Result<Plan, SkillError> {
+        let (ledger, catalog) = self.reading(read_state(session)).await?;
+        let plan = Plan {
+            database: self.database.name.clone(),
+            dialect: session.dialect(),
+            fingerprint: catalog.fingerprint(),
+            migrations: Vec::new(),
+            hooks: Vec::new(),
+        };
+        if works.is_empty() {
             return Ok(plan);
         }
-        let call = ToolCall::read(session.dialect().prove_action(), [self.resource()]);
         let in_force = ledger
             .into_iter()
             .filter(|migration| migration.state == MigrationState::Applied)
             .collect::<Vec<_>>();
+        let migrations = self
+            .prove(session, (in_force, catalog), works, retention)
+            .await?;
+        Ok(Plan { migrations, ..plan })
+    }
+
+    /// Proves migrations that follow what is in force, on a shadow with this catalog.
+    pub(super) async fn prove(
+        &self,
+        session: &mut dyn Session,
+        (in_force, catalog): (Vec<MigrationRecord>, Catalog),
+        works: Vec<Work>,
+        retention: Retention,
+    ) -> Result<Vec<PlannedMigration>, SkillError> {
+        let call = ToolCall::read(session.dialect().prove_action(), [self.resource()]);
         let mut shadow_run = Prover {
             job: self,
             live: session,
             in_force,
             catalog,
-            source: &missing,
+            works,
+            retention,
         };
-        let proven = self.context.tool(call, shadow_run.prove_all()).await?;
-        Ok(Plan {
-            migrations: proven,
-            ..plan
-        })
+        self.context.tool(call, shadow_run.prove_all()).await
+    }
+}
+
+async fn read_ledger(session: &mut dyn Session) -> Result<Vec<MigrationRecord>, TargetError> {
+    if ledger::exists(session).await? {
+        ledger::migrations(session).await
+    } else {
+        Ok(Vec::new())
     }
 }
 
 async fn read_state(
     session: &mut dyn Session,
 ) -> Result<(Vec<MigrationRecord>, Catalog), TargetError> {
-    let ledger = if ledger::exists(session).await? {
-        ledger::migrations(session).await?
-    } else {
-        Vec::new()
-    };
-    Ok((ledger, session.catalog().await?))
+    Ok((read_ledger(session).await?, session.catalog().await?))
 }
 
 struct Prover<'a> {
@@ -91,7 +138,8 @@ struct Prover<'a> {
     live: &'a mut dyn Session,
     in_force: Vec<MigrationRecord>,
     catalog: Catalog,
-    source: &'a [&'a Migration],
+    works: Vec<Work>,
+    retention: Retention,
 }
 
 /// A shadow and whether it holds the rows of its original.
@@ -117,15 +165,26 @@ impl Prover<'_> {
         shadow: &mut Shadowed,
     ) -> Result<Vec<PlannedMigration>, SkillError> {
         let mut proven: Vec<PlannedMigration> = Vec::new();
-        let total = self.source.len();
-        for (at, migration) in self.source.iter().enumerate() {
+        let total = self.works.len();
+        for at in 0..total {
+            let Some(migration) = self.works.get(at).map(|work| &work.migration) else {
+                break;
+            };
             self.job.context.check_canceled()?;
             self.job.context.progress(
                 &format!("proving {} {}", migration.version, migration.name),
                 at as u64,
                 total as u64,
             );
-            let planned = self.prove_one(shadow, migration).await?;
+            let job = *self.job;
+            let plain = self
+                .prove_one(shadow, at)
+                .await
+                .map_err(|error| error.into_skill(&job))?;
+            let planned = self
+                .prove_staged(shadow, at, plain)
+                .await
+                .map_err(|error| error.into_skill(&job))?;
             let spoiled = planned.down.is_some() && !planned.proof.verdict.is_proven();
             proven.push(planned);
             if spoiled && at + 1 < total {
@@ -233,50 +292,57 @@ impl Prover<'_> {
             .close()
             .await
             .map_err(|error| self.job.skill(error))?;
-        for migration in self.source.iter().take(count) {
-            self.up(shadow, migration).await?;
+        for at in 0..count {
+            self.up(shadow, at).await?;
         }
         Ok(())
     }
 
-    async fn up(
-        &mut self,
-        shadow: &mut Shadowed,
-        migration: &Migration,
-    ) -> Result<PlannedScript, SkillError> {
-        run(shadow.session.as_mut(), &migration.up)
+    async fn up(&mut self, shadow: &mut Shadowed, at: usize) -> Result<PlannedScript, SkillError> {
+        let job = *self.job;
+        let work = self
+            .works
+            .get_mut(at)
+            .ok_or_else(|| SkillError::failed("a plan has no such migration"))?;
+        let name = format!("{} {}", work.migration.version, work.migration.name);
+        work.up(shadow.session.as_mut())
             .await
             .map_err(|error| match error {
-                TargetError::Sql { code, message } => SkillError::failed(format!(
-                    "{} {} fails on the shadow: {message} ({code})",
-                    migration.version, migration.name
-                )),
-                other => self.job.skill(other),
+                EngineError::Target(TargetError::Sql { code, message }) => {
+                    SkillError::failed(format!("{name} fails on the shadow: {message} ({code})"))
+                }
+                other => other.into_skill(&job),
             })
     }
 
     async fn prove_one(
         &mut self,
         shadow: &mut Shadowed,
-        migration: &Migration,
-    ) -> Result<PlannedMigration, SkillError> {
-        let job = *self.job;
-        let lost = |error| job.skill(error);
-        let before = snapshot(shadow.session.as_mut()).await.map_err(lost)?;
-        let up = self.up(shadow, migration).await?;
-        let after = snapshot(shadow.session.as_mut()).await.map_err(lost)?;
+        at: usize,
+    ) -> Result<PlannedMigration, EngineError> {
+        if let Some(work) = self.works.get_mut(at) {
+            work.prepare(shadow.session.as_mut()).await?;
+        }
+        let before = snapshot(shadow.session.as_mut()).await?;
+        let up = self.up(shadow, at).await?;
+        let after = snapshot(shadow.session.as_mut()).await?;
         let session = shadow.session.as_mut();
+        let Some(work) = self.works.get(at) else {
+            return Err(SkillError::failed("a plan has no such migration").into());
+        };
+        let migration = &work.migration;
         let (mut down, mut restored, mut second_up) = (None, None, None);
         if let Some(script) = &migration.down {
             match run(session, script).await {
                 Ok(planned) => {
                     down = Some(planned);
-                    restored = Some(Ok(snapshot(session).await.map_err(lost)?));
-                    second_up = Some(again(session, &migration.up).await.map_err(lost)?);
+                    restored = Some(Ok(snapshot(session).await?));
+                    second_up = Some(again(session, &migration.up).await?);
+                    work.fill(session).await?;
                 }
                 Err(error) => {
                     down = Some(unproven(script));
-                    restored = Some(Err(refusal(error).map_err(lost)?));
+                    restored = Some(Err(refusal(error)?));
                 }
             }
         }
@@ -284,30 +350,29 @@ impl Prover<'_> {
             .as_ref()
             .and_then(|restored| restored.as_ref().ok())
             .map(|restored: &Snapshot| restored.catalog.fingerprint());
-        let renames = migration
-            .up
-            .statements
-            .iter()
-            .filter_map(|statement| statement.rename.clone())
-            .collect();
         let observed = Observed {
             before,
             after,
             down: restored,
             second_up,
-            unseen_rows: shadow.unseen_rows.clone(),
-            renames,
+            unseen_rows: work.unseen(&shadow.unseen_rows),
+            renames: work.renames(),
         };
+        let mut proof = judge(&observed);
+        proof
+            .adds
+            .retain(|added| !work.derives(&added.place.table, added.place.column.as_ref()));
         Ok(PlannedMigration {
             version: migration.version.clone(),
             name: migration.name.clone(),
             checksum: migration.checksum.clone(),
             up,
             down,
-            proof: judge(&observed),
+            proof,
             fingerprint_before: observed.before.catalog.fingerprint(),
             fingerprint_after: observed.after.catalog.fingerprint(),
             fingerprint_reverted,
+            parts: work.parts.clone(),
         })
     }
 
@@ -317,7 +382,8 @@ impl Prover<'_> {
         shadow: &mut Shadowed,
         proven: &mut [PlannedMigration],
     ) -> Result<(), SkillError> {
-        for (planned, migration) in proven.iter_mut().zip(self.source).rev() {
+        let migrations = self.works.iter().map(|work| &work.migration);
+        for (planned, migration) in proven.iter_mut().zip(migrations.collect::<Vec<_>>()).rev() {
             if !planned.proof.verdict.is_proven() {
                 return Ok(());
             }

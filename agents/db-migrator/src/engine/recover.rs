@@ -1,16 +1,21 @@
 //! Finds and finishes what a crashed run left.
 
+use std::collections::BTreeMap;
+
 use shared::SkillError;
 
 use super::{
     Job,
     execute::{Script, is_interrupted},
-    ledger,
+    ledger, parts,
 };
 use crate::{
     clients::Session,
-    domain::{Direction, MigrationRecord, MigrationState},
+    domain::{Direction, MigrationRecord, MigrationState, StepRecord},
 };
+
+/// Migrations whose statements are in memory at once.
+const LOADED_AT_ONCE: usize = 100;
 
 impl Job<'_> {
     /// Finishes the one migration that is in the middle of its statements, whichever run began it: it was approved then,
@@ -30,8 +35,8 @@ impl Job<'_> {
             } else {
                 Direction::Down
             };
-            self.run_recorded(session, migration, direction, true)
-                .await?;
+            let script = self.recorded(session, migration, direction, true).await?;
+            self.execute(session, &script).await?;
         }
         Ok(interrupted)
     }
@@ -48,41 +53,69 @@ impl Job<'_> {
                 migration.state == MigrationState::Planned && migration.run == self.run()
             })
             .collect::<Vec<_>>();
-        for (done, migration) in own.iter().enumerate() {
-            self.context.check_canceled()?;
-            self.context.progress(
-                &format!("applying {} {}", migration.version, migration.name),
-                done as u64,
-                own.len() as u64,
-            );
-            let last = done + 1 == own.len();
-            self.run_recorded(session, migration, Direction::Up, last)
-                .await?;
+        let backfills = self.reading(parts::exist(session)).await?;
+        let total = own.len() as u64;
+        let mut done = 0;
+        // The statements of many migrations come with one query.
+        for chunk in own.chunks(LOADED_AT_ONCE) {
+            let mut steps = self.steps_of(session, chunk).await?;
+            for migration in chunk {
+                if backfills {
+                    self.run_backfills(session).await?;
+                }
+                self.context.check_canceled()?;
+                self.context.progress(
+                    &format!("applying {} {}", migration.version, migration.name),
+                    done,
+                    total,
+                );
+                done += 1;
+                let script = Script {
+                    migration,
+                    direction: Direction::Up,
+                    steps: steps.remove(&migration.sequence).unwrap_or_default(),
+                    verify: done == total,
+                };
+                self.run_hooked(session, &script).await?;
+            }
+        }
+        if backfills {
+            self.run_backfills(session).await?;
         }
         Ok(own)
     }
 
-    /// Runs one half of a migration from the ledger alone.
-    pub(super) async fn run_recorded(
+    async fn steps_of(
         &self,
         session: &mut dyn Session,
-        migration: &MigrationRecord,
+        migrations: &[MigrationRecord],
+    ) -> Result<BTreeMap<i64, Vec<StepRecord>>, SkillError> {
+        let sequences = migrations.iter().map(|migration| migration.sequence);
+        let (Some(first), Some(last)) = (sequences.clone().min(), sequences.max()) else {
+            return Ok(BTreeMap::new());
+        };
+        ledger::steps_between(session, first, last, Direction::Up)
+            .await
+            .map_err(|error| self.skill(error))
+    }
+
+    /// One half of a migration as the ledger holds it.
+    pub(super) async fn recorded<'a>(
+        &self,
+        session: &mut dyn Session,
+        migration: &'a MigrationRecord,
         direction: Direction,
         verify: bool,
-    ) -> Result<(), SkillError> {
+    ) -> Result<Script<'a>, SkillError> {
         let steps = ledger::steps(session, migration.sequence, direction)
             .await
             .map_err(|error| self.skill(error))?;
-        self.execute(
-            session,
-            &Script {
-                migration,
-                direction,
-                steps,
-                verify,
-            },
-        )
-        .await
+        Ok(Script {
+            migration,
+            direction,
+            steps,
+            verify,
+        })
     }
 
     pub(super) async fn migrations(

@@ -7,10 +7,14 @@ use super::{
     Goal, Job,
     assess::current,
     ledger::{self, NewRun},
+    own::Returns,
 };
 use crate::{
     clients::Session,
-    domain::{Answer, Assessment, Direction, MigrationRecord, MigrationState, Verdict, Version},
+    domain::{
+        Answer, Assessment, Direction, MigrationRecord, MigrationState, Verdict, Version,
+        hooks::{self, Hook, HookCall, Point, RunKind},
+    },
 };
 
 /// The agent that may roll back proven plans by itself.
@@ -18,9 +22,13 @@ const COORDINATOR: &str = "rollback-coordinator";
 
 /// What a caller wants reverted.
 #[derive(Debug)]
-pub struct RollbackRequest {
+pub struct RollbackRequest<'a> {
     /// Where to go back to.
     pub goal: Goal,
+    /// Hooks beside those that came with the migrations.
+    pub hooks: &'a [Hook],
+    /// Digest of the rollback that an approval of a fleet covers.
+    pub covered: Option<&'a str>,
 }
 
 /// What was reverted.
@@ -34,6 +42,8 @@ pub struct RolledBack {
     pub head: Option<String>,
     /// Fingerprint of the catalog.
     pub fingerprint: String,
+    /// The hooks that ran.
+    pub hooks: Vec<HookCall>,
 }
 
 /// Rolls a database back. What is proven to lose nothing needs no approval from rollback-coordinator or on a `dev`
@@ -42,32 +52,35 @@ pub struct RolledBack {
 /// # Errors
 /// `ApprovalRequired`; `Failed` when there is no down to run or it fails; `Canceled` between two statements; as
 /// [`super::assess_rollback`].
-pub async fn rollback(job: Job<'_>, request: RollbackRequest) -> Result<RolledBack, SkillError> {
-    let mut session = job.connect().await?;
-    job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session
-        .lock(job.run(), job.until())
-        .await
-        .map_err(|error| job.skill(error));
-    let rolled_back = match locked {
-        Ok(()) => job.rollback_locked(session.as_mut(), request).await,
-        Err(error) => {
-            job.close(session).await;
-            return Err(error);
+pub async fn rollback(
+    job: Job<'_>,
+    request: RollbackRequest<'_>,
+) -> Result<RolledBack, SkillError> {
+    let mut returns = Returns::default();
+    loop {
+        let mut session = job.own(&mut returns).await?;
+        let rolled_back = job.rollback_locked(session.as_mut(), &request).await;
+        let mut again = false;
+        if let Err(error) = &rolled_back {
+            let may_return = session.may_return();
+            again = job.comes_back(may_return, error, &mut returns).await;
+            if !again {
+                job.hook_failure(session.as_mut(), error).await;
+                job.note_failure(session.as_mut(), error).await;
+            }
         }
-    };
-    if let Err(error) = &rolled_back {
-        job.note_failure(session.as_mut(), error).await;
+        job.close(session).await;
+        if !again {
+            return rolled_back;
+        }
     }
-    job.close(session).await;
-    rolled_back
 }
 
 impl Job<'_> {
     async fn rollback_locked(
         &self,
         session: &mut dyn Session,
-        request: RollbackRequest,
+        request: &RollbackRequest<'_>,
     ) -> Result<RolledBack, SkillError> {
         let own = self.own_run(session).await?;
         if own
@@ -79,12 +92,14 @@ impl Job<'_> {
         if self.has_ledger(session).await? {
             self.finish_interrupted(session).await?;
         }
-        let assessment = self.assess_with(session, &request.goal).await?;
+        let mut assessment = self.assess_with(session, &request.goal).await?;
+        assessment.plan_digest = hooks::digest(assessment.plan_digest, request.hooks);
         if own.is_none_or(|own| own.outcome.is_some()) {
             if assessment.reverts.is_empty() {
                 return self.rolled_back(session, Some(assessment)).await;
             }
-            self.permit(&assessment)?;
+            self.refuse_purged(session, &assessment).await?;
+            self.permit(&assessment, request)?;
             let new = NewRun {
                 id: self.run(),
                 kind: "rollback",
@@ -95,16 +110,32 @@ impl Job<'_> {
             ledger::begin_run(session, new)
                 .await
                 .map_err(|error| self.skill(error))?;
+            self.declare_rollback_hooks(session, &assessment, request.hooks)
+                .await?;
             self.metrics.rollback();
         }
+        self.begin_hooks(session, RunKind::Rollback).await?;
         self.revert_above(session, &Version::recorded(assessment.to_version.clone()))
             .await?;
+        self.hook(session, Point::AfterRun, None).await?;
         self.finish_run(session, "completed").await?;
         self.rolled_back(session, Some(assessment)).await
     }
 
+    /// Whether no person has to look at it. Hooks of the request are SQL and calls that nobody has looked at yet.
+    pub(super) fn is_free(&self, assessment: &Assessment, hooks: &[Hook]) -> bool {
+        let caller = self.context.caller();
+        let coordinator = caller.kind == PrincipalKind::Agent && caller.name == COORDINATOR;
+        assessment.answer == Answer::Reversible
+            && (self.database.dev || (coordinator && hooks.is_empty()))
+    }
+
     /// Who may do this without a person, and what nobody can do.
-    fn permit(&self, assessment: &Assessment) -> Result<(), SkillError> {
+    fn permit(
+        &self,
+        assessment: &Assessment,
+        request: &RollbackRequest<'_>,
+    ) -> Result<(), SkillError> {
         if let Some(impossible) = assessment
             .reverts
             .iter()
@@ -115,9 +146,8 @@ impl Job<'_> {
                 impossible.version, impossible.name
             )));
         }
-        let caller = self.context.caller();
-        let coordinator = caller.kind == PrincipalKind::Agent && caller.name == COORDINATOR;
-        if assessment.answer == Answer::Reversible && (coordinator || self.database.dev) {
+        let covered = request.covered == Some(assessment.plan_digest.as_str());
+        if covered || self.is_free(assessment, request.hooks) {
             return Ok(());
         }
         let versions = assessment
@@ -158,8 +188,10 @@ impl Job<'_> {
                 done as u64,
                 above.len() as u64,
             );
-            self.run_recorded(session, migration, Direction::Down, true)
+            let script = self
+                .recorded(session, migration, Direction::Down, true)
                 .await?;
+            self.run_hooked(session, &script).await?;
         }
         Ok(())
     }
@@ -180,6 +212,7 @@ impl Job<'_> {
                 reverted: Vec::new(),
                 head: None,
                 fingerprint,
+                hooks: Vec::new(),
             });
         }
         let read = async {
@@ -191,11 +224,13 @@ impl Job<'_> {
             ))
         };
         let (reverted, head, fingerprint) = self.reading(read).await?;
+        let hooks = self.hook_calls(session).await?;
         Ok(RolledBack {
             assessment,
             reverted,
             head,
             fingerprint,
+            hooks,
         })
     }
 }

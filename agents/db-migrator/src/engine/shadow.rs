@@ -80,7 +80,7 @@ pub(super) async fn run(
     Ok(planned)
 }
 
-async fn in_one_transaction(
+pub(super) async fn in_one_transaction(
     session: &mut dyn Session,
     texts: &[&str],
     foreign_keys_off: bool,

@@ -1,11 +1,26 @@
 //! `apply_migration`: brings a database to the newest version of a source.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Effect, Skill, SkillError};
 
-use super::parts::{MigrationSource, PlanReport, Workbench, checked_release};
-use crate::engine::{self, Applied, ApplyRequest};
+use super::{
+    adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
+    fleet::{FleetWork, Pace, Scope, applying, fingerprint, refuse_retention},
+    parts::{MigrationSource, PlanReport, Workbench, checked_release, checked_retention},
+};
+use crate::{
+    clients::Database,
+    domain::{
+        Version,
+        fleet::FleetReport,
+        history::DirtyDecision,
+        hooks::{HookCall, HookSpec},
+    },
+    engine::{self, AdoptOutcome, AdoptRequest, Applied, ApplyRequest, Job},
+};
 
 /// Applies migrations with a ledger inside the database.
 #[derive(Debug, Clone)]
@@ -15,8 +30,12 @@ pub struct ApplyMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyMigrationInput {
-    /// Name of a configured database.
-    pub database: String,
+    /// Name of a configured database; either this or `fleet`.
+    pub database: Option<String>,
+    /// Name of a configured fleet.
+    pub fleet: Option<String>,
+    /// How a fleet is walked through.
+    pub pace: Option<Pace>,
     /// The migrations.
     pub source: MigrationSource,
     /// The release they come with: `assess_rollback` can name it later.
@@ -28,6 +47,23 @@ pub struct ApplyMigrationInput {
     pub idempotency_key: Option<String>,
     /// Digest of the plan that the caller saw; refused when the plan is another by now.
     pub plan_digest: Option<String>,
+    /// Take over the history of another tool without running it again: `auto`, or the tool's name. What is then pending
+    /// is applied by the next call.
+    pub adopt: Option<AdoptChoice>,
+    /// What became of versions that the other tool left dirty, by version.
+    #[serde(default)]
+    pub adopt_dirty: BTreeMap<String, DirtyDecision>,
+    /// Take every version up to this one as there, in a database without any history.
+    pub baseline: Option<String>,
+    /// What becomes of pending migrations that are older than the newest in force.
+    #[serde(default)]
+    pub out_of_order: OutOfOrder,
+    /// Hooks beside those that the source declares; one of the same name replaces it.
+    #[serde(default)]
+    pub hooks: Vec<HookSpec>,
+    /// How long dropped tables, columns and rows are kept, as an ISO 8601 duration of days and times (`P7D`, the
+    /// default), or `none`.
+    pub retain: Option<String>,
 }
 
 fn yes() -> bool {
@@ -47,10 +83,19 @@ pub struct ApplyMigrationOutput {
     pub applied: Vec<String>,
     /// Versions that an earlier, interrupted run had begun and this one finished.
     pub finished: Vec<String>,
+    /// Versions that this run took over without running them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adopted: Vec<String>,
     /// The newest version in force; absent on a dry run or without any.
     pub head: Option<String>,
     /// Fingerprint of the catalog afterwards.
     pub fingerprint: String,
+    /// The hooks that ran, with what backups answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
+    /// The members, when the call was for a fleet; look at `complete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
 }
 
 impl Skill for ApplyMigration {
@@ -64,32 +109,159 @@ impl Skill for ApplyMigration {
     type Input = ApplyMigrationInput;
     type Output = ApplyMigrationOutput;
 
-    async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
-        let database = self.0.database(&input.database)?;
-        let release = checked_release(input.release)?;
-        let source = self.0.read(input.source, database.target.dialect()).await?;
+    async fn run(
+        &self,
+        context: &Context,
+        mut input: Self::Input,
+    ) -> Result<Self::Output, SkillError> {
+        input.release = checked_release(input.release)?;
+        let fleet = input.fleet.clone();
+        match self.0.scope(input.database.as_deref(), fleet.as_deref())? {
+            Scope::Database(database) => self.one(context, database, input).await,
+            Scope::Fleet(name, members) => {
+                refuse_retention(input.retain.as_deref())?;
+                self.fleet(context, (name, members), input).await
+            }
+        }
+    }
+}
+
+impl ApplyMigration {
+    async fn one(
+        &self,
+        context: &Context,
+        database: &Database,
+        input: ApplyMigrationInput,
+    ) -> Result<ApplyMigrationOutput, SkillError> {
+        let (mut source, hooks) = self
+            .0
+            .read_hooked(input.source, database, input.hooks)
+            .await?;
+        input.out_of_order.mark(&mut source);
+        let retention = checked_retention(input.retain.as_deref())?;
         let job = self.0.job(context, database);
+        let fields = AdoptFields {
+            adopt: input.adopt,
+            adopt_dirty: input.adopt_dirty,
+            baseline: input.baseline.as_deref(),
+            plan_digest: input.plan_digest.as_deref(),
+            release: input.release.as_deref(),
+        };
+        if let Some(request) = fields.request(&source)? {
+            let answer = adoption(job, &request, input.dry_run).await?;
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
+        }
         if input.dry_run {
-            let plan = PlanReport::new(&engine::plan(job, &source).await?, database.dev);
-            let (plan_digest, fingerprint) = (plan.plan_digest.clone(), plan.fingerprint.clone());
-            return Ok(ApplyMigrationOutput {
-                dry_run: true,
-                plan: Some(plan),
-                plan_digest,
-                applied: Vec::new(),
-                finished: Vec::new(),
-                head: None,
-                fingerprint,
-            });
+            let mut plan = engine::plan_retaining(job, &source, retention).await?;
+            plan.hooks = hooks;
+            return Ok(planned(PlanReport::new(&plan, database.dev)));
         }
         let request = ApplyRequest {
             source: &source,
             plan_digest: input.plan_digest.as_deref(),
-            release: release.as_deref(),
+            release: input.release.as_deref(),
+            hooks: &hooks,
+            covered: None,
         };
-        let applied = engine::apply(job, request).await?;
+        let applied = engine::apply_retaining(job, request, retention).await?;
         Ok(output(applied, database.dev))
     }
+
+    async fn fleet(
+        &self,
+        context: &Context,
+        members: (&str, Vec<&Database>),
+        input: ApplyMigrationInput,
+    ) -> Result<ApplyMigrationOutput, SkillError> {
+        let Self(bench) = self;
+        adoption::refuse_for_fleet(input.adopt, input.baseline.as_deref(), input.out_of_order)?;
+        let source = Some(input.source);
+        let fleet = FleetWork::read(bench, members, source, input.hooks, input.pace).await?;
+        let work = applying(input.release.as_deref());
+        let (plan, report) = if input.dry_run {
+            let plan = fleet.report(fleet.plan(bench, context, work).await?);
+            (Some(plan.clone()), plan.fleet)
+        } else {
+            let work = (work, input.plan_digest.as_deref());
+            (None, Some(fleet.run(bench, context, work).await?))
+        };
+        let digest = |report: &FleetReport| report.plan_digest.clone();
+        Ok(ApplyMigrationOutput {
+            dry_run: input.dry_run,
+            plan,
+            plan_digest: report.as_ref().map_or_else(String::new, digest),
+            applied: Vec::new(),
+            finished: Vec::new(),
+            adopted: Vec::new(),
+            head: None,
+            fingerprint: report.as_ref().map_or_else(String::new, fingerprint),
+            hooks: Vec::new(),
+            fleet: report,
+        })
+    }
+}
+
+/// The answer of a dry run.
+fn planned(plan: PlanReport) -> ApplyMigrationOutput {
+    ApplyMigrationOutput {
+        dry_run: true,
+        plan_digest: plan.plan_digest.clone(),
+        fingerprint: plan.fingerprint.clone(),
+        plan: Some(plan),
+        applied: Vec::new(),
+        finished: Vec::new(),
+        adopted: Vec::new(),
+        head: None,
+        hooks: Vec::new(),
+        fleet: None,
+    }
+}
+
+/// The answer when anything is taken over.
+async fn adoption(
+    job: Job<'_>,
+    request: &AdoptRequest<'_>,
+    dry_run: bool,
+) -> Result<Option<ApplyMigrationOutput>, SkillError> {
+    let dev = job.database.dev;
+    if dry_run {
+        let adoption = engine::plan_adoption(job, request).await?;
+        return Ok(adoption.map(|adoption| planned(adoption::report(&adoption, dev))));
+    }
+    let versions = |all: Vec<Version>| all.iter().map(ToString::to_string).collect();
+    Ok(match engine::adopt(job, request).await? {
+        AdoptOutcome::Nothing => None,
+        AdoptOutcome::Done(adoption) => {
+            let all = adoption.plan.migrations.iter();
+            let all = all.map(|migration| migration.version.clone());
+            let all = all.collect::<Vec<_>>();
+            Some(ApplyMigrationOutput {
+                dry_run: false,
+                head: all.iter().max().map(ToString::to_string),
+                adopted: versions(all),
+                ..planned(adoption::report(&adoption, dev))
+            })
+        }
+        AdoptOutcome::Before(run, taken) => Some(ApplyMigrationOutput {
+            dry_run: false,
+            plan: None,
+            plan_digest: run.plan_digest,
+            applied: Vec::new(),
+            finished: Vec::new(),
+            adopted: versions(
+                taken
+                    .into_iter()
+                    .map(|migration| migration.version)
+                    .collect(),
+            ),
+            head: run.head,
+            fingerprint: run.fingerprint.unwrap_or_default(),
+            hooks: Vec::new(),
+            fleet: None,
+        }),
+    })
 }
 
 fn output(applied: Applied, dev: bool) -> ApplyMigrationOutput {
@@ -105,7 +277,10 @@ fn output(applied: Applied, dev: bool) -> ApplyMigrationOutput {
         plan_digest: applied.plan_digest,
         applied: versions(applied.migrations),
         finished: versions(applied.finished),
+        adopted: Vec::new(),
         head: applied.head,
         fingerprint: applied.fingerprint,
+        hooks: applied.hooks,
+        fleet: None,
     }
 }

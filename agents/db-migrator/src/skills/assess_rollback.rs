@@ -11,16 +11,20 @@ use crate::{domain::Assessment, engine};
 #[derive(Debug, Clone)]
 pub struct AssessRollback(pub Workbench);
 
-/// Where to go back to: exactly one of `to_version` and `release`.
+/// Where to go back to: exactly one of `to_version`, `release` and `revision`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssessRollbackInput {
-    /// Name of a configured database.
-    pub database: String,
+    /// Name of a configured database; either this or `service`.
+    pub database: Option<String>,
+    /// The service whose database it is.
+    pub service: Option<String>,
     /// The version that would be in force afterwards; `0` for none.
     pub to_version: Option<String>,
     /// The release to go back to, as named when it was applied.
     pub release: Option<String>,
+    /// The same as `release`, in the words of whoever rolls out.
+    pub revision: Option<String>,
 }
 
 /// The answer with its evidence.
@@ -44,8 +48,26 @@ impl Skill for AssessRollback {
     type Output = AssessRollbackOutput;
 
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
-        let database = self.0.database(&input.database)?;
-        let goal = goal(input.to_version.as_deref(), input.release.as_deref())?;
+        let database = match (&input.database, &input.service) {
+            (Some(name), None) => self.0.database(name)?,
+            (None, Some(service)) => self.0.of_service(service)?,
+            _ => {
+                let expected = "either database or service";
+                return Err(SkillError::rejected(
+                    "database",
+                    expected,
+                    "both or neither",
+                ));
+            }
+        };
+        let release = match (&input.release, &input.revision) {
+            (Some(_), Some(_)) => {
+                let expected = "either release or revision";
+                return Err(SkillError::rejected("revision", expected, "both"));
+            }
+            (release, revision) => release.as_deref().or(revision.as_deref()),
+        };
+        let goal = goal(input.to_version.as_deref(), release)?;
         let assessment = engine::assess_rollback(self.0.job(context, database), &goal).await?;
         Ok(AssessRollbackOutput {
             database: database.name.clone(),

@@ -4,10 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, Workbench};
+use super::parts::{MigrationSource, Workbench, checked_release};
 use crate::{
-    domain::{Dialect, MigrationRecord, RunRecord, Verdict},
-    engine::{self, Status},
+    domain::{
+        Dialect, MigrationRecord, RunRecord, Verdict,
+        gate::{ReleaseState, release_state},
+    },
+    engine::{self, ExpansionStatus, Progress, Status},
 };
 
 /// Reads ledger and catalog without a lock.
@@ -22,6 +25,8 @@ pub struct MigrationStatusInput {
     pub database: String,
     /// Migrations to compare with: what is pending, and what was edited after it was applied.
     pub source: Option<MigrationSource>,
+    /// A release to ask about: whether its schema is in force.
+    pub release: Option<String>,
 }
 
 /// Where the database stands.
@@ -41,6 +46,9 @@ pub struct MigrationStatusOutput {
     pub pending: Vec<String>,
     /// Whether the database is as its last run left it.
     pub drift: Drift,
+    /// Where the schema of the asked release stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_state: Option<ReleaseState>,
     /// The last run.
     pub last_run: Option<LastRun>,
 }
@@ -60,6 +68,22 @@ pub struct AppliedMigration {
     pub verdict: Verdict,
     /// SHA-256 of its up text.
     pub checksum: String,
+    /// What is left of it after up; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expansion: Option<Expansion>,
+}
+
+/// A migration in parts.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Expansion {
+    /// `expanded` until `complete_migration` contracted it, then `completed`.
+    pub state: String,
+    /// `none`, `pending`, `running` or `done`.
+    pub backfill: String,
+    /// Rows that the backfill wrote.
+    pub rows_done: u64,
+    /// Rows of its table when it began; an estimate.
+    pub rows_total: u64,
 }
 
 /// What changed behind the agent's back.
@@ -108,11 +132,15 @@ impl Skill for MigrationStatus {
             Some(source) => self.0.read(source, dialect).await?,
             None => Vec::new(),
         };
+        let release = checked_release(input.release)?;
         let status = engine::status(self.0.job(context, database), &source).await?;
+        let state = |release| release_state(release, &status.runs, &status.migrations);
+        let release_state = release.as_deref().map(state);
         Ok(MigrationStatusOutput {
             database: database.name.clone(),
             dialect,
             dev: database.dev,
+            release_state,
             ..output(status)
         })
     }
@@ -128,7 +156,17 @@ fn output(status: Status) -> MigrationStatusOutput {
         dialect: Dialect::Sqlite,
         dev: false,
         head: status.head,
-        applied: status.migrations.into_iter().map(applied).collect(),
+        applied: status
+            .migrations
+            .into_iter()
+            .map(|record| {
+                let expansion = status
+                    .expansions
+                    .iter()
+                    .find(|one| one.sequence == record.sequence);
+                applied(record, expansion.map(expansion_report))
+            })
+            .collect(),
         pending: status
             .pending
             .into_iter()
@@ -140,12 +178,29 @@ fn output(status: Status) -> MigrationStatusOutput {
             expected_fingerprint: status.expected_fingerprint,
             source_conflict: status.conflict,
         },
+        release_state: None,
         last_run: status.last_run.map(last_run),
     }
 }
 
-fn applied(record: MigrationRecord) -> AppliedMigration {
+fn expansion_report(status: &ExpansionStatus) -> Expansion {
+    let sum = |number: fn(&Progress) -> u64| status.backfills.iter().map(number).sum();
+    Expansion {
+        state: if status.completed {
+            "completed"
+        } else {
+            "expanded"
+        }
+        .to_owned(),
+        backfill: status.backfill().to_owned(),
+        rows_done: sum(|progress| progress.rows_done),
+        rows_total: sum(|progress| progress.rows_total),
+    }
+}
+
+fn applied(record: MigrationRecord, expansion: Option<Expansion>) -> AppliedMigration {
     AppliedMigration {
+        expansion,
         version: record.version.to_string(),
         name: record.name,
         release: record.release,

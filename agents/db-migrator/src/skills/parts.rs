@@ -6,24 +6,27 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, SkillError};
 
+use super::adoption::AdoptionReport;
+pub use super::source::{InlineFile, MigrationSource};
 use crate::{
     Metrics,
-    clients::{Database, Databases, Workspace, workspace::WorkspaceError},
+    clients::{Database, Databases, OciRegistries, Workspace},
     domain::{
-        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version, lex,
+        Dialect, Migration, Plan, PlannedMigration, Risk, SourceFile, Verdict, Version,
+        expand::Expansion,
+        fleet::FleetReport,
+        hooks::{Hook, HookReport},
+        lex,
         plan::{PlannedScript, strongest_lock},
-        source,
+        source::{self, SourceError},
+        staging::Retention,
         statement::Lock,
     },
     engine::{Goal, Job},
 };
 
-/// Most inline files of a request.
-const MAX_INLINE_FILES: usize = 200;
-/// Most bytes of all inline files of a request.
-const MAX_INLINE_BYTES: usize = 1 << 20;
 /// Longest path, file name, release or database name.
-const MAX_NAME: usize = 200;
+pub(super) const MAX_NAME: usize = 200;
 /// Statements that a report lists for each half of a migration; their number is always given.
 const MAX_LISTED_STATEMENTS: usize = 50;
 
@@ -32,8 +35,10 @@ const MAX_LISTED_STATEMENTS: usize = 50;
 pub struct Workbench {
     /// The configured databases.
     pub databases: Arc<Databases>,
-    /// The root of `source.path`.
+    /// The root of `source.path` and `source.archive`.
     pub workspace: Workspace,
+    /// The registries of `source.oci`.
+    pub registries: OciRegistries,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -46,6 +51,14 @@ impl Workbench {
                 format!("one of: {}", self.databases.names()),
                 bounded(name),
             )
+        })
+    }
+
+    /// The database of a service.
+    pub(super) fn of_service(&self, service: &str) -> Result<&Database, SkillError> {
+        self.databases.of_service(service).ok_or_else(|| {
+            let expected = "a service that a database names, or a database's name";
+            SkillError::rejected("service", expected, bounded(service))
         })
     }
 
@@ -63,103 +76,44 @@ impl Workbench {
         source: MigrationSource,
         dialect: Dialect,
     ) -> Result<Vec<Migration>, SkillError> {
-        let workspace = self.workspace.clone();
+        Ok(self.read_with_files(source, dialect).await?.0)
+    }
+
+    /// The same with the files, of which some declare hooks.
+    pub(super) async fn read_with_files(
+        &self,
+        source: MigrationSource,
+        dialect: Dialect,
+    ) -> Result<(Vec<Migration>, Vec<SourceFile>), SkillError> {
+        let layout = source.layout;
+        let files = source.gather(&self.workspace, &self.registries).await?;
         let read = tokio::task::spawn_blocking(move || {
-            let files = source.files(&workspace)?;
-            source::read(&files, dialect).map_err(|error| {
-                SkillError::rejected("source", "SQL migrations", error.to_string())
-            })
+            let read = source::read_as(&files, dialect, layout);
+            read.map(|read| (read, files))
         });
-        read.await
-            .map_err(|error| SkillError::failed_with("cannot read the source", error))?
-    }
-}
-
-fn bounded(text: &str) -> String {
-    text.chars().take(MAX_NAME).collect()
-}
-
-/// Where migrations are: a folder of the workspace, or files in the request.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MigrationSource {
-    /// Folder below the agent's workspace, for example `examples/shop/releases/1.0.0/migrations`.
-    pub path: Option<String>,
-    /// The files themselves, at most 200 and 1 MiB together.
-    pub files: Option<Vec<InlineFile>>,
-}
-
-/// One file in a request.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct InlineFile {
-    /// Name, for example `0001_create_orders.up.sql`; no `..`, not absolute.
-    pub name: String,
-    /// SQL.
-    pub content: String,
-}
-
-impl MigrationSource {
-    fn files(self, workspace: &Workspace) -> Result<Vec<SourceFile>, SkillError> {
-        match (self.path, self.files) {
-            (Some(path), None) => workspace
-                .read(&path)
-                .map_err(|error| rejected_path(&path, &error)),
-            (None, Some(files)) => inline(files),
-            _ => Err(SkillError::rejected(
-                "source",
-                "either path or files",
-                "both or neither",
-            )),
+        let read = read
+            .await
+            .map_err(|error| SkillError::failed_with("cannot read the source", error))?;
+        let (read, files) = read.map_err(|error| {
+            let field = match error {
+                SourceError::Ambiguous { .. } => "source.layout",
+                _ => "source",
+            };
+            SkillError::rejected(field, "SQL migrations", error.to_string())
+        })?;
+        for note in &read.notes {
+            tracing::info!(
+                layout = read.layout.name(),
+                note,
+                "a file of a source was left out"
+            );
         }
+        Ok((read.migrations, files))
     }
 }
 
-fn rejected_path(path: &str, error: &WorkspaceError) -> SkillError {
-    match error {
-        WorkspaceError::Unreadable(_) => SkillError::failed(error.to_string()),
-        _ => SkillError::rejected(
-            "source.path",
-            "a folder of SQL files below the workspace",
-            format!("{}: {error}", bounded(path)),
-        ),
-    }
-}
-
-fn inline(files: Vec<InlineFile>) -> Result<Vec<SourceFile>, SkillError> {
-    let total: usize = files.iter().map(|file| file.content.len()).sum();
-    if files.len() > MAX_INLINE_FILES || total > MAX_INLINE_BYTES {
-        return Err(SkillError::rejected(
-            "source.files",
-            "at most 200 files and 1 MiB",
-            format!("{} files and {total} bytes", files.len()),
-        ));
-    }
-    let escapes = |name: &str| {
-        name.is_empty()
-            || name.len() > MAX_NAME
-            || name.starts_with('/')
-            || name.contains(['\\', '\0'])
-            || name.split('/').any(|part| part == "..")
-    };
-    if let Some((at, file)) = files
-        .iter()
-        .enumerate()
-        .find(|(_, file)| escapes(&file.name))
-    {
-        return Err(SkillError::rejected(
-            format!("source.files[{at}].name"),
-            "a relative name without ..",
-            bounded(&file.name),
-        ));
-    }
-    Ok(files
-        .into_iter()
-        .map(|file| SourceFile {
-            name: file.name,
-            content: file.content,
-        })
-        .collect())
+pub(super) fn bounded(text: &str) -> String {
+    text.chars().take(MAX_NAME).collect()
 }
 
 /// Where a rollback leads, from its two optional fields.
@@ -184,6 +138,20 @@ pub(super) fn goal(to_version: Option<&str>, release: Option<&str>) -> Result<Go
             "both or neither",
         )),
     }
+}
+
+/// The retention window of a request: seven days unless it names another.
+pub(super) fn checked_retention(retain: Option<&str>) -> Result<Retention, SkillError> {
+    let Some(text) = retain else {
+        return Ok(Retention::default());
+    };
+    Retention::parse(text).ok_or_else(|| {
+        SkillError::rejected(
+            "retain",
+            "an ISO 8601 duration up to P366D such as P7D or PT12H, or none",
+            bounded(text).escape_debug().to_string(),
+        )
+    })
 }
 
 /// A release name of 1 to 200 characters without control characters.
@@ -233,6 +201,15 @@ pub struct PlanReport {
     pub risk: Risk,
     /// The migrations in order.
     pub migrations: Vec<MigrationReport>,
+    /// What would be taken over without being run, before anything is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<AdoptionReport>,
+    /// What else happens at fixed points of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookReport>,
+    /// The members, when the plan is a fleet's; the migrations above are then those of the first that lacks any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
 }
 
 /// One migration of a plan.
@@ -258,6 +235,15 @@ pub struct MigrationReport {
     pub statements: Vec<StatementReport>,
     /// The statements of its down, the first 50; absent without a down.
     pub down: Option<Vec<StatementReport>>,
+    /// Updates in batches that follow its up; string literals masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backfills: Vec<String>,
+    /// Whether `complete_migration` finishes it later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_contract: bool,
+    /// What it takes away and keeps until the end of the retention window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retained: Vec<String>,
 }
 
 /// One statement of a plan.
@@ -298,11 +284,15 @@ impl PlanReport {
                 .iter()
                 .map(|migration| migration_report(migration, plan.dialect))
                 .collect(),
+            adoption: None,
+            hooks: plan.hooks.iter().map(Hook::report).collect(),
+            fleet: None,
         }
     }
 }
 
 fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> MigrationReport {
+    let expansion = migration.parts.expansion.as_ref();
     MigrationReport {
         version: migration.version.to_string(),
         name: migration.name.clone(),
@@ -317,6 +307,18 @@ fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> Migration
             .down
             .as_ref()
             .map(|down| statements(down, dialect)),
+        backfills: expansion
+            .iter()
+            .flat_map(|expansion| &expansion.backfills)
+            .map(|backfill| lex::masked(&backfill.whole(), dialect))
+            .collect(),
+        has_contract: expansion.is_some_and(Expansion::has_contract),
+        retained: migration
+            .parts
+            .retained
+            .iter()
+            .map(|retained| retained.what.clone())
+            .collect(),
     }
 }
 
@@ -339,32 +341,6 @@ fn statements(script: &PlannedScript, dialect: Dialect) -> Vec<StatementReport> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn inline_names(names: &[&str]) -> Result<Vec<SourceFile>, SkillError> {
-        inline(
-            names
-                .iter()
-                .map(|name| InlineFile {
-                    name: (*name).into(),
-                    content: String::new(),
-                })
-                .collect(),
-        )
-    }
-
-    #[test]
-    fn refuses_inline_files_that_escape_or_are_too_many() {
-        for bad in ["../a.sql", "/a.sql", "a/../../b.sql", "", "a\\b.sql"] {
-            assert!(
-                matches!(inline_names(&[bad]), Err(SkillError::Rejected { field, .. }) if field == "source.files[0].name"),
-                "{bad}"
-            );
-        }
-        assert!(inline_names(&["0001_a/up.sql"]).is_ok());
-        assert!(
-            matches!(inline_names(&["a.sql"; 201]), Err(SkillError::Rejected { field, .. }) if field == "source.files")
-        );
-    }
 
     #[test]
     fn wants_exactly_one_goal() {

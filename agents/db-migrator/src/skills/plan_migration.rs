@@ -1,11 +1,21 @@
 //! `plan_migration`: what a source would change, proven on a shadow.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, PlanReport, Workbench};
-use crate::engine;
+use super::{
+    adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
+    fleet::{FleetWork, Scope, applying, refuse_retention},
+    parts::{MigrationSource, PlanReport, Workbench, checked_retention},
+};
+use crate::{
+    clients::Database,
+    domain::{history::DirtyDecision, hooks::HookSpec},
+    engine,
+};
 
 /// Plans migrations by running them up, down and up on a shadow.
 #[derive(Debug, Clone)]
@@ -15,10 +25,27 @@ pub struct PlanMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanMigrationInput {
-    /// Name of a configured database.
-    pub database: String,
+    /// Name of a configured database; either this or `fleet`.
+    pub database: Option<String>,
+    /// Name of a configured fleet.
+    pub fleet: Option<String>,
     /// The migrations.
     pub source: MigrationSource,
+    /// Take over the history of another tool without running it again: `auto`, or the tool's name.
+    pub adopt: Option<AdoptChoice>,
+    /// What became of versions that the other tool left dirty, by version.
+    #[serde(default)]
+    pub adopt_dirty: BTreeMap<String, DirtyDecision>,
+    /// Take every version up to this one as there, in a database without any history.
+    pub baseline: Option<String>,
+    /// What becomes of pending migrations that are older than the newest in force.
+    #[serde(default)]
+    pub out_of_order: OutOfOrder,
+    /// Hooks beside those that the source declares.
+    #[serde(default)]
+    pub hooks: Vec<HookSpec>,
+    /// How long dropped tables, columns and rows are kept, as for `apply_migration`: it changes what is proven.
+    pub retain: Option<String>,
 }
 
 impl Skill for PlanMigration {
@@ -32,9 +59,54 @@ impl Skill for PlanMigration {
     type Output = PlanReport;
 
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
-        let database = self.0.database(&input.database)?;
-        let source = self.0.read(input.source, database.target.dialect()).await?;
-        let plan = engine::plan(self.0.job(context, database), &source).await?;
+        let Self(bench) = self;
+        let (database, fleet) = (input.database.clone(), input.fleet.clone());
+        match bench.scope(database.as_deref(), fleet.as_deref())? {
+            Scope::Database(database) => self.one(context, database, input).await,
+            Scope::Fleet(name, members) => {
+                adoption::refuse_for_fleet(
+                    input.adopt,
+                    input.baseline.as_deref(),
+                    input.out_of_order,
+                )?;
+                refuse_retention(input.retain.as_deref())?;
+                let source = Some(input.source);
+                let fleet =
+                    FleetWork::read(bench, (name, members), source, input.hooks, None).await?;
+                let plan = fleet.plan(bench, context, applying(None)).await?;
+                Ok(fleet.report(plan))
+            }
+        }
+    }
+}
+
+impl PlanMigration {
+    async fn one(
+        &self,
+        context: &Context,
+        database: &Database,
+        input: PlanMigrationInput,
+    ) -> Result<PlanReport, SkillError> {
+        let Self(bench) = self;
+        let (mut source, hooks) = bench
+            .read_hooked(input.source, database, input.hooks)
+            .await?;
+        input.out_of_order.mark(&mut source);
+        let retention = checked_retention(input.retain.as_deref())?;
+        let fields = AdoptFields {
+            adopt: input.adopt,
+            adopt_dirty: input.adopt_dirty,
+            baseline: input.baseline.as_deref(),
+            ..AdoptFields::default()
+        };
+        let job = bench.job(context, database);
+        if let Some(request) = fields.request(&source)?
+            && let Some(adoption) = engine::plan_adoption(job, &request).await?
+        {
+            return Ok(adoption::report(&adoption, database.dev));
+        }
+        let mut plan = engine::plan_retaining(job, &source, retention).await?;
+        plan.hooks = hooks;
         Ok(PlanReport::new(&plan, database.dev))
     }
 }

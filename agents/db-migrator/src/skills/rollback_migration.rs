@@ -4,10 +4,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Effect, Skill, SkillError};
 
-use super::parts::{Workbench, goal};
+use super::{
+    fleet::{FleetWork, Pace, Scope, reverting},
+    hooks::checked,
+    parts::{Workbench, goal},
+};
 use crate::{
-    domain::Assessment,
-    engine::{self, RollbackRequest},
+    clients::Database,
+    domain::{
+        Assessment,
+        fleet::FleetReport,
+        hooks::{self, HookCall, HookSpec},
+    },
+    engine::{self, Goal, RollbackRequest},
 };
 
 /// Reverts migrations without needing their files.
@@ -18,8 +27,15 @@ pub struct RollbackMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackMigrationInput {
-    /// Name of a configured database.
-    pub database: String,
+    /// Name of a configured database; either this or `fleet`.
+    pub database: Option<String>,
+    /// Name of a configured fleet.
+    pub fleet: Option<String>,
+    /// How a fleet is walked through.
+    pub pace: Option<Pace>,
+    /// Hooks beside those that came with the migrations; one of the same name replaces it.
+    #[serde(default)]
+    pub hooks: Vec<HookSpec>,
     /// The version that shall be in force afterwards; `0` for none.
     pub to_version: Option<String>,
     /// The release to go back to, as named when it was applied.
@@ -38,7 +54,7 @@ fn yes() -> bool {
 /// What was, or would be, reverted.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RollbackMigrationOutput {
-    /// The database's name.
+    /// The database's name, or the fleet's.
     pub database: String,
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -50,6 +66,12 @@ pub struct RollbackMigrationOutput {
     pub head: Option<String>,
     /// Fingerprint of the catalog afterwards; absent on a dry run.
     pub fingerprint: Option<String>,
+    /// The hooks that ran, with what backups answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
+    /// The members, when the call was for a fleet; look at `complete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
 }
 
 impl Skill for RollbackMigration {
@@ -64,22 +86,50 @@ impl Skill for RollbackMigration {
     type Output = RollbackMigrationOutput;
 
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
-        let database = self.0.database(&input.database)?;
         let goal = goal(input.to_version.as_deref(), input.release.as_deref())?;
+        let fleet = input.fleet.clone();
+        match self.0.scope(input.database.as_deref(), fleet.as_deref())? {
+            Scope::Database(database) => self.one(context, database, goal, input).await,
+            Scope::Fleet(name, members) => self.fleet(context, (name, members), &goal, input).await,
+        }
+    }
+}
+
+impl RollbackMigration {
+    async fn one(
+        &self,
+        context: &Context,
+        database: &Database,
+        goal: Goal,
+        input: RollbackMigrationInput,
+    ) -> Result<RollbackMigrationOutput, SkillError> {
+        let dialect = database.target.dialect();
+        let own = checked(&[], input.hooks, dialect, database.desk.outlets())?;
         let job = self.0.job(context, database);
         let name = database.name.clone();
         if input.dry_run {
-            let assessment = Some(engine::assess_rollback(job, &goal).await?);
+            let mut assessment = engine::assess_rollback(job, &goal).await?;
+            assessment.plan_digest = hooks::digest(assessment.plan_digest, &own);
             return Ok(RollbackMigrationOutput {
                 database: name,
                 dry_run: true,
-                assessment,
+                assessment: Some(assessment),
                 reverted: Vec::new(),
                 head: None,
                 fingerprint: None,
+                hooks: Vec::new(),
+                fleet: None,
             });
         }
-        let done = engine::rollback(job, RollbackRequest { goal }).await?;
+        let done = engine::rollback(
+            job,
+            RollbackRequest {
+                goal,
+                hooks: &own,
+                covered: None,
+            },
+        )
+        .await?;
         let reverted = done
             .reverted
             .iter()
@@ -92,6 +142,36 @@ impl Skill for RollbackMigration {
             reverted,
             head: done.head,
             fingerprint: Some(done.fingerprint),
+            hooks: done.hooks,
+            fleet: None,
+        })
+    }
+
+    async fn fleet(
+        &self,
+        context: &Context,
+        members: (&str, Vec<&Database>),
+        goal: &Goal,
+        input: RollbackMigrationInput,
+    ) -> Result<RollbackMigrationOutput, SkillError> {
+        let Self(bench) = self;
+        let database = members.0.to_owned();
+        let fleet = FleetWork::read(bench, members, None, input.hooks, input.pace).await?;
+        let work = reverting(goal);
+        let report = if input.dry_run {
+            fleet.plan(bench, context, work).await?.report
+        } else {
+            fleet.run(bench, context, (work, None)).await?
+        };
+        Ok(RollbackMigrationOutput {
+            database,
+            dry_run: input.dry_run,
+            assessment: None,
+            reverted: Vec::new(),
+            head: None,
+            fingerprint: None,
+            hooks: Vec::new(),
+            fleet: Some(report),
         })
     }
 }

@@ -1,7 +1,14 @@
 //! Many starters at once, in this process and as processes.
 
+use std::io::Read;
+
 use super::support::*;
 use crate::domain::Dialect;
+
+const URL: &str = "DB_MIGRATOR_TEST_URL";
+const PROCESS: &str = "DB_MIGRATOR_TEST_PROCESS";
+const PROCESSES: usize = 8;
+const TASKS_EACH: usize = 4;
 
 const SOURCE: [(&str, &str, &str); 3] = [
     (
@@ -21,31 +28,59 @@ const SOURCE: [(&str, &str, &str); 3] = [
     ),
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn lets_eight_starters_all_succeed_with_every_step_once() {
-    for dialect in BOTH {
-        let fixture = fixture(dialect, true);
-        let source = migrations(dialect, &SOURCE);
-        let starters = (0..8).map(|number| {
-            let (database, source) = (database(&fixture.url, true), source.clone());
-            tokio::spawn(async move {
-                apply(
-                    &database,
-                    &Caller::operator(&format!("starter-{number}")),
-                    &source,
-                    None,
-                )
+/// Four starters of a process of its own; says how many migrations each of them applied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a process of the test below"]
+async fn starters() {
+    let (Ok(url), Ok(process)) = (std::env::var(URL), std::env::var(PROCESS)) else {
+        return;
+    };
+    let database = database(&url, true);
+    let source = migrations(database.target.dialect(), &SOURCE);
+    let starters = (0..TASKS_EACH).map(|number| {
+        let (database, source) = (database.clone(), source.clone());
+        let task = format!("starter-{process}-{number}");
+        tokio::spawn(async move {
+            apply(&database, &Caller::operator(&task), &source, None)
                 .await
                 .map(|applied| (applied.migrations.len(), applied.head))
-            })
+        })
+    });
+    for starter in starters.collect::<Vec<_>>() {
+        let (applied, head) = starter.await.unwrap().unwrap();
+        assert_eq!(head.as_deref(), Some("0003"));
+        println!("\napplied {applied}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lets_thirty_two_starters_in_eight_processes_all_succeed_with_every_step_once() {
+    for dialect in BOTH {
+        let fixture = fixture(dialect, true);
+        let processes = (0..PROCESSES).map(|number| {
+            let number = number.to_string();
+            let variables = [(URL, fixture.url.as_str()), (PROCESS, number.as_str())];
+            process("tests::concurrency::starters", &variables)
+                .spawn()
+                .unwrap()
         });
-        let mut applied = 0;
-        for starter in starters.collect::<Vec<_>>() {
-            let (count, head) = starter.await.unwrap().unwrap();
-            assert_eq!(head.as_deref(), Some("0003"));
-            applied += count;
+        let mut applied = Vec::new();
+        for mut process in processes.collect::<Vec<_>>() {
+            let mut said = String::new();
+            let out = process.stdout.as_mut().unwrap();
+            out.read_to_string(&mut said).unwrap();
+            assert!(process.wait().unwrap().success(), "{said}");
+            let counts = said
+                .lines()
+                .filter_map(|line| line.strip_prefix("applied "));
+            applied.extend(counts.map(|count| count.parse::<usize>().unwrap()));
         }
-        assert_eq!(applied, 3, "each migration by one starter");
+        assert_eq!(applied.len(), PROCESSES * TASKS_EACH, "all succeeded");
+        assert_eq!(
+            applied.iter().sum::<usize>(),
+            3,
+            "each migration by one starter"
+        );
         assert_eq!(
             count(&fixture.database, "SELECT count(*) FROM log").await,
             2

@@ -2,13 +2,11 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Command, Stdio},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use super::support::*;
 use crate::{
-    clients::Session,
     domain::{Dialect, Migration, Version},
     engine::Goal,
 };
@@ -87,13 +85,8 @@ async fn child() {
 
 /// Starts the child, waits until it stopped or completed, and kills it. Says where it stopped.
 fn run_and_kill(url: &str, point: usize, work: &str) -> String {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::crash::child", "--ignored", "--nocapture"])
-        .envs([(URL, url), (POINT, &point.to_string()), (WORK, work)])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let variables = [(URL, url), (POINT, &point.to_string()), (WORK, work)];
+    let mut child = process("tests::crash::child", &variables).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok);
@@ -204,89 +197,4 @@ async fn survives_a_kill_around_every_statement_of_a_rollback() {
         }
         assert!(point >= 12, "only {point} points were tried");
     }
-}
-
-const OWNERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'db-migrator/task'";
-const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE '%index concurrently%' AND wait_event_type = 'Lock'";
-const BUILDING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'create index concurrently%' AND wait_event_type = 'Lock'";
-
-async fn number(session: &mut dyn Session, sql: &str) -> i64 {
-    session.query(sql, &[]).await.unwrap()[0]
-        .integer(0)
-        .unwrap()
-}
-
-/// The client dies while the server still builds its index behind an old transaction.
-#[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story, told in order")]
-async fn takes_over_from_an_orphan_that_still_builds_its_index() {
-    let fixture = fixture(Dialect::Postgres, true);
-    let database = &fixture.database;
-    apply(
-        database,
-        &Caller::operator("up"),
-        &source(Dialect::Postgres)[..2],
-        None,
-    )
-    .await
-    .unwrap();
-    let mut old = session(database).await;
-    old.execute("BEGIN; INSERT INTO a (x) VALUES (7)")
-        .await
-        .unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::crash::child", "--ignored", "--nocapture"])
-        .envs([
-            (URL, fixture.url.as_str()),
-            (POINT, "9999"),
-            (WORK, "apply"),
-        ])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut watch = session(database).await;
-    while number(watch.as_mut(), BUILDING).await == 0 {
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "the child ended before it built the index"
-        );
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_eq!(
-        number(watch.as_mut(), BUILDING).await,
-        1,
-        "the orphan goes on without its client"
-    );
-    let heir = Caller::operator("task");
-    let all = source(Dialect::Postgres);
-    let ended = AtomicBool::new(false);
-    let inherit = async {
-        let applied = apply(database, &heir, &all, Some("1")).await;
-        ended.store(true, Ordering::SeqCst);
-        applied
-    };
-    let release = async {
-        // The heir first ends the orphan, then waits for the old transaction with a statement of its own: it drops the
-        // invalid index.
-        while !ended.load(Ordering::SeqCst)
-            && (number(watch.as_mut(), OWNERS).await != 1
-                || number(watch.as_mut(), WAITING).await != 1)
-        {
-            std::hint::spin_loop();
-        }
-        old.execute("COMMIT").await.unwrap();
-    };
-    let (applied, ()) = tokio::join!(inherit, release);
-    assert_eq!(applied.unwrap().head.as_deref(), Some("0003"));
-    assert_eq!(count(database, "SELECT count(*) FROM pg_index WHERE indexrelid = 'a_y'::regclass AND indisvalid AND indisready").await, 1);
-    assert_eq!(
-        count(
-            database,
-            "SELECT count(*) FROM log WHERE line IN ('c', 'd')"
-        )
-        .await,
-        2
-    );
 }

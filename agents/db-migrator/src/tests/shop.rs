@@ -29,20 +29,29 @@ async fn refuses_the_release_candidate_with_evidence() {
                 Verdict::Reversible,
                 Verdict::Reversible,
                 Verdict::Reversible,
-                Verdict::Lossy,
+                Verdict::Reversible,
                 Verdict::Wrong
             ],
             "{dialect:?}"
         );
+        let kept = &plan.migrations[3].parts.retained;
         assert!(
-            plan.refusals()[0].contains("which holds 4 rows"),
+            kept.len() == 1 && kept[0].what.ends_with("orders.note"),
+            "what it drops is retained, so its rollback is proven: {kept:?}"
+        );
+        assert!(
+            plan.refusals()[0].contains("added index"),
             "{:?}",
             plan.refusals()
         );
+        let without = plan_without_retention(&fixture.database, &shop("1.0.0-rc.1", dialect))
+            .await
+            .unwrap();
+        assert_eq!(without.migrations[3].proof.verdict, Verdict::Lossy);
         assert!(
-            plan.refusals()[1].contains("added index"),
+            without.refusals()[0].contains("which holds 4 rows"),
             "{:?}",
-            plan.refusals()
+            without.refusals()
         );
         let refused = apply(
             &fixture.database,

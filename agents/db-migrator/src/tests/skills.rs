@@ -9,11 +9,12 @@ use shared::{Effect, Skill, SkillError, testing::FakeAgent};
 use super::support::{Caller, execute};
 use crate::{
     Metrics,
-    clients::{Databases, Workspace},
+    clients::{Databases, OciRegistries, Workspace},
     domain::Answer,
     skills::{
         ApplyMigration, ApplyMigrationInput, ApplyMigrationOutput, AssessRollback,
-        AssessRollbackInput, AssessRollbackOutput, Decision, MigrationStatus, MigrationStatusInput,
+        AssessRollbackInput, AssessRollbackOutput, CompleteMigrationInput, CompleteMigrationOutput,
+        Decision, LintMigrationInput, LintMigrationOutput, MigrationStatus, MigrationStatusInput,
         MigrationStatusOutput, PlanMigration, PlanMigrationInput, PlanReport, RollbackMigration,
         RollbackMigrationInput, RollbackMigrationOutput, Workbench,
     },
@@ -32,6 +33,7 @@ fn workbench(folder: &Path) -> Workbench {
     Workbench {
         databases: Arc::new(Databases::new([spec("shop", ""), spec("shop-dev", ",dev")])),
         workspace: Workspace::new(root),
+        registries: OciRegistries::new([], [], None).unwrap(),
         metrics: Metrics::default(),
     }
 }
@@ -82,7 +84,7 @@ async fn takes_the_example_through_all_skills() {
             refused.refusals.len(),
             refused.approval_needed
         ),
-        (Decision::Refused, 2, true)
+        (Decision::Refused, 1, true)
     );
     let dry = run(
         &apply,
@@ -288,19 +290,27 @@ fn shows_real_requests_and_answers_in_the_readme() {
         status_answer,
         plan,
         plan_answer,
+        lint,
+        lint_answer,
         apply,
         apply_answer,
+        complete,
+        complete_answer,
         assess,
         assess_answer,
         rollback,
         rollback_answer,
-    ] = blocks.try_into().expect("ten blocks");
+    ] = blocks.try_into().expect("fourteen blocks");
     drop(input::<MigrationStatusInput>(status));
     drop(input::<MigrationStatusOutput>(status_answer));
     drop(input::<PlanMigrationInput>(plan));
     assert_eq!(input::<PlanReport>(plan_answer).decision, Decision::Refused);
+    assert!(input::<LintMigrationInput>(lint).prove);
+    assert_eq!(input::<LintMigrationOutput>(lint_answer).findings.len(), 4);
     assert!(!input::<ApplyMigrationInput>(apply).dry_run);
     drop(input::<ApplyMigrationOutput>(apply_answer));
+    assert!(!input::<CompleteMigrationInput>(complete).dry_run);
+    drop(input::<CompleteMigrationOutput>(complete_answer));
     drop(input::<AssessRollbackInput>(assess));
     assert_eq!(
         input::<AssessRollbackOutput>(assess_answer)

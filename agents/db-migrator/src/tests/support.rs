@@ -3,6 +3,7 @@
 use std::{
     fmt,
     path::Path,
+    process::{Command, Stdio},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -61,14 +62,19 @@ pub(super) fn fixture(dialect: Dialect, dev: bool) -> Fixture {
 }
 
 pub(super) fn database(url: &str, dev: bool) -> Database {
-    let spec = format!("shop={url}{}", if dev { ",dev" } else { "" });
+    // The servers of tests have one role, the superuser.
+    let spec = format!(
+        "shop={url},superuser=allow{}",
+        if dev { ",dev" } else { "" }
+    );
     Databases::new([spec.parse().unwrap()])
         .find("shop")
         .unwrap()
         .clone()
 }
 
-/// Called around every tool call: lets a test stop or watch a run at an exact point.
+/// Called before a tool call, after it and after its outcome was recorded, and with every progress: lets a test stop or
+/// watch a run at an exact point.
 pub(super) type Hook = Arc<dyn Fn(&str) -> Option<SkillError> + Send + Sync>;
 
 struct Hooked(Hook);
@@ -107,15 +113,22 @@ impl Backplane for Hooked {
         _: String,
         outcome: &'static str,
     ) -> Result<(), SkillError> {
-        self.0(&format!(
-            "end {} {} {outcome}",
-            call.action,
-            call.resources.join(" ")
-        ))
-        .map_or(Ok(()), Err)
+        for moment in ["end", "recorded"] {
+            let line = format!(
+                "{moment} {} {} {outcome}",
+                call.action,
+                call.resources.join(" ")
+            );
+            if let Some(error) = self.0(&line) {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
-    fn progress(&self, _: &Work, _: &str, _: u64, _: u64) {}
+    fn progress(&self, _: &Work, message: &str, _: u64, _: u64) {
+        self.0(&format!("progress {message}"));
+    }
 
     fn artifact(&self, _: &Work, _: a2a::types::Artifact, _: bool, _: bool) {}
 
@@ -197,6 +210,17 @@ impl Caller {
     }
 }
 
+/// Starts a test of this very program as a process of its own; the test is `#[ignore]`d and reads these variables.
+pub(super) fn process(test: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .envs(variables.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+}
+
 /// Applies a source.
 pub(super) async fn apply(
     database: &Database,
@@ -204,11 +228,22 @@ pub(super) async fn apply(
     source: &[Migration],
     release: Option<&str>,
 ) -> Result<Applied, SkillError> {
-    let (context, metrics) = (caller.context(), Metrics::default());
+    apply_counted(database, caller, source, release, &Metrics::default()).await
+}
+
+/// Applies a source and keeps its counters.
+pub(super) async fn apply_counted(
+    database: &Database,
+    caller: &Caller,
+    source: &[Migration],
+    release: Option<&str>,
+    metrics: &Metrics,
+) -> Result<Applied, SkillError> {
+    let context = caller.context();
     let job = Job {
         context: &context,
         database,
-        metrics: &metrics,
+        metrics,
     };
     engine::apply(
         job,
@@ -216,6 +251,8 @@ pub(super) async fn apply(
             source,
             plan_digest: None,
             release,
+            hooks: &[],
+            covered: None,
         },
     )
     .await
@@ -235,6 +272,21 @@ pub(super) async fn plan(
         source,
     )
     .await
+}
+
+/// A plan that keeps nothing of what it takes away.
+pub(super) async fn plan_without_retention(
+    database: &Database,
+    source: &[Migration],
+) -> Result<crate::domain::Plan, SkillError> {
+    let (context, metrics) = (Caller::operator("plan").context(), Metrics::default());
+    let job = Job {
+        context: &context,
+        database,
+        metrics: &metrics,
+    };
+    let none = crate::domain::staging::Retention::parse("none").unwrap();
+    engine::plan_retaining(job, source, none).await
 }
 
 pub(super) async fn assess(
@@ -279,7 +331,11 @@ pub(super) async fn rollback(
             database,
             metrics: &metrics,
         },
-        engine::RollbackRequest { goal },
+        engine::RollbackRequest {
+            goal,
+            hooks: &[],
+            covered: None,
+        },
     )
     .await
 }

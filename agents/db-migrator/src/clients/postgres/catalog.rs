@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use tokio_postgres::SimpleQueryRow;
 
 use super::TargetError;
-use crate::domain::{Catalog, Entry, Place};
+use crate::domain::{Catalog, Entry, Place, history};
 
 /// Columns of an entry: kind, name, definition, position, table, column, default.
 const WIDTH: usize = 7;
@@ -16,8 +16,9 @@ pub(super) fn query() -> &'static str {
         format!(
             "SELECT set_config('db_migrator.search_path', current_setting('search_path'), true);\n\
              SELECT set_config('search_path', 'pg_catalog', true);\n\
-             {COMMON}\n{};\n\
+             {}\n{};\n\
              SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);",
+            COMMON.replace("HISTORIES", &histories()),
             objects().join("\nUNION ALL\n")
         )
     });
@@ -55,16 +56,27 @@ fn entry(row: &SimpleQueryRow) -> Result<Entry, TargetError> {
     })
 }
 
-/// Namespaces, extension members, relations and user types that belong to the project's schema.
+/// The tables in which other tools keep their history: no part of a project's schema.
+fn histories() -> String {
+    history::TABLES.map(|table| format!("'{table}'")).join(", ")
+}
+
+/// Histories of other tools, namespaces, extension members, relations and user types that belong to the project's schema.
 const COMMON: &str = r"WITH ns AS (
   SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
   WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^pg_(toast_)?temp_'),
 member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+history AS (
+  SELECT c.oid FROM pg_class c JOIN ns n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND c.relname IN (HISTORIES)
+  UNION ALL SELECT i.indexrelid FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE c.relkind = 'r' AND c.relname IN (HISTORIES)
+  UNION ALL SELECT d.objid FROM pg_depend d JOIN pg_class c ON c.oid = d.refobjid WHERE d.classid = 'pg_class'::regclass
+    AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND c.relkind = 'r' AND c.relname IN (HISTORIES)),
 rel AS (
   SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relpersistence, c.reloptions, c.relrowsecurity, c.relforcerowsecurity, c.relreplident,
     c.relpartbound, c.relispartition, c.relam, format('%I.%I', n.nspname, c.relname) AS name
   FROM pg_class c JOIN ns n ON n.oid = c.relnamespace
-  WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)),
+  WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)
+    AND NOT EXISTS (SELECT FROM history h WHERE h.oid = c.oid)),
 typ AS (
   SELECT t.oid, t.typtype, t.typowner, t.typacl, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault, format('%I.%I', n.nspname, t.typname) AS name
   FROM pg_type t JOIN ns n ON n.oid = t.typnamespace

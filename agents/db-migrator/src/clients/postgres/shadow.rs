@@ -18,7 +18,7 @@ impl Scratch {
     /// Makes one, and sweeps what crashed runs on the same database left. `live` makes it, because a copy is possible
     /// only while nobody else is connected.
     pub(super) async fn create(
-        config: &Config,
+        (config, owner): (&Config, Option<&str>),
         kind: Shadow,
         run: &str,
         live: &mut dyn Session,
@@ -39,7 +39,7 @@ impl Scratch {
         let name = format!("{prefix}{}", Uuid::new_v4().simple());
         try_lock(live, &name).await?;
         let template = template(live, kind).await?;
-        live.execute(&format!("CREATE DATABASE {name} {template}"))
+        make(live, &format!("CREATE DATABASE {name} {template}"), owner)
             .await
             .map_err(explain)?;
         let maintenance = connect(config, &format!("shadow/{run}")).await?;
@@ -66,6 +66,17 @@ impl Scratch {
         self.maintenance.close().await;
         Ok(dropped?)
     }
+}
+
+/// Whoever logged in may make databases; who owns the schema need not.
+async fn make(live: &mut dyn Session, sql: &str, owner: Option<&str>) -> Result<(), TargetError> {
+    let Some(owner) = owner else {
+        return live.execute(sql).await;
+    };
+    live.execute("SET ROLE NONE").await?;
+    let made = live.execute(&format!("{sql} OWNER \"{owner}\"")).await;
+    live.execute("RESET ROLE").await?;
+    made
 }
 
 fn key(name: &str) -> i64 {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::TargetError;
 use crate::domain::{
-    Catalog, Dialect, Entry, Place,
+    Catalog, Dialect, Entry, Place, history,
     lex::{self, Token},
 };
 
@@ -33,6 +33,9 @@ pub(super) fn read(connection: &Connection) -> Result<Catalog, TargetError> {
     })?;
     for object in objects {
         let (kind, name, table, sql) = object?;
+        if history::TABLES.contains(&table.as_str()) {
+            continue;
+        }
         if kind == "table" {
             table_entries(connection, &name, &sql, &mut entries)?;
         } else {

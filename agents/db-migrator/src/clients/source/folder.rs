@@ -1,8 +1,13 @@
-//! Migration files in folders below one root.
+//! Migration files in folders and archives below one root.
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::domain::source::{MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, SourceFile, is_sql};
+use super::{
+    ArchiveError, GatherError, Gathered,
+    archive::{Packing, unpack},
+    is_wanted,
+};
+use crate::domain::source::{MAX_FILE_BYTES, SourceFile};
 
 /// The root that paths of requests are below.
 #[derive(Debug, Clone)]
@@ -10,23 +15,26 @@ pub struct Workspace {
     root: PathBuf,
 }
 
-/// Why a folder cannot be read.
+/// Why a folder or an archive of the workspace cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
     /// The path is absolute or leaves the workspace, also by a symbolic link.
     #[error("the path leaves the workspace")]
     Outside,
-    /// There is no such folder.
-    #[error("there is no such folder in the workspace")]
+    /// There is no such folder or file.
+    #[error("there is no such folder or file in the workspace")]
     Missing,
-    /// Too many or too large files.
-    #[error("the folder holds more than {MAX_FILES} files or {MAX_TOTAL_BYTES} bytes")]
-    TooLarge,
-    /// A file is no UTF-8 text.
-    #[error("{0} is no UTF-8 text")]
-    NotText(String),
+    /// The name of an archive does not say how it is packed.
+    #[error("an archive is named .tar, .tar.gz, .tgz or .zip")]
+    Packing,
+    /// The files are too many, too large or no text.
+    #[error(transparent)]
+    Gather(#[from] GatherError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The folder cannot be read.
-    #[error("cannot read the folder")]
+    #[error("cannot read it")]
     Unreadable(#[from] std::io::Error),
 }
 
@@ -36,11 +44,35 @@ impl Workspace {
         Self { root: root.into() }
     }
 
-    /// Reads the `.sql` files of a folder and of its direct subfolders.
+    /// Reads the migration files of a folder and of its direct subfolders.
+    ///
+    /// # Errors
+    /// Every variant of [`WorkspaceError`] but those of archives.
+    pub fn read(&self, path: &str) -> Result<Vec<SourceFile>, WorkspaceError> {
+        let (root, folder) = self.resolve(path)?;
+        let mut found = Gathered::default();
+        collect(&root, &folder, "", 1, &mut found)?;
+        Ok(found.finish())
+    }
+
+    /// Reads the migration files below a folder of an archive.
     ///
     /// # Errors
     /// Every variant of [`WorkspaceError`].
-    pub fn read(&self, path: &str) -> Result<Vec<SourceFile>, WorkspaceError> {
+    pub fn unpack(&self, path: &str, subfolder: &str) -> Result<Vec<SourceFile>, WorkspaceError> {
+        let packing = Packing::of(path).ok_or(WorkspaceError::Packing)?;
+        let (_, file) = self.resolve(path)?;
+        let file = std::fs::File::open(file)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(WorkspaceError::Missing);
+        }
+        let reader = std::io::BufReader::new(file);
+        Ok(unpack(reader, metadata.len(), packing, subfolder)?)
+    }
+
+    /// The root and a place below it, links followed.
+    fn resolve(&self, path: &str) -> Result<(PathBuf, PathBuf), WorkspaceError> {
         let relative = Path::new(path);
         if !relative
             .components()
@@ -49,16 +81,15 @@ impl Workspace {
             return Err(WorkspaceError::Outside);
         }
         let root = self.root.canonicalize()?;
-        let folder = root
+        let place = root
             .join(relative)
             .canonicalize()
             .map_err(|_| WorkspaceError::Missing)?;
-        if !folder.starts_with(&root) {
-            return Err(WorkspaceError::Outside);
+        if place.starts_with(&root) {
+            Ok((root, place))
+        } else {
+            Err(WorkspaceError::Outside)
         }
-        let mut found = Vec::new();
-        collect(&root, &folder, "", 1, &mut found)?;
-        Ok(found)
     }
 }
 
@@ -67,11 +98,10 @@ fn collect(
     folder: &Path,
     prefix: &str,
     depth: usize,
-    found: &mut Vec<SourceFile>,
+    found: &mut Gathered,
 ) -> Result<(), WorkspaceError> {
-    let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         let path = entry.path().canonicalize()?;
         if !path.starts_with(root) {
@@ -80,18 +110,11 @@ fn collect(
         let metadata = path.metadata()?;
         if metadata.is_dir() && depth > 0 {
             collect(root, &path, &format!("{name}/"), depth - 1, found)?;
-        } else if metadata.is_file() && is_sql(&name) {
-            let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-            let total: usize = found.iter().map(|file| file.content.len()).sum();
-            if found.len() >= MAX_FILES
-                || size > MAX_FILE_BYTES
-                || total.saturating_add(size) > MAX_TOTAL_BYTES
-            {
-                return Err(WorkspaceError::TooLarge);
+        } else if metadata.is_file() && is_wanted(&name) {
+            if metadata.len() > MAX_FILE_BYTES as u64 {
+                return Err(GatherError::TooLarge.into());
             }
-            let content = String::from_utf8(std::fs::read(&path)?)
-                .map_err(|_| WorkspaceError::NotText(name.clone()))?;
-            found.push(SourceFile { name, content });
+            found.take(name, std::fs::read(&path)?)?;
         }
     }
     Ok(())

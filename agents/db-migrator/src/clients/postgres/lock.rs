@@ -1,0 +1,158 @@
+//! The run lock, and the end of every backend that a former owner left behind.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
+use tokio_postgres::{Client, Config};
+
+use super::{
+    super::target::TargetError,
+    connect,
+    values::{integer, query},
+};
+
+/// The schema that holds the ledger.
+const LEDGER: &str = "db_migrator";
+const FIRST_POLL: Duration = Duration::from_millis(20);
+const LAST_POLL: Duration = Duration::from_millis(250);
+/// How long the end of an orphan is awaited.
+const END: Duration = Duration::from_secs(5);
+const END_POLL: Duration = Duration::from_millis(5);
+
+/// A session's name before it owns the database: it may only read, and wait for the lock. At most 63 bytes count.
+pub(super) fn application_name(run: &str) -> String {
+    name("db-migrator", run)
+}
+
+/// The name of the one session that owns the database: the next owner recognises an orphan by it.
+fn owner_name(run: &str) -> String {
+    name("db-migrator-owner", run)
+}
+
+fn name(role: &str, run: &str) -> String {
+    format!("{role}/{run}")
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || "-_./:".contains(*letter))
+        .take(63)
+        .collect()
+}
+
+/// 64 bits of database and ledger, so that two ledgers of one database do not wait for each other.
+fn key(database: &str) -> i64 {
+    let bound = format!("db-migrator/lock/v2\n{database}\n{LEDGER}");
+    Sha256::digest(bound.as_bytes())
+        .first_chunk::<8>()
+        .map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
+/// Takes the run lock and ends what former owners left. Answers with the name that the session has from then on.
+///
+/// Polls: a waiting `pg_advisory_lock` holds a snapshot that `CREATE INDEX CONCURRENTLY` waits for, a deadlock.
+pub(super) async fn take(
+    client: &Client,
+    config: &Config,
+    backend: i64,
+    run: &str,
+    until: Instant,
+) -> Result<String, TargetError> {
+    let rows = query(
+        client,
+        "SELECT current_database()::text, pg_is_in_recovery()::int::bigint",
+        &[],
+    )
+    .await?;
+    let row = rows.first().ok_or(TargetError::Unreadable("a row"))?;
+    if row.integer(1)? != 0 {
+        return Err(TargetError::Standby);
+    }
+    refuse_pooler(client, config, backend, run).await?;
+    let (key, owner) = (key(&row.text(0)?), owner_name(run));
+    let mut pause = FIRST_POLL;
+    while integer(
+        client,
+        "SELECT pg_try_advisory_lock($1)::int::bigint",
+        &[key.into()],
+    )
+    .await?
+        == 0
+    {
+        // An earlier incarnation of this very run has nothing more to say; other runs are waited for.
+        end(client, &owner, run).await?;
+        if Instant::now() + pause > until {
+            return Err(TargetError::Busy);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LAST_POLL);
+    }
+    client
+        .batch_execute(&format!("SET application_name = '{owner}'"))
+        .await?;
+    // Whoever else bears an owner's name lost the lock without ending.
+    end(client, &format!("{}%", owner_name("")), run).await?;
+    Ok(owner)
+}
+
+/// Behind a pooler in transaction mode an idle session's backend serves others: a second session that opens a
+/// transaction is given it, or takes another one away.
+async fn refuse_pooler(
+    client: &Client,
+    config: &Config,
+    backend: i64,
+    run: &str,
+) -> Result<(), TargetError> {
+    const BACKEND: &str = "SELECT pg_backend_pid()::bigint";
+    let other = connect(config, run).await?;
+    other.client.batch_execute("BEGIN").await?;
+    let shared = integer(&other.client, BACKEND, &[]).await? == backend;
+    let moved = !shared && integer(client, BACKEND, &[]).await? != backend;
+    other.client.batch_execute("ROLLBACK").await?;
+    other.close().await;
+    if shared || moved {
+        Err(TargetError::Pooled)
+    } else {
+        Ok(())
+    }
+}
+
+/// Ends the other backends of this database whose name is like `owner`, with their parallel workers, and waits until
+/// they are gone.
+async fn end(client: &Client, owner: &str, run: &str) -> Result<(), TargetError> {
+    const OTHERS: &str = "FROM pg_stat_activity a WHERE a.datname = current_database() AND a.application_name LIKE $1 AND a.pid <> pg_backend_pid()";
+    let pattern = [owner.replace('_', "\\_").into()];
+    let terminate = format!(
+        "SELECT a.application_name::text, pg_terminate_backend(a.pid)::int::bigint {OTHERS}"
+    );
+    let ended = query(client, &terminate, &pattern).await?;
+    for row in &ended {
+        let orphan = row.text(0)?;
+        tracing::warn!(run, orphan, "ended the backend of a former owner");
+    }
+    let left = format!("SELECT count(*) {OTHERS}");
+    let until = Instant::now() + END;
+    while !ended.is_empty() && integer(client, &left, &pattern).await? > 0 {
+        if Instant::now() > until {
+            return Err(TargetError::Busy);
+        }
+        sleep(END_POLL).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_names_short_and_without_quotes() {
+        assert_eq!(application_name("it's %"), "db-migrator/its");
+        assert_eq!(owner_name(&"x".repeat(90)).len(), 63);
+        assert!(owner_name("a").starts_with("db-migrator-owner/"));
+    }
+
+    #[test]
+    fn binds_the_key_to_the_database() {
+        assert_ne!(key("a"), key("b"));
+        assert_eq!(key("a"), key("a"));
+    }
+}

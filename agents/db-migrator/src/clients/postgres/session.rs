@@ -1,0 +1,183 @@
+//! One connection: lock, statements and ledger rows go through it.
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tokio_postgres::{CancelToken, Config, SimpleQueryMessage};
+
+use super::{
+    Link, batch, catalog, fill, lock, shadow::Scratch, values::query, watch::PostgresWatch,
+};
+use crate::{
+    clients::{Batch, BatchOutcome, Row, Session, TargetError, Transaction, Value, Watch},
+    domain::{Catalog, Dialect, proof::TableRows},
+};
+
+/// What ends with a transaction: settings that its script changed. The owner's name stays.
+pub(super) fn reset(name: Option<&str>) -> String {
+    name.map_or_else(
+        || String::from("RESET ALL"),
+        |name| format!("RESET ALL; SET application_name = '{name}'"),
+    )
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct PostgresSession {
+    pub(super) link: Link,
+    pub(super) backend: i64,
+    pub(super) config: Config,
+    /// Its name once it owns the database.
+    pub(super) owner: Option<String>,
+    pub(super) scratch: Option<Scratch>,
+    /// Whether it acts as another role than the one that logged in.
+    pub(super) acts_for_another: bool,
+}
+
+#[async_trait]
+impl Session for PostgresSession {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    fn backend(&self) -> i64 {
+        self.backend
+    }
+
+    /// Sees and ends backends, which only the role that logged in may do with those of its own.
+    async fn lock(&mut self, run: &str, until: Instant) -> Result<(), TargetError> {
+        if self.acts_for_another {
+            self.execute("SET ROLE NONE").await?;
+        }
+        let taken = lock::take(&self.link.client, &self.config, self.backend, run, until).await;
+        if self.acts_for_another {
+            self.execute("RESET ROLE").await?;
+        }
+        self.owner = Some(taken?);
+        Ok(())
+    }
+
+    async fn begin(&mut self, transaction: Transaction) -> Result<(), TargetError> {
+        Ok(self
+            .link
+            .client
+            .batch_execute(&batch::begin(transaction))
+            .await?)
+    }
+
+    async fn commit(&mut self) -> Result<(), TargetError> {
+        let sql = format!("COMMIT; {}", reset(self.owner.as_deref()));
+        Ok(self.link.client.batch_execute(&sql).await?)
+    }
+
+    async fn rollback(&mut self) -> Result<(), TargetError> {
+        let sql = format!("ROLLBACK; {}", reset(self.owner.as_deref()));
+        Ok(self.link.client.batch_execute(&sql).await?)
+    }
+
+    async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome {
+        batch::run(&self.link.client, batch, &reset(self.owner.as_deref())).await
+    }
+
+    fn watch(&self) -> Option<Box<dyn Watch>> {
+        let token: CancelToken = self.link.client.cancel_token();
+        Some(Box::new(PostgresWatch::new(
+            self.config.clone(),
+            self.backend,
+            token,
+        )))
+    }
+
+    fn may_return(&self) -> bool {
+        true
+    }
+
+    async fn execute(&mut self, sql: &str) -> Result<(), TargetError> {
+        Ok(self.link.client.batch_execute(sql).await?)
+    }
+
+    async fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, TargetError> {
+        query(&self.link.client, sql, parameters).await
+    }
+
+    async fn catalog(&mut self) -> Result<Catalog, TargetError> {
+        let messages = self.link.client.simple_query(catalog::query()).await?;
+        catalog::read(messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        }))
+    }
+
+    /// As the catalog names them, without reading all of it.
+    async fn columns(
+        &mut self,
+        tables: &[String],
+    ) -> Result<Vec<(String, Vec<String>)>, TargetError> {
+        const COLUMNS: &str = "SELECT quote_ident(a.attname) FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
+            AND NOT a.attisdropped AND a.attgenerated = '' WHERE c.oid = to_regclass($1) AND c.relkind = 'r'";
+        let mut found = Vec::new();
+        for table in tables {
+            let rows = self.query(COLUMNS, &[table.as_str().into()]).await?;
+            let names = rows.iter().map(|row| row.optional_text(0));
+            let names = names.collect::<Result<Vec<_>, _>>()?;
+            if !names.is_empty() {
+                let mut columns = names.into_iter().flatten().collect::<Vec<_>>();
+                columns.sort();
+                found.push((table.clone(), columns));
+            }
+        }
+        Ok(found)
+    }
+
+    /// One query for all tables.
+    async fn rows(
+        &mut self,
+        tables: &[(String, Vec<String>)],
+    ) -> Result<Vec<TableRows>, TargetError> {
+        if tables.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = tables
+            .iter()
+            .enumerate()
+            .map(|(at, (table, columns))| digest_query(at, table, columns))
+            .collect::<Vec<_>>()
+            .join(" UNION ALL ");
+        let rows = query(&self.link.client, &format!("{sql} ORDER BY 1"), &[]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(TableRows {
+                    rows: u64::try_from(row.integer(1)?).unwrap_or_default(),
+                    digest: row.text(2)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn fill(&mut self, tables: &[(String, Vec<String>)]) -> Result<bool, TargetError> {
+        match &self.scratch {
+            Some(scratch) => fill::fill(scratch.maintenance(), &self.link.client, tables).await,
+            None => Ok(true),
+        }
+    }
+
+    async fn close(self: Box<Self>) -> Result<(), TargetError> {
+        self.link.close().await;
+        match self.scratch {
+            Some(scratch) => scratch.drop_database().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// The sum of the rows' hashes does not depend on their order.
+fn digest_query(at: usize, table: &str, columns: &[String]) -> String {
+    let hash = if columns.is_empty() {
+        "0"
+    } else {
+        "hashtextextended(db_migrator_row::text, 0)"
+    };
+    let columns = columns.join(", ");
+    format!(
+        "SELECT {at}::bigint, count(*)::bigint, coalesce(sum({hash}::numeric), 0)::text FROM (SELECT {columns} FROM {table}) AS db_migrator_row"
+    )
+}

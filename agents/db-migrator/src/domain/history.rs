@@ -1,0 +1,238 @@
+//! The histories that other tools keep, and what adopting one means.
+
+mod checksum;
+mod entries;
+#[cfg(test)]
+mod tests;
+
+pub use checksum::ChecksumVerdict;
+pub use entries::Row;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Migration, Version};
+
+/// A tool whose history can be adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tool {
+    /// `_sqlx_migrations`.
+    Sqlx,
+    /// `__diesel_schema_migrations`.
+    Diesel,
+    /// `refinery_schema_history`.
+    Refinery,
+    /// `schema_migrations` with one row: the newest version.
+    GolangMigrate,
+    /// `schema_migrations` with a row a version.
+    Dbmate,
+    /// `goose_db_version`.
+    Goose,
+    /// `flyway_schema_history`.
+    Flyway,
+}
+
+/// The names of all tables that hold a history: they belong to no project's schema.
+pub const TABLES: [&str; 6] = [
+    "_sqlx_migrations",
+    "__diesel_schema_migrations",
+    "refinery_schema_history",
+    "schema_migrations",
+    "goose_db_version",
+    "flyway_schema_history",
+];
+
+impl Tool {
+    /// The word in requests and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sqlx => "sqlx",
+            Self::Diesel => "diesel",
+            Self::Refinery => "refinery",
+            Self::GolangMigrate => "golang_migrate",
+            Self::Dbmate => "dbmate",
+            Self::Goose => "goose",
+            Self::Flyway => "flyway",
+        }
+    }
+
+    /// Whose table this is by its name and its columns, sorted. Rails keeps a table like dbmate's, beside another one.
+    pub fn of(table: &str, columns: &[&str], beside_rails: bool) -> Option<Self> {
+        let has = |wanted: &[&str]| wanted.iter().all(|column| columns.contains(column));
+        match table {
+            "_sqlx_migrations" if has(&["version", "success", "checksum"]) => Some(Self::Sqlx),
+            "__diesel_schema_migrations" if has(&["version", "run_on"]) => Some(Self::Diesel),
+            "refinery_schema_history" if has(&["version", "name", "checksum"]) => {
+                Some(Self::Refinery)
+            }
+            "schema_migrations" if columns == ["dirty", "version"] => Some(Self::GolangMigrate),
+            "schema_migrations" if columns == ["version"] && !beside_rails => Some(Self::Dbmate),
+            "goose_db_version" if has(&["id", "version_id", "is_applied"]) => Some(Self::Goose),
+            "flyway_schema_history"
+                if has(&["installed_rank", "version", "type", "checksum", "success"]) =>
+            {
+                Some(Self::Flyway)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How a version stands in a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryState {
+    /// It ran to its end.
+    Applied,
+    /// It failed, and nobody said since what became of it.
+    Dirty,
+    /// It was declared to be there already.
+    Baseline,
+}
+
+/// One version of a history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Which.
+    pub version: Version,
+    /// How it stands.
+    pub state: EntryState,
+    /// The checksum that the tool keeps, as text.
+    pub checksum: Option<String>,
+}
+
+/// A history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// Whose.
+    pub tool: Tool,
+    /// Its table, quoted and with its schema.
+    pub table: String,
+    /// Its versions.
+    pub entries: Vec<Entry>,
+    /// Whether the newest entry stands for all older versions too.
+    pub cumulative: bool,
+    /// What of it was left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// What a person says about a version that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DirtyDecision {
+    /// It is in force.
+    Applied,
+    /// Nothing of it is.
+    NotApplied,
+}
+
+/// A migration that is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted<'a> {
+    /// Which.
+    pub migration: &'a Migration,
+    /// Whether its file is the one that was run.
+    pub checksum: ChecksumVerdict,
+    /// Whether it was declared rather than run.
+    pub baseline: bool,
+}
+
+/// Why a history cannot be taken over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdoptError {
+    /// The source lacks a version that is in force.
+    #[error("{} holds version {version}, which the source lacks", tool.name())]
+    Missing {
+        /// Whose history.
+        tool: Tool,
+        /// Which.
+        version: Version,
+    },
+    /// A version failed half way.
+    #[error("{} left version {version} dirty", tool.name())]
+    Dirty {
+        /// Whose history.
+        tool: Tool,
+        /// Which.
+        version: Version,
+    },
+    /// A decision about a version that is not dirty.
+    #[error("version {0} is not dirty")]
+    NotDirty(Version),
+}
+
+/// What of a source is in force by a history, in the order of versions.
+///
+/// # Errors
+/// Every variant of [`AdoptError`].
+pub fn adopted<'a>(
+    history: &History,
+    source: &'a [Migration],
+    decisions: &BTreeMap<Version, DirtyDecision>,
+) -> Result<Vec<Adopted<'a>>, AdoptError> {
+    let entry = |version: &Version| history.entries.iter().find(|e| e.version == *version);
+    let stray = decisions
+        .keys()
+        .find(|version| entry(version).is_none_or(|entry| entry.state != EntryState::Dirty));
+    if let Some(version) = stray {
+        return Err(AdoptError::NotDirty(version.clone()));
+    }
+    for entry in &history.entries {
+        let decision = decisions.get(&entry.version);
+        if entry.state == EntryState::Dirty && decision.is_none() {
+            return Err(AdoptError::Dirty {
+                tool: history.tool,
+                version: entry.version.clone(),
+            });
+        }
+        let known = source.iter().any(|m| m.version == entry.version);
+        let gone = decision == Some(&DirtyDecision::NotApplied);
+        if !known && !gone && entry.state != EntryState::Baseline {
+            return Err(AdoptError::Missing {
+                tool: history.tool,
+                version: entry.version.clone(),
+            });
+        }
+    }
+    let found = source.iter().filter_map(|migration| {
+        let own = entry(&migration.version);
+        if own.is_some() && decisions.get(&migration.version) == Some(&DirtyDecision::NotApplied) {
+            return None;
+        }
+        let baseline = is_baseline(history, migration);
+        (own.is_some() || baseline || is_covered(history, migration)).then(|| Adopted {
+            migration,
+            checksum: own
+                .filter(|_| !baseline)
+                .and_then(|entry| entry.checksum.as_deref())
+                .map_or(ChecksumVerdict::NotRecorded, |recorded| {
+                    checksum::compare(history.tool, migration, recorded)
+                }),
+            baseline,
+        })
+    });
+    Ok(found.collect())
+}
+
+/// Whether a newer entry stands for it.
+fn is_covered(history: &History, migration: &Migration) -> bool {
+    history.cumulative
+        && history
+            .entries
+            .iter()
+            .any(|entry| migration.version < entry.version)
+}
+
+/// Whether it is at or below a baseline and was not run itself.
+fn is_baseline(history: &History, migration: &Migration) -> bool {
+    let ran = history
+        .entries
+        .iter()
+        .any(|entry| entry.version == migration.version && entry.state != EntryState::Baseline);
+    !ran && history
+        .entries
+        .iter()
+        .any(|e| e.state == EntryState::Baseline && migration.version <= e.version)
+}

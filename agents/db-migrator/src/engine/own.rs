@@ -1,0 +1,79 @@
+//! Owns a database for a run, and comes back after its connection broke.
+
+use std::time::Duration;
+
+use shared::SkillError;
+use tokio::time::Instant;
+
+use super::Job;
+use crate::clients::Session;
+
+/// Connections that a run opens after its first one broke: with the pauses enough for a failover of some 20 s.
+const RETURNS: u32 = 10;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(3);
+
+/// How often a run lost its connection. What it did last is then read from the ledger: under the run lock, on a server
+/// that takes writes, the former backend is gone, and a commit either happened or did not.
+#[derive(Debug, Default)]
+pub(super) struct Returns(u32);
+
+impl Returns {
+    fn pause(&self) -> Duration {
+        (FIRST_PAUSE * (1 << self.0.min(8))).min(LAST_PAUSE)
+    }
+}
+
+impl Job<'_> {
+    /// A session that holds the run lock. After a loss it tries again while the server is away or is a standby.
+    pub(super) async fn own(&self, returns: &mut Returns) -> Result<Box<dyn Session>, SkillError> {
+        loop {
+            let owned = self.own_once().await;
+            let away = matches!(owned, Err(SkillError::Unavailable { .. }));
+            if !(away && returns.0 > 0 && self.returns(returns).await) {
+                return owned;
+            }
+        }
+    }
+
+    async fn own_once(&self) -> Result<Box<dyn Session>, SkillError> {
+        let mut session = self.connect().await?;
+        self.context.progress("waiting for the run lock", 0, 0);
+        match session.lock(self.run(), self.until()).await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                self.close(session).await;
+                Err(self.skill(error))
+            }
+        }
+    }
+
+    /// Whether a run that ended like this lost its connection, and there is time to return.
+    pub(super) async fn comes_back(
+        &self,
+        may_return: bool,
+        error: &SkillError,
+        returns: &mut Returns,
+    ) -> bool {
+        let broke = matches!(error, SkillError::Unavailable { dependency, .. } if *dependency == self.database.target.dialect().name());
+        if !(broke && may_return) {
+            return false;
+        }
+        let comes = self.returns(returns).await;
+        if comes {
+            tracing::warn!(
+                database = self.database.name,
+                "a connection broke: the run goes on from the ledger"
+            );
+        }
+        comes
+    }
+
+    async fn returns(&self, returns: &mut Returns) -> bool {
+        let pause = returns.pause();
+        returns.0 += 1;
+        returns.0 <= RETURNS
+            && Instant::now() + pause < self.until()
+            && self.pause(pause).await.is_ok()
+    }
+}
