@@ -1,6 +1,10 @@
 //! The rights of agents: their own service accounts, with tokens that the API server issued.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use anyhow::Context as _;
 use k8s_openapi::api::{
@@ -21,6 +25,8 @@ const RIGHTS: [&str; 6] = [
     "ClusterRole",
     "ClusterRoleBinding",
 ];
+/// Number of the next kubeconfig with a token.
+static FILES: AtomicUsize = AtomicUsize::new(0);
 /// Life of a token: 6 hours, longer than any test.
 const TOKEN_SECONDS: i64 = 6 * 3600;
 
@@ -43,7 +49,9 @@ impl ControlPlane {
             .await
             .with_context(|| format!("no token for {namespace}/{name}"))?;
         let status = issued.status.context("a token without status")?;
-        let file = format!("{namespace}-{name}");
+        // A file of its own, so that nobody reads one that is being written.
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let file = format!("{namespace}-{name}-{number}");
         self.write_kubeconfig(&file, &json!({"token": status.token}))
     }
 
