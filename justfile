@@ -10,6 +10,11 @@ build:
 test *args:
     ./test {{args}}
 
+# Tests of the real Kubernetes control plane, with their figures; compiles it the first time.
+e2e *args:
+    tests/cluster/build
+    cargo test -p control-plane --test cluster_smoke -- --nocapture {{args}}
+
 # Formatting and lints, warnings denied.
 lint:
     cargo fmt --all --check
