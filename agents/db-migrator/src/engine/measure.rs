@@ -172,8 +172,8 @@ impl Baselines {
         for (mut other, measured) in self.others {
             let old = other.additions.clone();
             for (baseline, before) in other.additions.iter_mut().zip(measured) {
-                for (rename, catalog) in self.renames.iter().zip(catalog.iter().cycle()) {
-                    follow(&mut baseline.addition, rename, catalog);
+                if let Some(catalog) = &catalog {
+                    follow(&mut baseline.addition, &self.renames, catalog);
                 }
                 let Some(before) = before else { continue };
                 let place = [baseline.addition.place.table.clone()];
@@ -227,35 +227,35 @@ pub(super) async fn measure_present(
     }
 }
 
-/// Gives an addition the names that it has after a rename. The order of its columns stays, and with it its digest.
-fn follow(addition: &mut Addition, rename: &Rename, catalog: &Catalog) {
+/// Gives an addition the names that it has after renames. The order of its columns stays, and with it its digest.
+fn follow(addition: &mut Addition, renames: &[Rename], catalog: &Catalog) {
     let last_part = |table: &str| bare_name(table.rsplit('.').next().unwrap_or(table));
-    if last_part(&addition.place.table) != rename.table {
-        return;
-    }
-    let Some(from) = &rename.column else {
-        let renamed = catalog
-            .tables()
-            .into_iter()
-            .map(|(table, _)| table)
-            .find(|table| last_part(table) == rename.to);
-        addition.place.table = renamed.unwrap_or_else(|| addition.place.table.clone());
-        return;
-    };
-    let Some(to) = catalog
-        .columns(&addition.place.table)
-        .into_iter()
-        .find(|column| bare_name(column) == rename.to)
-    else {
-        return;
-    };
-    for column in addition
+    let mut table = last_part(&addition.place.table);
+    let mut columns = addition
         .columns
         .iter_mut()
         .chain(&mut addition.place.column)
-    {
-        if bare_name(column) == *from {
-            column.clone_from(&to);
+        .map(|column| (bare_name(column), column))
+        .collect::<Vec<_>>();
+    for rename in renames {
+        match &rename.column {
+            _ if rename.table != table => {}
+            None => table.clone_from(&rename.to),
+            Some(from) => {
+                for (name, _) in columns.iter_mut().filter(|(name, _)| name == from) {
+                    name.clone_from(&rename.to);
+                }
+            }
         }
     }
+    let tables = catalog.tables();
+    let Some((place, present)) = tables.iter().find(|(place, _)| last_part(place) == table) else {
+        return;
+    };
+    for (name, column) in &mut columns {
+        if let Some(quoted) = present.iter().find(|quoted| bare_name(quoted) == *name) {
+            (*column).clone_from(quoted);
+        }
+    }
+    addition.place.table.clone_from(place);
 }

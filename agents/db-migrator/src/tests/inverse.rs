@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     generator::{OneWay, one_way},
-    support::*,
+    support::{apply_without_retention as apply, plan_without_retention as plan, *},
 };
 use crate::{
     domain::{

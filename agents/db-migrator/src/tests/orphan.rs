@@ -5,12 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use shared::SkillError;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::support::*;
 use crate::{
-    clients::Session,
+    clients::{Database, Session},
     domain::{Dialect, Migration},
+    engine::Applied,
 };
 
 const URL: &str = "DB_MIGRATOR_TEST_URL";
@@ -44,11 +46,20 @@ fn source() -> Vec<Migration> {
 async fn child() {
     let Ok(url) = std::env::var(URL) else { return };
     let database = database(&url, true);
-    drop(
-        apply(&database, &Caller::operator("task"), &source(), Some("1"))
-            .await
-            .unwrap(),
-    );
+    drop(approved(&database, "task").await);
+}
+
+/// Applies the source. Of a table that is too large for a shadow nobody knows whether the rows that a script writes come
+/// back, so a person approves.
+async fn approved(database: &Database, task: &str) -> Applied {
+    let all = source();
+    match apply(database, &Caller::operator(task), &all, Some("1")).await {
+        Err(error @ SkillError::ApprovalRequired { .. }) => {
+            let caller = Caller::operator(task).approved(&digest_of(error));
+            apply(database, &caller, &all, Some("1")).await.unwrap()
+        }
+        applied => applied.unwrap(),
+    }
 }
 
 const OWNERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'db-migrator-owner/task'";

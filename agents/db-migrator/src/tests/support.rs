@@ -275,6 +275,27 @@ pub(super) async fn plan(
 }
 
 /// A plan that keeps nothing of what it takes away.
+/// Applies a source, and keeps nothing of what it takes away.
+pub(super) async fn apply_without_retention(
+    database: &Database,
+    caller: &Caller,
+    source: &[Migration],
+    release: Option<&str>,
+) -> Result<Applied, SkillError> {
+    let (context, metrics) = (caller.context(), Metrics::default());
+    let job = Job {
+        context: &context,
+        database,
+        metrics: &metrics,
+    };
+    let request = ApplyRequest {
+        source,
+        release,
+        ..ApplyRequest::default()
+    };
+    engine::apply_retaining(job, request, crate::domain::staging::Retention::NONE).await
+}
+
 pub(super) async fn plan_without_retention(
     database: &Database,
     source: &[Migration],

@@ -162,8 +162,8 @@ impl Session for PostgresSession {
     }
 
     async fn fill(&mut self, tables: &[(String, Vec<String>)]) -> Result<bool, TargetError> {
-        match &self.scratch {
-            Some(scratch) => fill::fill(scratch.maintenance(), &self.link.client, tables).await,
+        match self.scratch.as_ref().and_then(Scratch::original) {
+            Some(original) => fill::fill(original, &self.link.client, tables).await,
             None => Ok(true),
         }
     }

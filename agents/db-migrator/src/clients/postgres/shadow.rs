@@ -10,7 +10,9 @@ use super::{Link, Session, Shadow, TargetError, connect};
 /// whose lock is free has no owner any more, and whoever makes the next one drops it.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    maintenance: Link,
+    config: Config,
+    run: String,
+    original: Option<Link>,
     name: String,
 }
 
@@ -42,27 +44,39 @@ impl Scratch {
         let owned = owner.map_or_else(String::new, |owner| format!(" OWNER \"{owner}\""));
         let sql = format!("CREATE DATABASE {name} {template}{owned}");
         as_login(live, owner, &sql).await.map_err(explain)?;
-        let maintenance = connect(config, &format!("shadow/{run}")).await?;
+        let mut scratch = Self {
+            config: config.clone(),
+            run: format!("shadow/{run}"),
+            original: None,
+            name,
+        };
+        if kind == Shadow::Empty {
+            scratch.original = Some(connect(config, &scratch.run).await?);
+        }
         let mut own = config.clone();
-        own.dbname(&name);
-        Ok((Self { maintenance, name }, own))
+        own.dbname(&scratch.name);
+        Ok((scratch, own))
     }
 
-    /// The connection to the database that is shadowed.
-    pub(super) const fn maintenance(&self) -> &Client {
-        &self.maintenance.client
+    /// The connection to the database that is shadowed. A copy has none: it would forbid the next copy.
+    pub(super) fn original(&self) -> Option<&Client> {
+        self.original.as_ref().map(|link| &link.client)
     }
 
     /// Drops the database, whoever is connected.
     pub(super) async fn drop_database(self) -> Result<(), TargetError> {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        let client = &self.maintenance.client;
+        let link = match self.original {
+            Some(link) => link,
+            None => connect(&self.config, &self.run).await?,
+        };
+        let client = &link.client;
         // Only the role that logged in may end the backends of its own that are still there.
         let dropped = match client.batch_execute("SET ROLE NONE").await {
             Ok(()) => client.batch_execute(&sql).await,
             refused => refused,
         };
-        self.maintenance.close().await;
+        link.close().await;
         Ok(dropped?)
     }
 }
