@@ -154,8 +154,8 @@ async fn refused(stage: &mut Stage) -> anyhow::Result<()> {
         ("db-migrator", "plan_migration"),
         "refused",
     );
-    let input =
-        json!({"database": "shop", "source": {"path": format!("releases/{RELEASE}/migrations")}});
+    let source = format!("releases/{RELEASE}/migrations");
+    let input = json!({"database": "shop", "source": {"path": source}, "retain": "none"});
     stage
         .call(cue, input, |v| {
             (text(v, "/decision"), text(v, "/refusals/0"))

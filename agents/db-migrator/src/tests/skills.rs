@@ -74,7 +74,7 @@ async fn takes_the_example_through_all_skills() {
     let refused = run(
         &plan,
         &caller("p"),
-        json!({ "database": "shop", "source": path("1.0.0-rc.1") }),
+        json!({ "database": "shop", "source": path("1.0.0-rc.1"), "retain": "none" }),
     )
     .await
     .unwrap();
