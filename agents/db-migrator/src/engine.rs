@@ -23,6 +23,7 @@ mod prove;
 mod recover;
 mod retain;
 mod rollback;
+mod script;
 mod shadow;
 mod status;
 mod verify;

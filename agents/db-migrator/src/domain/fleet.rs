@@ -5,7 +5,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::sha256_hex;
+use super::plan;
 
 /// Share of a fleet in its second wave, in percent.
 const SECOND_WAVE: usize = 5;
@@ -68,14 +68,12 @@ pub fn digest(fleet: &str, kind: &'static str, members: &[MemberPlan]) -> String
         kind: &'static str,
         members: &'a [MemberPlan],
     }
-    let canonical = serde_json_canonicalizer::to_string(&Canonical {
+    plan::digest(&Canonical {
         schema: "db-migrator/fleet/v1",
         fleet,
         kind,
         members,
     })
-    .expect("strings and lists always serialize");
-    sha256_hex(&canonical)
 }
 
 /// How a member of a fleet stands at the end of a call.

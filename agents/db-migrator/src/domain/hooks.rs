@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{sha256_hex, waiting::Blocker};
+use super::{plan, waiting::Blocker};
 
 /// When a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -344,14 +344,11 @@ impl Event<'_> {
 }
 
 /// The digest of a plan together with its hooks; the plan's own when there are none.
-pub fn digest(plan: String, hooks: &[Hook]) -> String {
+pub fn digest(of_plan: String, hooks: &[Hook]) -> String {
     if hooks.is_empty() {
-        return plan;
+        return of_plan;
     }
-    let content = json!({"schema": "db-migrator/hooks/v1", "plan": plan, "hooks": hooks});
-    let canonical = serde_json_canonicalizer::to_string(&content)
-        .expect("strings, numbers and lists always serialize");
-    sha256_hex(&canonical)
+    plan::digest(&json!({"schema": "db-migrator/hooks/v1", "plan": of_plan, "hooks": hooks}))
 }
 
 #[cfg(test)]
@@ -410,11 +407,11 @@ mod tests {
         let two = hook(Action::Sql(vec!["SELECT 2".into()]));
         assert_eq!(digest("p".into(), &[]), "p");
         assert_ne!(
-            digest("p".into(), &[one.clone()]),
+            digest("p".into(), std::slice::from_ref(&one)),
             digest("p".into(), &[two])
         );
         assert_ne!(
-            digest("p".into(), &[one.clone()]),
+            digest("p".into(), std::slice::from_ref(&one)),
             digest("q".into(), &[one])
         );
     }

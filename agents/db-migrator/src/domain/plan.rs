@@ -210,7 +210,8 @@ pub fn script_hash(script: &PlannedScript) -> String {
     )
 }
 
-fn digest(content: &impl Serialize) -> String {
+/// SHA-256 over the canonical form (RFC 8785) of strings, numbers and lists.
+pub(super) fn digest(content: &impl Serialize) -> String {
     let canonical = serde_json_canonicalizer::to_string(content)
         .expect("strings, numbers and lists always serialize");
     sha256_hex(&canonical)

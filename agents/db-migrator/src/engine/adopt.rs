@@ -166,6 +166,7 @@ impl Job<'_> {
         session: &mut dyn Session,
         request: &AdoptRequest<'_>,
     ) -> Result<AdoptOutcome, SkillError> {
+        self.refuse_superuser(session).await?;
         if let Some(own) = self
             .own_run(session)
             .await?

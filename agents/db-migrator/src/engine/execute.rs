@@ -9,109 +9,14 @@ use tokio::time::Instant;
 
 use super::{
     EngineError, Job, ledger,
-    ledger::Steps,
     measure::{Baselines, measure_own},
     observe::Observer,
+    script::{Part, Script, is_key_switch, renames},
 };
 use crate::{
-    clients::{Batch, Session, TargetError, Transaction},
-    domain::{
-        Dialect, Direction, MigrationRecord, MigrationState, StepRecord, StepState,
-        statement::{Rename, Statement},
-        waiting::Waiting,
-    },
+    clients::{Batch, Session, TargetError},
+    domain::{Dialect, Direction, MigrationState, StepRecord, StepState, waiting::Waiting},
 };
-
-/// Longer scripts are sent statement by statement, with progress between them.
-const MAX_BATCH_BYTES: usize = 64 << 10;
-
-/// One half of a migration, to be run.
-#[derive(Debug)]
-pub(super) struct Script<'a> {
-    pub(super) migration: &'a MigrationRecord,
-    pub(super) direction: Direction,
-    pub(super) steps: Vec<StepRecord>,
-    /// Whether the catalog is held against the proof before the commit. Within a run of ups the last one is enough: it
-    /// starts where the proof started and runs the same statements.
-    pub(super) verify: bool,
-}
-
-impl Script<'_> {
-    fn atomic(&self) -> bool {
-        match self.direction {
-            Direction::Up => self.migration.atomic.0,
-            Direction::Down => self.migration.atomic.1,
-        }
-    }
-
-    /// Whether the catalog is compared before the first statement: reading it after, under the lock of a table, would
-    /// stop everybody who uses that table. What the statements then do was proven from this very catalog.
-    fn compares_before(&self, dialect: Dialect) -> bool {
-        self.verify
-            && self.atomic()
-            && self.direction == Direction::Up
-            && dialect == Dialect::Postgres
-    }
-
-    /// Whether one round trip can do it: nothing has to be measured or compared before the commit.
-    fn fits_a_batch(&self, steps: &[&StepRecord], dialect: Dialect) -> bool {
-        let seeded = self.direction == Direction::Up
-            && self
-                .migration
-                .additions
-                .iter()
-                .any(|measured| measured.addition.seeded);
-        let compared = self.verify && self.expected().is_some() && !self.compares_before(dialect);
-        let bytes: usize = steps.iter().map(|step| step.text.len()).sum();
-        self.atomic()
-            && !seeded
-            && !compared
-            && self.migration.touches.is_empty()
-            && bytes <= MAX_BATCH_BYTES
-            && renames(steps, dialect).is_empty()
-    }
-
-    fn transaction(&self, lock_timeout_ms: u64) -> Transaction {
-        let (up, down) = self.migration.foreign_keys_off;
-        let foreign_keys_off = if self.direction == Direction::Up {
-            up
-        } else {
-            down
-        };
-        Transaction {
-            lock_timeout_ms,
-            foreign_keys_off,
-        }
-    }
-
-    /// The fingerprint that the shadow had after it.
-    fn expected(&self) -> Option<&str> {
-        match self.direction {
-            Direction::Up => Some(&self.migration.fingerprint_after),
-            Direction::Down => self.migration.fingerprint_reverted.as_deref(),
-        }
-    }
-
-    pub(super) fn steps_of(&self, ordinal: Option<i64>) -> Steps {
-        Steps {
-            migration: self.migration.sequence,
-            direction: self.direction,
-            ordinal,
-        }
-    }
-
-    pub(super) fn name(&self) -> String {
-        format!("{} {}", self.migration.version, self.migration.name)
-    }
-}
-
-/// What one transaction of a script runs.
-#[derive(Debug, Clone, Copy)]
-struct Part<'a> {
-    steps: &'a [&'a StepRecord],
-    /// Whether the migration is done with it.
-    last: bool,
-}
 
 impl Job<'_> {
     /// Runs one half of a migration to its end, also when an earlier run began it.
@@ -458,14 +363,6 @@ impl Job<'_> {
     }
 }
 
-fn is_key_switch(text: &str, dialect: Dialect) -> bool {
-    dialect == Dialect::Sqlite
-        && text
-            .get(..6)
-            .is_some_and(|start| start.eq_ignore_ascii_case("pragma"))
-        && classified(text, dialect).is_some_and(|statement| statement.foreign_key_switch)
-}
-
 /// Holds the catalog against the shadow's.
 async fn compare(
     session: &mut dyn Session,
@@ -483,14 +380,6 @@ async fn compare(
     Err(SkillError::failed(message).into())
 }
 
-fn renames(steps: &[&StepRecord], dialect: Dialect) -> Vec<Rename> {
-    steps
-        .iter()
-        .filter(|step| step.text.to_ascii_lowercase().contains("rename"))
-        .filter_map(|step| classified(&step.text, dialect)?.rename)
-        .collect()
-}
-
 /// Spreads starters that wait for the same table.
 fn dice() -> u8 {
     let [.., last] = uuid::Uuid::new_v4().into_bytes();
@@ -502,10 +391,6 @@ fn locked(blockers: &str) -> EngineError {
         "tables were locked by others until the deadline of the task: {blockers}"
     ))
     .into()
-}
-
-fn classified(text: &str, dialect: Dialect) -> Option<Statement> {
-    crate::domain::expand::classified(text, dialect)
 }
 
 /// Whether a migration is in the middle of a script of more than one transaction.

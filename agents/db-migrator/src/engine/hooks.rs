@@ -5,7 +5,7 @@ mod invoke;
 use shared::SkillError;
 use tokio::time::Instant;
 
-use super::{Job, execute::Script, ledger};
+use super::{Job, ledger, script::Script};
 use crate::{
     clients::{Session, TargetError},
     domain::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::SkillError;
 
-use super::{EngineError, Job, execute::Script, ledger, leftovers::leftovers, observe::Observer};
+use super::{EngineError, Job, ledger, leftovers::leftovers, observe::Observer, script::Script};
 use crate::{
     clients::{Session, TargetError, Transaction},
     domain::{

@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use shared::SkillError;
 
-use super::{
-    Job,
-    execute::{Script, is_interrupted},
-    ledger, parts,
-};
+use super::{Job, execute::is_interrupted, ledger, parts, script::Script};
 use crate::{
     clients::Session,
     domain::{Direction, MigrationRecord, MigrationState, StepRecord},

@@ -164,8 +164,8 @@ async fn facts(
         facts.managed = true;
         facts.migrations = ledger::migrations(session).await?;
         facts.runs = ledger::runs(session).await?;
-        let left = facts.runs.iter().rev();
-        facts.expected = left.filter_map(|run| run.fingerprint.clone()).next();
+        let mut left = facts.runs.iter().rev();
+        facts.expected = left.find_map(|run| run.fingerprint.clone());
     }
     if session.dialect() == Dialect::Postgres {
         read_server(session, &mut facts).await?;

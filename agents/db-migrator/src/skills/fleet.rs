@@ -110,16 +110,13 @@ impl<'a> FleetWork<'a> {
             if by_dialect.contains_key(dialect.name()) {
                 continue;
             }
-            let read = match &source {
-                Some(source) => {
-                    bench
-                        .read_hooked(source.clone(), member, hooks.clone())
-                        .await?
-                }
-                None => {
-                    let outlets = member.desk.outlets();
-                    (Vec::new(), checked(&[], hooks.clone(), dialect, outlets)?)
-                }
+            let read = if let Some(source) = &source {
+                bench
+                    .read_hooked(source.clone(), member, hooks.clone())
+                    .await?
+            } else {
+                let outlets = member.desk.outlets();
+                (Vec::new(), checked(&[], hooks.clone(), dialect, outlets)?)
             };
             by_dialect.insert(dialect.name(), read);
         }

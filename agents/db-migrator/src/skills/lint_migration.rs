@@ -17,7 +17,7 @@ use crate::{
             table, text,
         },
         pending::{PendingError, pending},
-        source,
+        source::{self, Layout},
     },
     engine,
 };
@@ -121,7 +121,7 @@ impl Skill for LintMigration {
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let choice = choice(&input.rules)?;
         let (dialect, server) = self.server(&input)?;
-        let folder = input.source.path.clone();
+        let (folder, named) = (input.source.path.clone(), input.source.layout);
         let files = self.files(input.source).await?;
         let mut scripts = LintScript::of(&files);
         if scripts.is_empty() {
@@ -136,13 +136,14 @@ impl Skill for LintMigration {
                 let asked = Asked {
                     name,
                     files: &files,
+                    layout: named,
                     prove: input.prove,
                 };
                 self.observe(context, &asked, &mut scripts).await?
             }
         };
         let mut report = lint::lint(&scripts, dialect, &facts, &choice);
-        if let Some(finding) = layout(&files, dialect) {
+        if let Some(finding) = unreadable(&files, dialect, named) {
             report.findings.insert(0, finding);
         }
         if let Some(folder) = &folder {
@@ -172,6 +173,7 @@ impl Skill for LintMigration {
 struct Asked<'a> {
     name: &'a str,
     files: &'a [SourceFile],
+    layout: Option<Layout>,
     prove: bool,
 }
 
@@ -222,7 +224,9 @@ impl LintMigration {
         let dialect = database.target.dialect();
         let job = self.0.job(context, database);
         // A source that cannot be read as migrations is reported as such; the rest is linted all the same.
-        let migrations = source::read(asked.files, dialect).unwrap_or_default();
+        let migrations = source::read_as(asked.files, dialect, asked.layout)
+            .map(|source| source.migrations)
+            .unwrap_or_default();
         let status = engine::status(job, &migrations).await?;
         for script in &mut *scripts {
             script.applied = script.version.as_ref().is_some_and(|version| {
@@ -288,9 +292,9 @@ fn conflict(source: &[Migration], ledger: &[MigrationRecord]) -> Option<(String,
 }
 
 /// What is wrong with the files as a source, apart from what the scripts themselves say.
-fn layout(files: &[SourceFile], dialect: Dialect) -> Option<Finding> {
+fn unreadable(files: &[SourceFile], dialect: Dialect, named: Option<Layout>) -> Option<Finding> {
     use source::SourceError;
-    let error = source::read(files, dialect).err()?;
+    let error = source::read_as(files, dialect, named).err()?;
     let of_a_script = matches!(
         error,
         SourceError::Split { .. } | SourceError::Forbidden { .. }

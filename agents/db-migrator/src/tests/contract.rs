@@ -176,8 +176,8 @@ async fn story(dialect: Dialect) {
 
 #[tokio::test]
 async fn expands_backfills_contracts_and_goes_all_the_way_back() {
-    story(Dialect::Sqlite).await;
-    story(Dialect::Postgres).await;
+    Box::pin(story(Dialect::Sqlite)).await;
+    Box::pin(story(Dialect::Postgres)).await;
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ impl Receiver {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let (mut head, mut length) = (String::new(), 0);
+                let (mut headers, mut length) = (String::new(), 0);
                 loop {
                     let mut line = String::new();
                     if reader.read_line(&mut line).unwrap_or(0) <= 2 {
@@ -39,13 +39,13 @@ impl Receiver {
                     if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                         length = value.trim().parse().unwrap();
                     }
-                    head.push_str(&line);
+                    headers.push_str(&line);
                 }
                 let mut body = vec![0; length];
                 reader.read_exact(&mut body).unwrap();
                 let body: Value = serde_json::from_slice(&body).unwrap();
                 let (status, text) = answer(count.fetch_add(1, Ordering::SeqCst), &body);
-                log.lock().unwrap().push((head, body));
+                log.lock().unwrap().push((headers, body));
                 let answer = format!(
                     "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
                     text.len()

@@ -163,7 +163,6 @@ async fn puts_what_is_retained_into_the_authors_down() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn keeps_what_was_indexed_and_constrained() {
     let fixture = fixture(Dialect::Postgres, true);
     let tables = "CREATE TABLE kinds (code int PRIMARY KEY); INSERT INTO kinds VALUES (7);

@@ -41,8 +41,8 @@ impl Scratch {
         let name = format!("{prefix}{}", Uuid::new_v4().simple());
         try_lock(live, &name).await?;
         let template = template(live, kind).await?;
-        let owned = owner.map_or_else(String::new, |owner| format!(" OWNER \"{owner}\""));
-        let sql = format!("CREATE DATABASE {name} {template}{owned}");
+        let by = owner.map_or_else(String::new, |owner| format!(" OWNER \"{owner}\""));
+        let sql = format!("CREATE DATABASE {name} {template}{by}");
         as_login(live, owner, &sql).await.map_err(explain)?;
         let mut scratch = Self {
             config: config.clone(),

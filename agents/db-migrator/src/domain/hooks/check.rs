@@ -293,7 +293,7 @@ fn leaves_schema(statement: &Statement) -> bool {
 mod tests {
     use super::*;
 
-    fn spec(value: serde_json::Value) -> HookSpec {
+    fn spec(value: &serde_json::Value) -> HookSpec {
         let mut whole = serde_json::json!({"name": "h", "on": ["before_run"]});
         for (key, value) in value.as_object().unwrap() {
             whole[key] = value.clone();
@@ -323,9 +323,9 @@ mod tests {
     #[test]
     fn takes_each_kind() {
         let hooks = checked(vec![
-            spec(serde_json::json!({"name": "a", "sql_file": "hooks/a.sql"})),
-            spec(serde_json::json!({"name": "b", "http": {"url": "https://ok/x", "authorization": "known"}, "on_failure": "continue"})),
-            spec(serde_json::json!({"name": "c", "call": {"agent": "compliance-auditor", "skill": "append_audit_records"}, "timeout_seconds": 600})),
+            spec(&serde_json::json!({"name": "a", "sql_file": "hooks/a.sql"})),
+            spec(&serde_json::json!({"name": "b", "http": {"url": "https://ok/x", "authorization": "known"}, "on_failure": "continue"})),
+            spec(&serde_json::json!({"name": "c", "call": {"agent": "compliance-auditor", "skill": "append_audit_records"}, "timeout_seconds": 600})),
         ])
         .unwrap();
         assert!(matches!(&hooks[0].action, Action::Sql(statements) if statements.len() == 2));
@@ -333,8 +333,9 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn names_the_field_that_is_wrong() {
-        let json = |value| vec![spec(value)];
+        let json = |value: serde_json::Value| vec![spec(&value)];
         for (specs, field, got) in [
             (
                 json(serde_json::json!({"name": "A", "sql": "SELECT 1"})),
@@ -416,8 +417,8 @@ mod tests {
             assert!(error.got.contains(got), "{error}");
         }
         let twice = vec![
-            spec(serde_json::json!({"sql": "SELECT 1"})),
-            spec(serde_json::json!({"sql": "SELECT 2"})),
+            spec(&serde_json::json!({"sql": "SELECT 1"})),
+            spec(&serde_json::json!({"sql": "SELECT 2"})),
         ];
         assert_eq!(checked(twice).unwrap_err().field, "hooks[1].name");
     }
@@ -438,7 +439,7 @@ mod tests {
         let wrong =
             read_files(&[file("hooks.json", r#"{"hooks": [{"name": "s3cret"#)]).unwrap_err();
         assert!(wrong.got.contains("line 1") && !wrong.to_string().contains("s3cret"));
-        let request = vec![spec(serde_json::json!({"sql": "SELECT 2"}))];
+        let request = vec![spec(&serde_json::json!({"sql": "SELECT 2"}))];
         assert_eq!(merge(read, request.clone()), request);
         assert!(
             is_hook_file("hooks/a.sql")

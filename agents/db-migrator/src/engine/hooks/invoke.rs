@@ -164,7 +164,7 @@ impl Job<'_> {
         invocation: &Invocation<'_>,
         http: &HttpSpec,
     ) -> Result<Option<String>, String> {
-        let key = self.sent_key(invocation);
+        let key = sent_key(invocation);
         let mut body = invocation
             .event
             .body(&invocation.moment, &invocation.hook.name);
@@ -228,14 +228,14 @@ impl Job<'_> {
             Err(_) => Err(format!("{agent} did not answer in time")),
         }
     }
+}
 
-    /// A note about a lock is about one moment: its key is its own.
-    fn sent_key(&self, invocation: &Invocation<'_>) -> String {
-        if invocation.moment.point.is_kept() {
-            invocation.key()
-        } else {
-            format!("{}/{}", invocation.key(), uuid::Uuid::now_v7())
-        }
+/// A note about a lock is about one moment: its key is its own.
+fn sent_key(invocation: &Invocation<'_>) -> String {
+    if invocation.moment.point.is_kept() {
+        invocation.key()
+    } else {
+        format!("{}/{}", invocation.key(), uuid::Uuid::now_v7())
     }
 }
 
