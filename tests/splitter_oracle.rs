@@ -3,7 +3,15 @@
 //! 200,000 scripts by default, `SPLITTER_ORACLE_SCRIPTS=1000000` for a million. The parser redirects the stderr of its
 //! process around every call, so each core's share runs in a process of its own.
 
-#![allow(missing_docs, reason = "a test")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "a test fails loudly, and says what it compared"
+)]
 
 #[path = "splitter/compare.rs"]
 mod compare;

@@ -25,7 +25,7 @@ pub(crate) struct Reach {
     /// Folder with the caller's ca.pem, cert.pem and key.pem.
     #[arg(long, value_name = "DIR", requires = "url")]
     tls_dir: Option<PathBuf>,
-    /// SPIFFE id that the agent has to prove, for example spiffe://mesh.local/ns/data-system/sa/db-migrator.
+    /// SPIFFE id that the agent has to prove, for example `spiffe://mesh.local/ns/data-system/sa/db-migrator`.
     #[arg(long, value_name = "SPIFFE", requires = "url")]
     agent_id: Option<String>,
 }
