@@ -140,6 +140,9 @@ impl Following {
     }
 }
 
+/// What a caller hears when every place is taken.
+const AT_LIMIT: &str = "the agent is at its limit of concurrent runs";
+
 impl Engine {
     /// Starts a call and follows its task.
     ///
@@ -160,12 +163,8 @@ impl Engine {
             push,
         } = call;
         let (skill, input, mutates, prepared) = self.prepare(&principal, work)?;
-        let permit = self.slots.clone().try_acquire_owned().map_err(|_| {
-            Fault::new(
-                Kind::Overloaded,
-                "the agent is at its limit of concurrent runs",
-            )
-        })?;
+        let permit = self.slots.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Fault::new(Kind::Overloaded, AT_LIMIT))?;
         // Who waits for the end of a call that only reads need not wait for its beginning to be durable.
         let later = !(mutates || shown || meta.detached || push.is_some());
         let before = continues.clone();
@@ -185,20 +184,25 @@ impl Engine {
             permit,
             span: Span::current(),
         };
-        let known = self.tasks.meet(&record);
-        let met = match (known, before) {
-            (Some(known), _) => known,
-            (None, Some(before)) => match self.tasks.create(&mut record, push).await {
-                Ok(Created::New) => {
-                    self.push.wake();
-                    return Ok(self.launch(record, Some(before.into()), run));
-                }
-                other => other.map_err(unavailable)?,
-            },
-            (None, None) => match self.begin(record, push, later).await? {
-                Ok(live) => return Ok(self.accompany(live, run)),
-                Err(met) => met,
-            },
+        let met = if let Some(before) = before {
+            match self.tasks.meet(&record) {
+                Some(known) => known,
+                None => match self.tasks.create(&mut record, push).await {
+                    Ok(Created::New) => {
+                        self.push.wake();
+                        return Ok(self.launch(record, Some(before.into()), run));
+                    }
+                    other => other.map_err(unavailable)?,
+                },
+            }
+        } else {
+            match self.tasks.enter(record) {
+                Err(known) => known,
+                Ok(live) => match self.begin(live, push, later).await? {
+                    Ok(live) => return Ok(self.accompany(live, run)),
+                    Err(met) => met,
+                },
+            }
         };
         // Nothing runs for this call, so it gives its place back while it waits.
         drop(run);
@@ -217,15 +221,14 @@ impl Engine {
         }
     }
 
-    /// Makes a new task known in this process, and durable unless that may wait.
+    /// Makes a new task durable, unless that may wait.
     async fn begin(
         &self,
-        record: Record,
+        live: Arc<Live>,
         push: Option<store::Write>,
         later: bool,
     ) -> Result<Result<Arc<Live>, Created>, Fault> {
         self.tasks.count();
-        let live = self.tasks.track(record, None);
         if later {
             return Ok(Ok(live));
         }

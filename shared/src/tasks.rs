@@ -83,19 +83,17 @@ impl Tasks {
     /// Notices a repeated call of this process; otherwise the task has its keys for now.
     pub(crate) fn meet(&self, record: &Record) -> Option<Created> {
         let mut recent = self.0.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in &record.keys {
-            match recent.get(key) {
-                Some((digest, task)) if digest == key.digest => {
-                    return Some(Created::Same(task.to_owned()));
-                }
-                Some(_) => return Some(Created::Other(key.kind)),
-                None => {}
-            }
-        }
-        for key in &record.keys {
-            recent.add(key, &record.task.id);
-        }
-        None
+        take_keys(&mut recent, record).err()
+    }
+
+    /// [`Tasks::meet`] for a task that nobody has seen yet: whoever meets its keys finds it running.
+    ///
+    /// # Errors
+    /// What was met.
+    pub(crate) fn enter(&self, record: Record) -> Result<Arc<Live>, Created> {
+        let mut recent = self.0.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        take_keys(&mut recent, &record)?;
+        Ok(self.track(record, None))
     }
 
     /// Stores a new task, or a new turn of one, together with one more write; its keys decide whether it is new.
@@ -331,4 +329,21 @@ fn decode(entry: &Entry) -> Option<Record> {
         stored: Some(record.state()),
         ..record
     })
+}
+
+/// Takes a task's keys, unless an earlier task has one of them.
+fn take_keys(recent: &mut Recent, record: &Record) -> Result<(), Created> {
+    for key in &record.keys {
+        match recent.get(key) {
+            Some((digest, task)) if digest == key.digest => {
+                return Err(Created::Same(task.to_owned()));
+            }
+            Some(_) => return Err(Created::Other(key.kind)),
+            None => {}
+        }
+    }
+    for key in &record.keys {
+        recent.add(key, &record.task.id);
+    }
+    Ok(())
 }

@@ -118,8 +118,8 @@ fn is_renamed_here(observed: &Observed, entry: &Entry) -> bool {
     observed.renames.iter().filter(named).any(existed)
 }
 
-/// Tables of before whose rows are others after up, and their names after it. A changed set of columns counts too: that
-/// costs a second look, no more.
+/// Tables of before whose rows or columns are others after up, and their names after it: a column may take the place of
+/// another with the same values.
 pub(super) fn touches(observed: &Observed) -> Vec<String> {
     let after = |table: &str| {
         let now = name_after(observed, table);
@@ -129,9 +129,13 @@ pub(super) fn touches(observed: &Observed) -> Vec<String> {
             tables.find(|(known, _)| last_part(known) == now)
         })
     };
+    let columns = |table: &str, renamed: &str| {
+        observed.before.catalog.columns(table) != observed.after.catalog.columns(renamed)
+    };
     let mut found = Vec::new();
     for (table, rows) in &observed.before.rows {
-        if let Some((renamed, _)) = after(table).filter(|(_, now)| *now != rows) {
+        let changed = after(table).filter(|(renamed, now)| *now != rows || columns(table, renamed));
+        if let Some((renamed, _)) = changed {
             found.push(table.clone());
             found.extend((renamed != table).then(|| renamed.clone()));
         }
