@@ -10,11 +10,11 @@
 //! and taken off in the second ratio. It is found in PATH, or where `DB_MIGRATOR_BENCH_SQLX` says. PostgreSQL runs with
 //! fsync.
 //!
-//! Found (unoptimised build against sqlx-cli 0.9.0 built with optimisation, 2 virtual CPUs with a load of 22 from other
-//! work, PostgreSQL 15, 100 migrations, one round): on SQLite the ledger takes 0.73 times as long as sqlx-cli (2.9 s
-//! against 3.9 s) and 1.9 times as long as the naive executor; on PostgreSQL 1.72 times as long as sqlx-cli (2.5 s
-//! against 1.5 s) and 3.0 times as long as the naive executor. What remains on PostgreSQL are the migrations that write
-//! rows: their tables are measured before and after, statement by statement. 300 migrations were not measured there.
+//! Found (unoptimised build against sqlx-cli 0.9.0 built with optimisation, 2 quiet virtual CPUs, PostgreSQL 15, 100
+//! migrations): on SQLite the ledger takes 1.72 times as long as sqlx-cli (262 ms against 152 ms) and 2.5 times as long as
+//! the naive executor; on PostgreSQL 1.51 times as long as sqlx-cli (425 ms against 281 ms) and 1.7 times as long as the
+//! naive executor. What remains on PostgreSQL are the migrations that write rows: their tables are measured before and
+//! after, statement by statement. 300 migrations were not measured there.
 //!
 //! Run: `cargo bench -p db-migrator --bench ledger`, or with sizes of your own after `--`.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
