@@ -123,10 +123,7 @@ async fn with_ledger(database: &Database, source: &[Migration]) -> [Duration; 2]
     let started = Instant::now();
     let request = ApplyRequest {
         source,
-        plan_digest: None,
-        release: None,
-        hooks: &[],
-        covered: None,
+        ..ApplyRequest::default()
     };
     let job = Job {
         context: &context,

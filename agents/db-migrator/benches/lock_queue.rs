@@ -132,10 +132,7 @@ async fn ours(url: &str, began_at: &Mutex<Option<Instant>>) -> u64 {
     };
     let request = ApplyRequest {
         source: &all,
-        plan_digest: None,
-        release: None,
-        hooks: &[],
-        covered: None,
+        ..ApplyRequest::default()
     };
     let done = AtomicBool::new(false);
     let apply = async {
@@ -173,10 +170,7 @@ async fn prepare(url: &str) {
     };
     let request = ApplyRequest {
         source: all.get(..1).unwrap_or_default(),
-        plan_digest: None,
-        release: None,
-        hooks: &[],
-        covered: None,
+        ..ApplyRequest::default()
     };
     engine::apply(job, request)
         .await

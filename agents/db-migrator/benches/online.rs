@@ -312,10 +312,7 @@ async fn apply(
     };
     let request = ApplyRequest {
         source,
-        plan_digest: None,
-        release: None,
-        hooks: &[],
-        covered: None,
+        ..ApplyRequest::default()
     };
     engine::apply(job, request).await.expect("it applies");
 }

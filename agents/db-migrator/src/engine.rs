@@ -31,13 +31,13 @@ mod verify;
 pub use adopt::{
     AdoptOutcome, AdoptRequest, Adoption, AdoptionEntry, Wanted, adopt, plan_adoption,
 };
-pub use apply::{Applied, ApplyRequest, apply, apply_retaining};
+pub use apply::{Applied, ApplyRequest, apply};
 pub use assess::{Goal, assess_rollback};
 pub use contract::{CompleteRequest, Completed, complete, plan_contracts};
 pub use fleet::{FleetPlan, FleetRequest, Member, Work, plan_fleet, run_fleet};
 pub use lint::{lint_facts, lint_in_force, lint_proofs};
 pub use parts::Progress;
-pub use prove::{plan, plan_retaining};
+pub use prove::plan;
 pub use rollback::{RollbackRequest, RolledBack, rollback};
 pub use status::{ExpansionStatus, Status, status};
 pub use verify::{Verified, verify};

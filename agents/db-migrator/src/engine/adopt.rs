@@ -7,9 +7,10 @@ mod weigh;
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use shared::SkillError;
 
-use super::{Job, own::Returns};
+use super::{Job, own::Errand};
 use crate::{
     clients::Session,
     domain::{
@@ -143,10 +144,21 @@ pub async fn plan_adoption(
 /// # Errors
 /// As [`plan_adoption`]; `ApprovalRequired` outside `dev` and for what does not fit the catalog.
 pub async fn adopt(job: Job<'_>, request: &AdoptRequest<'_>) -> Result<AdoptOutcome, SkillError> {
-    let mut session = job.own(&mut Returns::default()).await?;
-    let adopted = job.adopt_locked(session.as_mut(), request).await;
-    job.close(session).await;
-    adopted
+    job.as_owner(request).await
+}
+
+#[async_trait]
+impl Errand for &AdoptRequest<'_> {
+    type Done = AdoptOutcome;
+
+    async fn run(
+        &self,
+        job: &Job<'_>,
+        session: &mut dyn Session,
+    ) -> Result<AdoptOutcome, SkillError> {
+        job.refuse_superuser(session).await?;
+        job.adopt_locked(session, self).await
+    }
 }
 
 /// What became of a wish to take over.
@@ -166,7 +178,6 @@ impl Job<'_> {
         session: &mut dyn Session,
         request: &AdoptRequest<'_>,
     ) -> Result<AdoptOutcome, SkillError> {
-        self.refuse_superuser(session).await?;
         if let Some(own) = self
             .own_run(session)
             .await?

@@ -1,11 +1,12 @@
 //! Applies a source: lock, finish what crashed, prove, get approval, record, run.
 
+use async_trait::async_trait;
 use shared::SkillError;
 
 use super::{
     Job,
     ledger::{self, NewRun},
-    own::Returns,
+    own::Errand,
     parts,
     recover::head,
 };
@@ -31,6 +32,8 @@ pub struct ApplyRequest<'a> {
     pub hooks: &'a [Hook],
     /// Digest of the plan that an approval of a fleet covers.
     pub covered: Option<&'a str>,
+    /// How long what the migrations take away is kept.
+    pub retention: Retention,
 }
 
 /// What was applied.
@@ -58,56 +61,26 @@ pub struct Applied {
 /// As [`super::plan`]; `ApprovalRequired` outside `dev` and for every plan that is not proven; `Canceled` between two
 /// statements; `Failed` with the statement that the database refused.
 pub async fn apply(job: Job<'_>, request: ApplyRequest<'_>) -> Result<Applied, SkillError> {
-    apply_retaining(job, request, Retention::default()).await
+    job.as_owner(request).await
 }
 
-/// [`apply`] with another retention window for what the migrations take away.
-///
-/// # Errors
-/// As [`apply`].
-pub async fn apply_retaining(
-    job: Job<'_>,
-    request: ApplyRequest<'_>,
-    retention: Retention,
-) -> Result<Applied, SkillError> {
-    let mut returns = Returns::default();
-    loop {
-        let mut session = job.own(&mut returns).await?;
-        let applied = job.apply_owned(session.as_mut(), &request, retention).await;
-        let mut again = false;
-        if let Err(error) = &applied {
-            let may_return = session.may_return();
-            again = job.comes_back(may_return, error, &mut returns).await;
-            if !again {
-                job.hook_failure(session.as_mut(), error).await;
-                job.note_failure(session.as_mut(), error).await;
-            }
-        }
-        job.close(session).await;
-        if !again {
-            return applied;
-        }
+#[async_trait]
+impl Errand for ApplyRequest<'_> {
+    type Done = Applied;
+
+    async fn run(&self, job: &Job<'_>, session: &mut dyn Session) -> Result<Applied, SkillError> {
+        job.refuse_superuser(session).await?;
+        let applied = job.apply_locked(session, self).await?;
+        let hooks = job.hook_calls(session).await?;
+        Ok(Applied { hooks, ..applied })
     }
 }
 
 impl Job<'_> {
-    async fn apply_owned(
-        &self,
-        session: &mut dyn Session,
-        request: &ApplyRequest<'_>,
-        retention: Retention,
-    ) -> Result<Applied, SkillError> {
-        self.refuse_superuser(session).await?;
-        let applied = self.apply_locked(session, request, retention).await?;
-        let hooks = self.hook_calls(session).await?;
-        Ok(Applied { hooks, ..applied })
-    }
-
     async fn apply_locked(
         &self,
         session: &mut dyn Session,
         request: &ApplyRequest<'_>,
-        retention: Retention,
     ) -> Result<Applied, SkillError> {
         let mut finished = Vec::new();
         if let Some(own) = self.own_run(session).await? {
@@ -128,7 +101,9 @@ impl Job<'_> {
             self.purge(session, false).await?;
             self.run_backfills(session).await?;
         }
-        let mut plan = self.plan_with(session, request.source, retention).await?;
+        let mut plan = self
+            .plan_with(session, request.source, request.retention)
+            .await?;
         plan.hooks = request.hooks.to_vec();
         let digest = plan.digest();
         if plan.migrations.is_empty() {
@@ -149,7 +124,7 @@ impl Job<'_> {
             session,
             "apply",
             &plan,
-            (&digest, request.release, retention),
+            (&digest, request.release, request.retention),
         )
         .await?;
         self.begin_hooks(session, RunKind::Apply).await?;

@@ -1,5 +1,6 @@
 //! Completes expanded migrations: the contract is a migration of its own, proven, approved and run like any other.
 
+use async_trait::async_trait;
 use shared::SkillError;
 
 use super::{
@@ -7,6 +8,7 @@ use super::{
     apply::Applied,
     facts,
     online::{Work, at_once},
+    own::Errand,
     parts::{self, Expanded},
 };
 use crate::{
@@ -64,25 +66,17 @@ pub async fn plan_contracts(
 /// As [`plan_contracts`]; `ApprovalRequired` outside `dev`, for every contract that is not proven, and for every purge
 /// before the end of a window; `Canceled` between two statements.
 pub async fn complete(job: Job<'_>, request: CompleteRequest<'_>) -> Result<Completed, SkillError> {
-    let mut session = job.connect().await?;
-    job.context.progress("waiting for the run lock", 0, 0);
-    let locked = session
-        .lock(job.run(), job.until())
-        .await
-        .map_err(|error| job.skill(error));
-    let completed = match locked {
-        Ok(()) => job.complete_locked(session.as_mut(), &request).await,
-        Err(error) => {
-            job.close(session).await;
-            return Err(error);
-        }
-    };
-    if let Err(error) = &completed {
-        job.hook_failure(session.as_mut(), error).await;
-        job.note_failure(session.as_mut(), error).await;
+    job.as_owner(request).await
+}
+
+#[async_trait]
+impl Errand for CompleteRequest<'_> {
+    type Done = Completed;
+
+    async fn run(&self, job: &Job<'_>, session: &mut dyn Session) -> Result<Completed, SkillError> {
+        job.refuse_superuser(session).await?;
+        job.complete_locked(session, self).await
     }
-    job.close(session).await;
-    completed
 }
 
 impl Job<'_> {

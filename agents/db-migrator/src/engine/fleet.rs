@@ -18,6 +18,7 @@ use crate::{
         Answer, Assessment, Migration, MigrationState, Plan,
         fleet::{self, FleetReport, MemberPlan, MemberReport, Outcome},
         hooks::{self, Hook, RunKind},
+        staging::Retention,
     },
 };
 
@@ -39,6 +40,8 @@ pub enum Work<'a> {
     Apply {
         /// The release that they come with.
         release: Option<&'a str>,
+        /// How long what the migrations take away is kept.
+        retention: Retention,
     },
     /// Rolls them back.
     Rollback {
@@ -269,8 +272,8 @@ impl<'a> Job<'a> {
             });
         }
         match work {
-            Work::Apply { .. } => {
-                let mut plan = Box::pin(plan(*self, member.source)).await?;
+            Work::Apply { retention, .. } => {
+                let mut plan = Box::pin(plan(*self, member.source, *retention)).await?;
                 plan.hooks = member.hooks.to_vec();
                 let some = !plan.migrations.is_empty();
                 let wants_person = some && (!self.database.dev || !plan.refusals().is_empty());

@@ -45,7 +45,7 @@ pub async fn lint_facts(job: Job<'_>, questions: &[Question]) -> Result<Facts, S
 /// Those of [`super::plan`].
 pub async fn lint_proofs(job: Job<'_>, source: &[Migration]) -> Result<Vec<ProofFact>, SkillError> {
     // What the author wrote is judged, not what a retention window would save of it.
-    let plan = super::plan_retaining(job, source, Retention::NONE).await?;
+    let plan = super::plan(job, source, Retention::NONE).await?;
     let authored = |version: &Version| {
         source
             .iter()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use shared::SkillError;
 use tokio::time::Instant;
 
@@ -16,7 +17,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(3);
 /// How often a run lost its connection. What it did last is then read from the ledger: under the run lock, on a server
 /// that takes writes, the former backend is gone, and a commit either happened or did not.
 #[derive(Debug, Default)]
-pub(super) struct Returns(u32);
+struct Returns(u32);
 
 impl Returns {
     fn pause(&self) -> Duration {
@@ -24,9 +25,41 @@ impl Returns {
     }
 }
 
+/// What a run does once it owns its database. It may be begun again on another connection, so it reads from the ledger
+/// how far it came.
+#[async_trait]
+pub(super) trait Errand: Sync {
+    type Done: Send;
+
+    async fn run(&self, job: &Job<'_>, session: &mut dyn Session)
+    -> Result<Self::Done, SkillError>;
+}
+
 impl Job<'_> {
+    /// Owns the database for an errand, again while the connection breaks, and notes how it failed.
+    pub(super) async fn as_owner<E: Errand>(&self, errand: E) -> Result<E::Done, SkillError> {
+        let mut returns = Returns::default();
+        loop {
+            let mut session = self.own(&mut returns).await?;
+            let done = errand.run(self, session.as_mut()).await;
+            let mut again = false;
+            if let Err(error) = &done {
+                let may_return = session.may_return();
+                again = self.comes_back(may_return, error, &mut returns).await;
+                if !again {
+                    self.hook_failure(session.as_mut(), error).await;
+                    self.note_failure(session.as_mut(), error).await;
+                }
+            }
+            self.close(session).await;
+            if !again {
+                return done;
+            }
+        }
+    }
+
     /// A session that holds the run lock. After a loss it tries again while the server is away or is a standby.
-    pub(super) async fn own(&self, returns: &mut Returns) -> Result<Box<dyn Session>, SkillError> {
+    async fn own(&self, returns: &mut Returns) -> Result<Box<dyn Session>, SkillError> {
         loop {
             let owned = self.own_once().await;
             let away = matches!(owned, Err(SkillError::Unavailable { .. }));
@@ -49,7 +82,7 @@ impl Job<'_> {
     }
 
     /// Whether a run that ended like this lost its connection, and there is time to return.
-    pub(super) async fn comes_back(
+    async fn comes_back(
         &self,
         may_return: bool,
         error: &SkillError,

@@ -22,15 +22,7 @@ use migration::Proven;
 /// # Errors
 /// `Rejected` when the source does not continue what the database has, `Failed` when a migration cannot be applied,
 /// `Unavailable` when the database does not answer.
-pub async fn plan(job: Job<'_>, source: &[Migration]) -> Result<Plan, SkillError> {
-    plan_retaining(job, source, Retention::default()).await
-}
-
-/// [`plan`] with another retention window.
-///
-/// # Errors
-/// As [`plan`].
-pub async fn plan_retaining(
+pub async fn plan(
     job: Job<'_>,
     source: &[Migration],
     retention: Retention,

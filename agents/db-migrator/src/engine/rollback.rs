@@ -1,5 +1,6 @@
 //! Reverts migrations by the downs that the ledger holds.
 
+use async_trait::async_trait;
 use identity::PrincipalKind;
 use shared::SkillError;
 
@@ -7,7 +8,7 @@ use super::{
     Goal, Job,
     assess::current,
     ledger::{self, NewRun},
-    own::Returns,
+    own::Errand,
 };
 use crate::{
     clients::Session,
@@ -56,23 +57,19 @@ pub async fn rollback(
     job: Job<'_>,
     request: RollbackRequest<'_>,
 ) -> Result<RolledBack, SkillError> {
-    let mut returns = Returns::default();
-    loop {
-        let mut session = job.own(&mut returns).await?;
-        let rolled_back = job.rollback_locked(session.as_mut(), &request).await;
-        let mut again = false;
-        if let Err(error) = &rolled_back {
-            let may_return = session.may_return();
-            again = job.comes_back(may_return, error, &mut returns).await;
-            if !again {
-                job.hook_failure(session.as_mut(), error).await;
-                job.note_failure(session.as_mut(), error).await;
-            }
-        }
-        job.close(session).await;
-        if !again {
-            return rolled_back;
-        }
+    job.as_owner(request).await
+}
+
+#[async_trait]
+impl Errand for RollbackRequest<'_> {
+    type Done = RolledBack;
+
+    async fn run(
+        &self,
+        job: &Job<'_>,
+        session: &mut dyn Session,
+    ) -> Result<RolledBack, SkillError> {
+        job.rollback_locked(session, self).await
     }
 }
 

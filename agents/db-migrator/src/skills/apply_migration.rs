@@ -8,7 +8,7 @@ use shared::{Context, Effect, Skill, SkillError};
 
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
-    fleet::{FleetWork, Pace, Scope, applying, fingerprint, refuse_retention},
+    fleet::{FleetWork, Pace, Scope, applying, fingerprint},
     parts::{MigrationSource, PlanReport, Workbench, checked_release, checked_retention},
 };
 use crate::{
@@ -118,10 +118,7 @@ impl Skill for ApplyMigration {
         let fleet = input.fleet.clone();
         match self.0.scope(input.database.as_deref(), fleet.as_deref())? {
             Scope::Database(database) => self.one(context, database, input).await,
-            Scope::Fleet(name, members) => {
-                refuse_retention(input.retain.as_deref())?;
-                self.fleet(context, (name, members), input).await
-            }
+            Scope::Fleet(name, members) => self.fleet(context, (name, members), input).await,
         }
     }
 }
@@ -154,7 +151,7 @@ impl ApplyMigration {
             }
         }
         if input.dry_run {
-            let mut plan = engine::plan_retaining(job, &source, retention).await?;
+            let mut plan = engine::plan(job, &source, retention).await?;
             plan.hooks = hooks;
             return Ok(planned(PlanReport::new(&plan, database.dev)));
         }
@@ -164,8 +161,9 @@ impl ApplyMigration {
             release: input.release.as_deref(),
             hooks: &hooks,
             covered: None,
+            retention,
         };
-        let applied = engine::apply_retaining(job, request, retention).await?;
+        let applied = engine::apply(job, request).await?;
         Ok(output(applied, database.dev))
     }
 
@@ -179,7 +177,8 @@ impl ApplyMigration {
         adoption::refuse_for_fleet(input.adopt, input.baseline.as_deref(), input.out_of_order)?;
         let source = Some(input.source);
         let fleet = FleetWork::read(bench, members, source, input.hooks, input.pace).await?;
-        let work = applying(input.release.as_deref());
+        let retention = checked_retention(input.retain.as_deref())?;
+        let work = applying(input.release.as_deref(), retention);
         let (plan, report) = if input.dry_run {
             let plan = fleet.report(fleet.plan(bench, context, work).await?);
             (Some(plan.clone()), plan.fleet)

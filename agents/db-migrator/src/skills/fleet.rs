@@ -17,6 +17,7 @@ use crate::{
         fleet::{FleetReport, Outcome},
         hooks::{Hook, HookSpec},
         sha256_hex,
+        staging::Retention,
     },
     engine::{self, FleetPlan, FleetRequest, Goal, Job, Member, Work},
 };
@@ -231,22 +232,14 @@ pub(super) fn fingerprint(report: &FleetReport) -> String {
     sha256_hex(&heads.collect::<Vec<_>>().join("\n"))
 }
 
-/// Apply with this release.
-pub(super) const fn applying(release: Option<&str>) -> Work<'_> {
-    Work::Apply { release }
+/// Apply with this release, and keep what it takes away for so long.
+pub(super) const fn applying(release: Option<&str>, retention: Retention) -> Work<'_> {
+    Work::Apply { release, retention }
 }
 
 /// Roll back to this goal.
 pub(super) const fn reverting(goal: &Goal) -> Work<'_> {
     Work::Rollback { goal }
-}
-
-/// Refuses another retention window than the default one, which all members of a fleet have.
-pub(super) fn refuse_retention(retain: Option<&str>) -> Result<(), SkillError> {
-    retain.map_or(Ok(()), |retain| {
-        let expected = "no retention of its own for a fleet";
-        Err(SkillError::rejected("retain", expected, retain))
-    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use shared::{Context, Skill, SkillError};
 
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
-    fleet::{FleetWork, Scope, applying, refuse_retention},
+    fleet::{FleetWork, Scope, applying},
     parts::{MigrationSource, PlanReport, Workbench, checked_retention},
 };
 use crate::{
@@ -69,11 +69,13 @@ impl Skill for PlanMigration {
                     input.baseline.as_deref(),
                     input.out_of_order,
                 )?;
-                refuse_retention(input.retain.as_deref())?;
+                let retention = checked_retention(input.retain.as_deref())?;
                 let source = Some(input.source);
                 let fleet =
                     FleetWork::read(bench, (name, members), source, input.hooks, None).await?;
-                let plan = fleet.plan(bench, context, applying(None)).await?;
+                let plan = fleet
+                    .plan(bench, context, applying(None, retention))
+                    .await?;
                 Ok(fleet.report(plan))
             }
         }
@@ -105,7 +107,7 @@ impl PlanMigration {
         {
             return Ok(adoption::report(&adoption, database.dev));
         }
-        let mut plan = engine::plan_retaining(job, &source, retention).await?;
+        let mut plan = engine::plan(job, &source, retention).await?;
         plan.hooks = hooks;
         Ok(PlanReport::new(&plan, database.dev))
     }

@@ -239,6 +239,40 @@ async fn asks_one_approval_for_all_and_rolls_all_back() {
     );
 }
 
+#[tokio::test]
+async fn retains_what_its_members_drop_for_as_long_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = bench(folder.path(), 2, &[], "");
+    let source = json!({"files": [
+        {"name": "0001_t.up.sql", "content": "CREATE TABLE t (id integer PRIMARY KEY, note text);\nINSERT INTO t VALUES (1, 'kept')"},
+        {"name": "0002_drop.up.sql", "content": "DROP TABLE t"},
+    ]});
+    let apply = async |retain: &str, caller: &Caller, dry_run: bool| {
+        let request = json!({"fleet": "all", "source": source, "retain": retain, "dry_run": dry_run, "idempotency_key": "k"});
+        let input = serde_json::from_value(request).unwrap();
+        ApplyMigration(bench.clone())
+            .run(&caller.context(), input)
+            .await
+    };
+    let retained = async |retain: &str| {
+        let planned = apply(retain, &Caller::operator("p"), true).await.unwrap();
+        planned.plan.unwrap().migrations[1].retained.clone()
+    };
+    assert_eq!(retained("none").await, Vec::<String>::new());
+    assert_eq!(retained("P2D").await, ["table t"]);
+
+    let digest = digest_of(
+        apply("P2D", &Caller::operator("a"), false)
+            .await
+            .unwrap_err(),
+    );
+    let caller = Caller::operator("a").approved(&digest);
+    let done = apply("P2D", &caller, false).await.unwrap().fleet.unwrap();
+    assert!(done.complete, "{done:?}");
+    let wrong = apply("soon", &caller, false).await.unwrap_err();
+    assert!(wrong.to_string().contains("retain"), "{wrong}");
+}
+
 /// Runs in a process of its own and stops for ever in the third wave.
 #[tokio::test]
 #[ignore = "the process that another test kills"]

@@ -36,11 +36,10 @@ async fn apply_kept(
     };
     let request = ApplyRequest {
         source,
-        plan_digest: None,
-        release: None,
+        retention,
         ..ApplyRequest::default()
     };
-    engine::apply_retaining(job, request, retention).await
+    engine::apply(job, request).await
 }
 
 fn to_one() -> Goal {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Metrics,
     clients::{Database, Databases, Row, Session},
-    domain::{Dialect, Migration, SourceFile, source},
+    domain::{Dialect, Migration, SourceFile, source, staging::Retention},
     engine::{self, Applied, ApplyRequest, Job},
 };
 
@@ -249,10 +249,8 @@ pub(super) async fn apply_counted(
         job,
         ApplyRequest {
             source,
-            plan_digest: None,
             release,
-            hooks: &[],
-            covered: None,
+            ..ApplyRequest::default()
         },
     )
     .await
@@ -270,11 +268,11 @@ pub(super) async fn plan(
             metrics: &metrics,
         },
         source,
+        Retention::default(),
     )
     .await
 }
 
-/// A plan that keeps nothing of what it takes away.
 /// Applies a source, and keeps nothing of what it takes away.
 pub(super) async fn apply_without_retention(
     database: &Database,
@@ -291,11 +289,13 @@ pub(super) async fn apply_without_retention(
     let request = ApplyRequest {
         source,
         release,
+        retention: Retention::NONE,
         ..ApplyRequest::default()
     };
-    engine::apply_retaining(job, request, crate::domain::staging::Retention::NONE).await
+    engine::apply(job, request).await
 }
 
+/// A plan that keeps nothing of what it takes away.
 pub(super) async fn plan_without_retention(
     database: &Database,
     source: &[Migration],
@@ -306,8 +306,7 @@ pub(super) async fn plan_without_retention(
         database,
         metrics: &metrics,
     };
-    let none = crate::domain::staging::Retention::NONE;
-    engine::plan_retaining(job, source, none).await
+    engine::plan(job, source, Retention::NONE).await
 }
 
 pub(super) async fn assess(

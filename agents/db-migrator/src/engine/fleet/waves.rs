@@ -136,13 +136,14 @@ impl Job<'_> {
     ) -> MemberReport {
         let covered = prospect.digest.as_deref();
         let ran = match work {
-            Work::Apply { release } => {
+            Work::Apply { release, retention } => {
                 let request = ApplyRequest {
                     source: member.source,
                     plan_digest: covered.filter(|_| prospect.plan.is_some()),
                     release: *release,
                     hooks: member.hooks,
                     covered,
+                    retention: *retention,
                 };
                 let applied = Box::pin(apply(*self, request)).await;
                 applied.map(|applied| (applied.head, versions(&applied.migrations)))
