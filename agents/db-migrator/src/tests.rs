@@ -18,6 +18,7 @@ mod generator;
 mod hooks;
 mod hooks_again;
 mod inverse;
+mod inverse_large;
 mod lifecycle;
 mod lint;
 mod lint_databases;
