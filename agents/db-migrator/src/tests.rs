@@ -31,6 +31,7 @@ mod proofs;
 mod receiver;
 mod roles;
 mod secrets;
+mod shape;
 mod shop;
 mod skills;
 mod staging;
