@@ -7,6 +7,7 @@ mod lock;
 mod recipes;
 mod session;
 mod shadow;
+mod stamp;
 mod values;
 mod watch;
 
@@ -34,6 +35,7 @@ const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0
 pub struct PostgresTarget {
     config: Config,
     owner: Option<String>,
+    memory: stamp::Memory,
 }
 
 impl PostgresTarget {
@@ -55,7 +57,11 @@ impl PostgresTarget {
             .as_ref()
             .map_or_else(String::new, |owner| format!(" -c role={owner}"));
         config.options(options + &role);
-        Self { config, owner }
+        Self {
+            config,
+            owner,
+            memory: stamp::Memory::default(),
+        }
     }
 }
 
@@ -77,6 +83,7 @@ impl Target for PostgresTarget {
             config: self.config.clone(),
             owner: None,
             scratch: None,
+            memory: Some(self.memory.clone()),
             acts_for_another: self.owner.is_some(),
         }))
     }
@@ -96,6 +103,7 @@ impl Target for PostgresTarget {
                 config,
                 owner: None,
                 scratch: Some(scratch),
+                memory: None,
                 acts_for_another: self.owner.is_some(),
             })),
             Err(error) => {
