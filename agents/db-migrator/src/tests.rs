@@ -34,5 +34,6 @@ mod shop;
 mod skills;
 mod staging;
 mod support;
+mod tls;
 mod verify;
 mod versions;

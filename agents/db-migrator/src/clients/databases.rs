@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use store::postgres::{Address, AddressError};
+
 use super::{
     hooks::{Desk, Outlets},
     postgres::PostgresTarget,
@@ -56,9 +58,9 @@ pub enum DatabaseSpecError {
     /// Neither `sqlite:` nor `postgres://`, or a URL that cannot be read.
     #[error("a URL is sqlite:PATH or postgres://USER@HOST/DATABASE")]
     Url,
-    /// TLS to PostgreSQL is not built in.
-    #[error("sslmode=require is not supported: use sslmode=disable inside the mesh")]
-    Tls,
+    /// The URL's form, or a parameter of TLS.
+    #[error(transparent)]
+    Address(#[from] AddressError),
 }
 
 impl FromStr for DatabaseSpec {
@@ -77,13 +79,9 @@ impl FromStr for DatabaseSpec {
                 }
                 Arc::new(SqliteTarget::new(path.trim_start_matches("//")))
             } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-                let config = url
-                    .parse::<tokio_postgres::Config>()
-                    .map_err(|_| DatabaseSpecError::Url)?;
-                if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-                    return Err(DatabaseSpecError::Tls);
-                }
-                Arc::new(PostgresTarget::owned(config, options.owner.clone()))
+                let address: Address = url.parse()?;
+                address.check()?;
+                Arc::new(PostgresTarget::new(address, options.owner.clone()))
             } else {
                 return Err(DatabaseSpecError::Url);
             };
@@ -353,8 +351,7 @@ mod tests {
             ("Shop=sqlite:x", DatabaseSpecError::Name),
             ("a=mysql://x", DatabaseSpecError::Url),
             ("a=sqlite:", DatabaseSpecError::Url),
-            ("a=postgres://h/d?sslmode=require", DatabaseSpecError::Tls),
-            ("a=postgres://h:port/d", DatabaseSpecError::Url),
+            ("a=postgres://h:port/d", AddressError::Form.into()),
         ] {
             assert_eq!(
                 text.parse::<DatabaseSpec>().unwrap_err(),
@@ -362,6 +359,9 @@ mod tests {
                 "{text}"
             );
         }
+        let spec = "a=postgres://h/d?sslmode=verify-full".parse::<DatabaseSpec>();
+        let said = spec.unwrap_err().to_string();
+        assert!(said.starts_with("sslrootcert: expected a file"), "{said}");
         assert_eq!(
             parse_lines("# targets\n\na=sqlite:x\nb=what").unwrap_err(),
             (4, DatabaseSpecError::Url)
