@@ -24,6 +24,7 @@ mod lint_databases;
 mod lint_facts;
 mod lint_reports;
 mod locks;
+mod message;
 mod oci;
 mod orphan;
 mod proofs;
