@@ -13,6 +13,7 @@ mod corpus;
 mod crash;
 mod expand;
 mod fleet;
+mod flyway;
 mod generated;
 mod generator;
 mod hooks;

@@ -10,7 +10,7 @@ use super::{
     sqlite::SqliteTarget,
     target::Target,
 };
-use crate::domain::fleet::matches;
+use crate::domain::{fleet::matches, source::Placeholders};
 
 /// `NAME=URL[,dev][,service=NAME][,owner=ROLE][,superuser=allow]`, for example `shop=sqlite:shop.db,dev`. Its `Debug`
 /// never shows the URL.
@@ -147,6 +147,7 @@ pub struct Database {
 pub struct Databases {
     all: Vec<Database>,
     fleets: Vec<Fleet>,
+    placeholders: Placeholders,
 }
 
 /// `NAME=DATABASE,...`, where a database may be a pattern with `*`.
@@ -169,6 +170,41 @@ impl FromStr for FleetSpec {
         Ok(Self {
             name: name.to_owned(),
             members,
+        })
+    }
+}
+
+/// `NAME=VALUE` of a placeholder. Its `Debug` never shows the value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PlaceholderSpec {
+    name: String,
+    value: String,
+}
+
+impl fmt::Debug for PlaceholderSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlaceholderSpec")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a placeholder cannot be configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected NAME=VALUE of at most 1024 bytes, with a name of letters, digits, _, ., : and -")]
+pub struct PlaceholderSpecError;
+
+impl FromStr for PlaceholderSpec {
+    type Err = PlaceholderSpecError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) = text.split_once('=').ok_or(PlaceholderSpecError)?;
+        if !Placeholders::fits(name, value) {
+            return Err(PlaceholderSpecError);
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            value: value.to_owned(),
         })
     }
 }
@@ -221,7 +257,23 @@ impl Databases {
         Self {
             all,
             fleets: Vec::new(),
+            placeholders: Placeholders::default(),
         }
+    }
+
+    /// Gives the placeholders of sources values, unless a request has others.
+    #[must_use]
+    pub fn with_placeholders(self, values: impl IntoIterator<Item = PlaceholderSpec>) -> Self {
+        let values = values.into_iter().map(|spec| (spec.name, spec.value));
+        Self {
+            placeholders: self.placeholders.with(values),
+            ..self
+        }
+    }
+
+    /// The values that the operator gave placeholders.
+    pub fn placeholders(&self) -> &Placeholders {
+        &self.placeholders
     }
 
     /// Lets the hooks of all databases reach what these outlets allow.

@@ -124,7 +124,10 @@ impl Skill for LintMigration {
         let choice = choice(&input.rules)?;
         let (dialect, server) = self.server(&input)?;
         let (folder, named) = (input.source.path.clone(), input.source.layout);
+        let values = input.source.placeholders(&self.0)?;
         let files = input.source.gather(&self.0, context).await?;
+        let files = source::filled(files, named, &values)
+            .map_err(|error| SkillError::rejected("source", "SQL files", error.to_string()))?;
         let mut scripts = LintScript::of(&files);
         if scripts.is_empty() {
             return Err(SkillError::rejected("source", "SQL files", "none"));

@@ -89,9 +89,10 @@ impl Workbench {
         dialect: Dialect,
     ) -> Result<(Vec<Migration>, Vec<SourceFile>), SkillError> {
         let layout = source.layout;
+        let values = source.placeholders(self)?;
         let files = source.gather(self, context).await?;
         let read = tokio::task::spawn_blocking(move || {
-            let read = source::read_as(&files, dialect, layout);
+            let read = source::read_with(&files, dialect, layout, &values);
             read.map(|read| (read, files))
         });
         let read = read

@@ -2,6 +2,8 @@
 
 mod message;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use shared::{Context, SkillError, ToolCall};
@@ -12,7 +14,10 @@ use crate::{
         Workspace,
         source::{OciError, WorkspaceError},
     },
-    domain::{SourceFile, source::Layout},
+    domain::{
+        SourceFile,
+        source::{Layout, MAX_PLACEHOLDERS, Placeholders},
+    },
 };
 
 /// Most inline files of a request.
@@ -48,6 +53,9 @@ pub struct MigrationSource {
     pub files: Option<Vec<InlineFile>>,
     /// The layout, when the files fit more than one.
     pub layout: Option<Layout>,
+    /// Values of Flyway's placeholders by name, at most 100 of 1 KiB; they win over those of the agent.
+    #[serde(default)]
+    pub placeholders: BTreeMap<String, String>,
 }
 
 /// One file in a request.
@@ -64,6 +72,30 @@ impl MigrationSource {
     /// An optional source: files of the message are one, too.
     pub(super) fn given(source: Option<Self>, context: &Context) -> Option<Self> {
         source.or_else(|| (!context.files().is_empty()).then(Self::default))
+    }
+
+    /// The values of placeholders: the agent's, and those of the request.
+    pub(super) fn placeholders(&self, bench: &Workbench) -> Result<Placeholders, SkillError> {
+        let own = &self.placeholders;
+        let wrong = own
+            .iter()
+            .find(|(name, value)| !Placeholders::fits(name, value));
+        if let Some((name, _)) = wrong {
+            return Err(SkillError::rejected(
+                "source.placeholders",
+                "names of letters, digits, _, ., : and -, with values of at most 1024 bytes",
+                bounded(name).escape_debug().to_string(),
+            ));
+        }
+        if own.len() > MAX_PLACEHOLDERS {
+            let got = format!("{} of them", own.len());
+            return Err(SkillError::rejected(
+                "source.placeholders",
+                "at most 100",
+                got,
+            ));
+        }
+        Ok(bench.databases.placeholders().clone().with(own))
     }
 
     /// The files, from wherever they are.

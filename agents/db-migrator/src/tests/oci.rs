@@ -262,8 +262,7 @@ async fn shows_its_credentials_to_their_registry_only() {
 
 #[tokio::test]
 async fn each_pull_is_an_audited_call() {
-    let (content, _) = shop();
-    let host = serve(content).await;
+    let host = serve(shop().0).await;
     let bench = Workbench {
         databases: Arc::new(Databases::default()),
         workspace: Workspace::new("."),
@@ -272,11 +271,11 @@ async fn each_pull_is_an_audited_call() {
     };
     let lint = LintMigration(bench);
     let pull = async |tag: &str, host: &str| {
-        let (context, fake) = FakeAgent::default().context();
+        let (context, agent) = FakeAgent::default().context();
         let source = json!({ "oci": format!("{host}/shop/migrations:{tag}") });
         let input = serde_json::from_value(json!({ "source": source })).unwrap();
         let answer = lint.run(&context, input).await;
-        (answer.map(|answer| answer.files), fake.trail())
+        (answer.map(|answer| answer.files), agent.trail())
     };
     let (answer, trail) = pull("folder", &host).await;
     assert_eq!(answer.unwrap(), 2);
