@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use store::postgres::Address;
 use tokio::time::Instant;
-use tokio_postgres::{CancelToken, Config, SimpleQueryMessage};
+use tokio_postgres::{CancelToken, SimpleQueryMessage};
 
 use super::{
     Link, batch, catalog, fill, lock, recipes,
@@ -37,7 +38,7 @@ const MAX_NAMES: usize = 1_000;
 pub(super) struct PostgresSession {
     pub(super) link: Link,
     pub(super) backend: i64,
-    pub(super) config: Config,
+    pub(super) address: Address,
     /// Its name once it owns the database.
     pub(super) owner: Option<String>,
     pub(super) scratch: Option<Scratch>,
@@ -80,7 +81,7 @@ impl Session for PostgresSession {
         if self.acts_for_another {
             self.execute("SET ROLE NONE").await?;
         }
-        let taken = lock::take(&self.link.client, &self.config, self.backend, run, until).await;
+        let taken = lock::take(&self.link.client, &self.address, self.backend, run, until).await;
         if self.acts_for_another {
             self.execute("RESET ROLE").await?;
         }
@@ -140,7 +141,7 @@ impl Session for PostgresSession {
     fn watch(&self) -> Option<Box<dyn Watch>> {
         let token: CancelToken = self.link.client.cancel_token();
         Some(Box::new(PostgresWatch::new(
-            self.config.clone(),
+            self.address.clone(),
             self.backend,
             token,
         )))
