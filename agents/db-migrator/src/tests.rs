@@ -15,6 +15,7 @@ mod expand;
 mod fleet;
 mod generated;
 mod generator;
+mod halfway;
 mod hooks;
 mod hooks_again;
 mod inverse;

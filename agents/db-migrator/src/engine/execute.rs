@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     EngineError, Job, ledger,
-    measure::{Baselines, measure_own},
+    measure::{Baselines, measure_own, measure_so_far},
     observe::Observer,
     script::{Part, Script, is_key_switch, renames},
 };
@@ -17,6 +17,12 @@ use crate::{
     clients::{Batch, Session, TargetError},
     domain::{Dialect, Direction, MigrationState, StepRecord, StepState, waiting::Waiting},
 };
+
+/// What a failure leaves of a script that goes forward.
+pub(super) const STANDS: &str =
+    "its earlier statements stand: the next run of apply_migration continues here";
+/// What a failure leaves of one that goes back.
+const UNDONE: &str = "what was reverted stays so: the next run continues here";
 
 impl Job<'_> {
     /// Runs one half of a migration to its end, also when an earlier run began it.
@@ -204,6 +210,9 @@ impl Job<'_> {
                 let one = script.steps_of(Some(step.ordinal));
                 let row = ledger::steps_row(session, one, StepState::Applied, self.run());
                 ledger::write(session, row).await?;
+                if script.direction == Direction::Up {
+                    measure_so_far(session, script.migration).await?;
+                }
             }
         }
         baselines.shift(session).await?;
@@ -249,7 +258,7 @@ impl Job<'_> {
         observer: &mut Observer,
     ) -> Result<(), EngineError> {
         let dialect = session.dialect();
-        if is_key_switch(&step.text, dialect) {
+        if step.text.is_empty() || is_key_switch(&step.text, dialect) {
             return Ok(());
         }
         let total = script.steps.len() as u64;
@@ -306,7 +315,11 @@ impl Job<'_> {
             self.explain(
                 error,
                 script,
-                "its earlier statements stand: the next run of apply_migration continues here",
+                if script.direction == Direction::Undo {
+                    UNDONE
+                } else {
+                    STANDS
+                },
             )
         };
         let running = ledger::state_row(
@@ -395,5 +408,8 @@ fn locked(blockers: &str) -> EngineError {
 
 /// Whether a migration is in the middle of a script of more than one transaction.
 pub(super) const fn is_interrupted(state: MigrationState) -> bool {
-    matches!(state, MigrationState::Applying | MigrationState::Reverting)
+    matches!(
+        state,
+        MigrationState::Applying | MigrationState::Reverting | MigrationState::Undoing
+    )
 }

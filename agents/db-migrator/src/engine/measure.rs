@@ -34,6 +34,32 @@ pub(super) async fn measure_own(
     ledger::set_additions(session, migration.sequence, &additions).await
 }
 
+/// Notes what those of a migration's additions hold that are there already: it may stop here.
+pub(super) async fn measure_so_far(
+    session: &mut dyn Session,
+    migration: &MigrationRecord,
+) -> Result<(), TargetError> {
+    let seeded = |measured: &&MeasuredAddition| measured.addition.seeded;
+    let tables = migration.additions.iter().filter(seeded);
+    let tables = tables
+        .map(|measured| measured.addition.place.table.clone())
+        .collect::<Vec<_>>();
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let present = session.columns(&tables).await?;
+    let mut additions = migration.additions.clone();
+    for measured in additions.iter_mut().filter(|one| one.addition.seeded) {
+        // Over all its columns: those that are still to come make another digest, and then another measure follows.
+        let now = measure_present(session, &present, Some(&measured.addition)).await?;
+        if let Some(now) = now {
+            measured.rows = now.rows;
+            measured.digest = now.digest;
+        }
+    }
+    ledger::set_additions(session, migration.sequence, &additions).await
+}
+
 /// Notes what a migration's additions hold after its backfill.
 pub(super) async fn measure_again(
     session: &mut dyn Session,

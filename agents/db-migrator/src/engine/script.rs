@@ -21,6 +21,8 @@ pub(super) struct Script<'a> {
     /// Whether the catalog is held against the proof before the commit. Within a run of ups the last one is enough: it
     /// starts where the proof started and runs the same statements.
     pub(super) verify: bool,
+    /// Whether SQLite's foreign keys are off while it runs.
+    pub(super) foreign_keys_off: bool,
 }
 
 impl Script<'_> {
@@ -28,6 +30,7 @@ impl Script<'_> {
         match self.direction {
             Direction::Up => self.migration.atomic.0,
             Direction::Down => self.migration.atomic.1,
+            Direction::Undo => false,
         }
     }
 
@@ -59,15 +62,9 @@ impl Script<'_> {
     }
 
     pub(super) fn transaction(&self, lock_timeout_ms: u64) -> Transaction {
-        let (up, down) = self.migration.foreign_keys_off;
-        let foreign_keys_off = if self.direction == Direction::Up {
-            up
-        } else {
-            down
-        };
         Transaction {
             lock_timeout_ms,
-            foreign_keys_off,
+            foreign_keys_off: self.foreign_keys_off,
         }
     }
 
@@ -76,6 +73,7 @@ impl Script<'_> {
         match self.direction {
             Direction::Up => Some(&self.migration.fingerprint_after),
             Direction::Down => self.migration.fingerprint_reverted.as_deref(),
+            Direction::Undo => Some(&self.migration.fingerprint_before),
         }
     }
 

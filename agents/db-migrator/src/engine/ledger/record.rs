@@ -22,6 +22,7 @@ pub(in crate::engine) async fn record_plan(
     let mut steps = Vec::new();
     for migration in &plan.migrations {
         let sequence = record_migration(session, run, migration, release).await?;
+        super::undo::record(session, sequence, &migration.parts.undo).await?;
         let halves = [
             (Direction::Up, Some(&migration.up)),
             (Direction::Down, migration.down.as_ref()),
