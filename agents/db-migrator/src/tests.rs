@@ -16,6 +16,7 @@ mod fleet;
 mod flyway;
 mod generated;
 mod generator;
+mod halfway;
 mod hooks;
 mod hooks_again;
 mod inverse;

@@ -119,6 +119,16 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>, Tabl
         )
     });
     migrations.sort_by_key(|migration| migration.sequence);
+    let halfway = migrations.iter().find(|migration| {
+        matches!(
+            migration.state,
+            MigrationState::Applying | MigrationState::Undoing
+        )
+    });
+    if let Some(migration) = halfway {
+        let found = ledger::undo::halfway(session, migration.sequence).await?;
+        facts.halfway = found.map(|found| (migration.sequence, found));
+    }
     facts.rows = vec![Vec::new(); migrations.len()];
     facts.migrations = migrations
         .into_iter()
@@ -158,6 +168,11 @@ async fn look_above(
                 (step.text, lock)
             })
             .collect();
+        if let Some((sequence, halfway)) = &facts.halfway
+            && *sequence == migration.sequence
+        {
+            *down = halfway.ways();
+        }
     }
     // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
     let of_above = facts.migrations.iter();

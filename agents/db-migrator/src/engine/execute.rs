@@ -11,7 +11,7 @@ use super::{
     EngineError, Job,
     at_once::undo,
     ledger,
-    measure::{Baselines, measure_own},
+    measure::{Baselines, measure_own, measure_so_far},
     observe::Observer,
     script::{Part, Script, is_key_switch, renames},
 };
@@ -19,6 +19,12 @@ use crate::{
     clients::{Own, Session, TargetError},
     domain::{Dialect, Direction, MigrationState, StepRecord, StepState, waiting::Waiting},
 };
+
+/// What a failure leaves of a script that goes forward.
+pub(super) const STANDS: &str =
+    "its earlier statements stand: the next run of apply_migration continues here";
+/// What a failure leaves of one that goes back.
+const UNDONE: &str = "what was reverted stays so: the next run continues here";
 
 impl Job<'_> {
     /// Runs one half of a migration to its end, also when an earlier run began it.
@@ -154,6 +160,9 @@ impl Job<'_> {
                 let one = script.steps_of(Some(step.ordinal));
                 let row = ledger::steps_row(session, one, StepState::Applied, self.run());
                 rows.push(row);
+                if script.direction == Direction::Up {
+                    rows.extend(measure_so_far(session, script.migration).await?);
+                }
             }
         }
         rows.extend(baselines.shift(session).await?);
@@ -205,7 +214,7 @@ impl Job<'_> {
         observer: &mut Observer,
     ) -> Result<(), EngineError> {
         let dialect = session.dialect();
-        if is_key_switch(&step.text, dialect) {
+        if step.text.is_empty() || is_key_switch(&step.text, dialect) {
             return Ok(());
         }
         let total = script.steps.len() as u64;
@@ -264,7 +273,11 @@ impl Job<'_> {
             self.explain(
                 error,
                 script,
-                "its earlier statements stand: the next run of apply_migration continues here",
+                if script.direction == Direction::Undo {
+                    UNDONE
+                } else {
+                    STANDS
+                },
             )
         };
         let running = ledger::state_row(
@@ -353,5 +366,8 @@ fn locked(blockers: &str) -> EngineError {
 
 /// Whether a migration is in the middle of a script of more than one transaction.
 pub(super) const fn is_interrupted(state: MigrationState) -> bool {
-    matches!(state, MigrationState::Applying | MigrationState::Reverting)
+    matches!(
+        state,
+        MigrationState::Applying | MigrationState::Reverting | MigrationState::Undoing
+    )
 }

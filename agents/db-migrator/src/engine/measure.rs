@@ -43,6 +43,37 @@ pub(super) async fn measure_own(
     )))
 }
 
+/// What notes what those of a migration's additions hold that are there already: it may stop here.
+pub(super) async fn measure_so_far(
+    session: &mut dyn Session,
+    migration: &MigrationRecord,
+) -> Result<Option<Own>, TargetError> {
+    let seeded = |measured: &&MeasuredAddition| measured.addition.seeded;
+    let tables = migration.additions.iter().filter(seeded);
+    let tables = tables
+        .map(|measured| measured.addition.place.table.clone())
+        .collect::<Vec<_>>();
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    let present = session.columns(&tables).await?;
+    let wanted = migration.additions.iter().map(|then| {
+        let seeded = then.addition.seeded;
+        seeded.then_some(&then.addition)
+    });
+    let now = measure_present(session, &present, wanted).await?;
+    let mut additions = migration.additions.clone();
+    for (measured, now) in additions.iter_mut().zip(now) {
+        // Over all its columns: those that are still to come make another digest, and then another measure follows.
+        if let Some(now) = now {
+            measured.rows = now.rows;
+            measured.digest = now.digest;
+        }
+    }
+    let row = ledger::additions_row(session.dialect(), migration.sequence, &additions);
+    Ok(Some(row))
+}
+
 /// Notes what a migration's additions hold after its backfill.
 pub(super) async fn measure_again(
     session: &mut dyn Session,

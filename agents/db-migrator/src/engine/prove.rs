@@ -2,6 +2,7 @@
 
 mod migration;
 mod staged;
+mod undo;
 
 use std::collections::BTreeMap;
 
@@ -220,6 +221,10 @@ impl Prover<'_> {
                 .map_err(|error| error.into_skill(&job))?;
             let proven = self
                 .prove_staged(shadow, at, plain)
+                .await
+                .map_err(|error| error.into_skill(&job))?;
+            let proven = self
+                .prove_undo(shadow, at, proven)
                 .await
                 .map_err(|error| error.into_skill(&job))?;
             let spoiled = proven.spoiled;

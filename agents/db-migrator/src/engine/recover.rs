@@ -14,8 +14,8 @@ use crate::{
 const LOADED_AT_ONCE: usize = 100;
 
 impl Job<'_> {
-    /// Finishes the one migration that is in the middle of its statements, whichever run began it: it was approved then,
-    /// and forward is the only way that leads to a proven state. Returns what was finished.
+    /// Finishes the one migration that is in the middle of its statements, whichever run began it, in the direction that
+    /// was approved then. Returns what was finished.
     pub(super) async fn finish_interrupted(
         &self,
         session: &mut dyn Session,
@@ -26,15 +26,23 @@ impl Job<'_> {
             .filter(|migration| is_interrupted(migration.state))
             .collect::<Vec<_>>();
         for migration in &interrupted {
-            let direction = if migration.state == MigrationState::Applying {
-                Direction::Up
-            } else {
-                Direction::Down
+            let script = match migration.state {
+                MigrationState::Undoing => self.undo_script(session, migration).await?,
+                MigrationState::Applying => {
+                    self.recorded(session, migration, Direction::Up, true)
+                        .await?
+                }
+                _ => {
+                    self.recorded(session, migration, Direction::Down, true)
+                        .await?
+                }
             };
-            let script = self.recorded(session, migration, direction, true).await?;
             self.execute(session, &script).await?;
         }
-        Ok(interrupted)
+        Ok(interrupted
+            .into_iter()
+            .filter(|migration| migration.state != MigrationState::Undoing)
+            .collect())
     }
 
     /// Applies what this very run planned before it crashed. Returns what was applied.
@@ -76,6 +84,7 @@ impl Job<'_> {
                     steps: steps.remove(&migration.sequence).unwrap_or_default(),
                     verify: done == if compares_before { 1 } else { total },
                     flushes_later: done < total && alone && dialect == Dialect::Postgres,
+                    foreign_keys_off: migration.foreign_keys_off.0,
                 };
                 self.run_hooked(session, &script).await?;
             }
@@ -111,12 +120,14 @@ impl Job<'_> {
         let steps = ledger::steps(session, migration.sequence, direction)
             .await
             .map_err(|error| self.skill(error))?;
+        let (up, down) = migration.foreign_keys_off;
         Ok(Script {
             migration,
             direction,
             steps,
             verify,
             flushes_later: false,
+            foreign_keys_off: if direction == Direction::Up { up } else { down },
         })
     }
 

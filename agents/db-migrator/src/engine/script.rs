@@ -24,6 +24,8 @@ pub(super) struct Script<'a> {
     /// Whether its commit may reach the disk with a later one of the same run: its ledger rows are in it, so that a crash
     /// of the server takes both or none.
     pub(super) flushes_later: bool,
+    /// Whether SQLite's foreign keys are off while it runs.
+    pub(super) foreign_keys_off: bool,
 }
 
 impl Script<'_> {
@@ -31,6 +33,7 @@ impl Script<'_> {
         match self.direction {
             Direction::Up => self.migration.atomic.0,
             Direction::Down => self.migration.atomic.1,
+            Direction::Undo => false,
         }
     }
 
@@ -59,15 +62,9 @@ impl Script<'_> {
     }
 
     pub(super) fn transaction(&self, lock_timeout_ms: u64) -> Transaction {
-        let (up, down) = self.migration.foreign_keys_off;
-        let foreign_keys_off = if self.direction == Direction::Up {
-            up
-        } else {
-            down
-        };
         Transaction {
             lock_timeout_ms,
-            foreign_keys_off,
+            foreign_keys_off: self.foreign_keys_off,
         }
     }
 
@@ -76,6 +73,7 @@ impl Script<'_> {
         match self.direction {
             Direction::Up => Some(&self.migration.fingerprint_after),
             Direction::Down => self.migration.fingerprint_reverted.as_deref(),
+            Direction::Undo => Some(&self.migration.fingerprint_before),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
         history::DirtyDecision,
         hooks::{HookCall, HookSpec},
     },
-    engine::{self, AdoptOutcome, AdoptRequest, Applied, ApplyRequest, Job},
+    engine::{self, AdoptOutcome, AdoptRequest, Applied, ApplyRequest, FailedScript, Job},
 };
 
 /// Applies migrations with a ledger inside the database.
@@ -67,6 +67,10 @@ pub struct ApplyMigrationInput {
     /// How long dropped tables, columns and rows are kept, as an ISO 8601 duration of days and times (`P7D`, the
     /// default), or `none`.
     pub retain: Option<String>,
+    /// What becomes of a script that cannot run in one transaction and fails half way: `resume` (the default) leaves what it
+    /// applied for the next run to continue, `revert` reverts it statement by statement.
+    #[serde(default)]
+    pub on_failure: FailedScript,
 }
 
 fn yes() -> bool {
@@ -166,6 +170,7 @@ impl ApplyMigration {
             hooks: &hooks,
             covered: None,
             retention,
+            on_failure: input.on_failure,
         };
         let applied = engine::apply(job, request).await?;
         Ok(output(applied, database.dev))
@@ -183,7 +188,7 @@ impl ApplyMigration {
         let fleet =
             FleetWork::read((bench, context), members, source, input.hooks, input.pace).await?;
         let retention = checked_retention(input.retain.as_deref())?;
-        let work = applying(input.release.as_deref(), retention);
+        let work = applying(input.release.as_deref(), retention, input.on_failure);
         let (plan, report) = if input.dry_run {
             let plan = fleet.report(fleet.plan(bench, context, work).await?);
             (Some(plan.clone()), plan.fleet)

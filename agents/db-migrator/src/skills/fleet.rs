@@ -19,7 +19,7 @@ use crate::{
         sha256_hex,
         staging::Retention,
     },
-    engine::{self, FleetPlan, FleetRequest, Goal, Job, Member, Work},
+    engine::{self, FailedScript, FleetPlan, FleetRequest, Goal, Job, Member, Work},
 };
 
 /// Members of a wave that run at the same time, unless the request says otherwise.
@@ -233,8 +233,16 @@ pub(super) fn fingerprint(report: &FleetReport) -> String {
 }
 
 /// Apply with this release, and keep what it takes away for so long.
-pub(super) const fn applying(release: Option<&str>, retention: Retention) -> Work<'_> {
-    Work::Apply { release, retention }
+pub(super) const fn applying(
+    release: Option<&str>,
+    retention: Retention,
+    on_failure: FailedScript,
+) -> Work<'_> {
+    Work::Apply {
+        release,
+        retention,
+        on_failure,
+    }
 }
 
 /// Roll back to this goal.

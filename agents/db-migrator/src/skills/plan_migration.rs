@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clients::Database,
     domain::{history::DirtyDecision, hooks::HookSpec},
-    engine,
+    engine::{self, FailedScript},
 };
 
 /// Plans migrations by running them up, down and up on a shadow.
@@ -77,7 +77,11 @@ impl Skill for PlanMigration {
                     FleetWork::read((bench, context), (name, members), source, input.hooks, None)
                         .await?;
                 let plan = fleet
-                    .plan(bench, context, applying(None, retention))
+                    .plan(
+                        bench,
+                        context,
+                        applying(None, retention, FailedScript::Resume),
+                    )
                     .await?;
                 Ok(fleet.report(plan))
             }

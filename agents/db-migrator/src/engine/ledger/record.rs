@@ -27,6 +27,7 @@ pub(in crate::engine) async fn record_plan(
     }
     let mut steps = Vec::new();
     for (migration, sequence) in plan.migrations.iter().zip(sequences) {
+        super::undo::record(session, sequence, &migration.parts.undo).await?;
         let halves = [
             (Direction::Up, Some(&migration.up)),
             (Direction::Down, migration.down.as_ref()),
