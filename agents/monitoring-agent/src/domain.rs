@@ -2,6 +2,7 @@
 
 pub mod at;
 pub mod attribution;
+pub mod dora;
 pub mod health;
 pub mod incident;
 pub mod objects;
