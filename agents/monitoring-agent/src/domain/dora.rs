@@ -3,6 +3,7 @@
 //! An event becomes a few [`Facts`]. Facts form a join semilattice: [`Facts::absorb`] is commutative, associative
 //! and idempotent, so lost order and repeated deliveries cannot change a number.
 
+pub mod assign;
 pub mod changes;
 pub mod clock;
 pub mod deployments;
@@ -13,6 +14,8 @@ pub mod hook;
 pub mod level;
 pub mod measure;
 mod numbers;
+pub mod page;
+pub mod release;
 pub mod report;
 
 pub use fact::Sha;

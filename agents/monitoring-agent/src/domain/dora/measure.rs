@@ -39,7 +39,7 @@ impl Question {
 }
 
 /// A project with what is known of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
     /// Its path.
     pub name: String,
@@ -240,6 +240,9 @@ impl Tally {
                     failure.began
                 }
                 (_, None, None) => {
+                    if !question.covers(failure.began) {
+                        continue;
+                    }
                     self.leave_out(RATE, "its_deployment_does_not_count", || failure.id.clone());
                     continue;
                 }
