@@ -13,7 +13,7 @@ use store::{Entry, Write};
 use crate::{
     archive::Archive,
     domain::{
-        Attribution, Incident,
+        At, Attribution, Incident,
         dora::{
             Facts,
             fact::{First, Trouble, TroubleWord},
@@ -119,7 +119,7 @@ pub fn notify(incident: &Incident) -> Result<[Write; 2], SkillError> {
 fn facts(incident: &Incident, at: i64) -> Facts {
     let word = TroubleWord {
         at,
-        resolved: incident.resolved_at.map(|at| at.millis()),
+        resolved: incident.resolved_at.map(At::millis),
         namespace: incident.namespace.clone(),
         deployment: incident.deployment.clone(),
         revision: incident.revision,

@@ -148,8 +148,8 @@ fn commit(deployment: &Deployment) -> Option<Sha> {
         .containers
         .iter()
         .filter_map(|container| container.image.as_deref());
-    let tags = images.filter_map(|image| image.split('@').next()?.rsplit_once(':'));
-    tags.filter_map(|(_, tag)| tag.parse().ok()).next()
+    let mut tags = images.filter_map(|image| image.split('@').next()?.rsplit_once(':'));
+    tags.find_map(|(_, tag)| tag.parse().ok())
 }
 
 /// Digest of what a rollout puts into force.

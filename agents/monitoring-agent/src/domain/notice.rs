@@ -185,7 +185,7 @@ pub fn labels(incident: &Incident) -> Vec<String> {
 pub fn alert(incident: &Incident, now: At) -> Value {
     let cause = incident.attribution.as_str();
     // While it is open the end lies in the future.
-    let end = incident.resolved_at.unwrap_or(now.plus(HELD_MS));
+    let end = incident.resolved_at.unwrap_or_else(|| now.plus(HELD_MS));
     json!([{
         "labels": {
             "alertname": "WorkloadIncident", "severity": incident.severity.as_str(),

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     archive::Intake,
     domain::{
-        At, Finding, Key, Severity, Trigger,
+        Finding, Key, Severity, Trigger,
         dora::{
             fact::{Rollout, RolloutWord},
             hook::read,

@@ -99,7 +99,7 @@ fn value_of(metric: &Metric) -> String {
         (None, _) => "–".to_owned(),
         (Some(value), "s") => duration(value),
         (Some(value), "ratio") => format!("{:.1} %", value * 100.0),
-        (Some(value), _) => format!("{value:.2} a day"),
+        (Some(value), _) => format!("{value:.2} / day"),
     }
 }
 
@@ -279,12 +279,12 @@ fn height_of(share: f64) -> f64 {
     ABOVE + room * (1.0 - share.clamp(0.0, 1.0))
 }
 
-/// The top of the scale: the largest value, rounded up to an even number where whole things are counted.
+/// The top of the scale: an even number where whole things are counted, else a tenth above the largest value.
 fn top_of(largest: f64, counts: bool) -> f64 {
     if counts {
         ((largest / 2.0).ceil() * 2.0).max(2.0)
     } else if largest > 0.0 {
-        largest
+        largest * 1.1
     } else {
         1.0
     }
