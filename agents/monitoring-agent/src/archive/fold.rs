@@ -10,10 +10,11 @@ use super::{
 };
 use crate::domain::dora::Facts;
 
-/// Most segments that one fold takes.
+/// Segments that are read at once.
 const SEGMENTS_AT_ONCE: usize = 64;
-/// Most events that one fold takes, so that it stays small in memory; one segment is always taken.
-const EVENTS_AT_ONCE: usize = 50_000;
+/// Events after which a fold takes no more segments: some 60 MB of facts. Without any order a fold touches every
+/// drawer, however few events it has, so few and large folds are the cheap ones.
+const EVENTS_AT_ONCE: usize = 100_000;
 /// The drawer that holds a project's name.
 const NAME: &str = "name";
 
@@ -33,37 +34,28 @@ impl Archive {
     /// # Errors
     /// When the store does not answer.
     pub async fn fold(&self) -> Result<Folded, SkillError> {
-        let scan = Scan {
-            collection: SEGMENTS,
-            scope: Some(NEW.to_owned()),
-            limit: SEGMENTS_AT_ONCE,
-            ..Scan::default()
-        };
-        let entries = self.0.scan(scan).await.map_err(unavailable)?;
         let mut done = Folded::default();
         let mut projects: BTreeMap<u64, Facts> = BTreeMap::new();
         let mut writes = Vec::new();
-        for entry in entries {
-            if done.events >= EVENTS_AT_ONCE {
+        let mut after = None;
+        while done.events < EVENTS_AT_ONCE {
+            let entries = self.new_segments(&mut after).await?;
+            if entries.is_empty() {
                 break;
             }
-            let events: Vec<Logged> =
-                codec::unpack(&entry.body).ok_or_else(|| broken(&entry.key))?;
-            done.segments += 1;
-            done.events += events.len();
-            for event in events {
-                projects
-                    .entry(event.project)
-                    .or_default()
-                    .absorb(event.facts);
+            for entry in entries {
+                let events: Vec<Logged> =
+                    codec::unpack(&entry.body).ok_or_else(|| broken(&entry.key))?;
+                done.segments += 1;
+                done.events += events.len();
+                for event in events {
+                    projects
+                        .entry(event.project)
+                        .or_default()
+                        .absorb(event.facts);
+                }
+                writes.push(folded(entry));
             }
-            writes.push(Write::Update {
-                collection: SEGMENTS,
-                entry: Entry {
-                    scope: FOLDED.to_owned(),
-                    ..entry
-                },
-            });
         }
         if writes.is_empty() {
             return Ok(done);
@@ -78,6 +70,24 @@ impl Archive {
             Err(StoreError::Conflict { .. }) => Ok(Folded::default()),
             Err(error) => Err(unavailable(error)),
         }
+    }
+
+    async fn new_segments(
+        &self,
+        after: &mut Option<(String, String)>,
+    ) -> Result<Vec<Entry>, SkillError> {
+        let scan = Scan {
+            collection: SEGMENTS,
+            scope: Some(NEW.to_owned()),
+            after: after.take(),
+            limit: SEGMENTS_AT_ONCE,
+            ..Scan::default()
+        };
+        let entries = self.0.scan(scan).await.map_err(unavailable)?;
+        *after = entries
+            .last()
+            .map(|last| (last.sort.clone(), last.key.clone()));
+        Ok(entries)
     }
 
     /// The write that joins facts into a drawer.
@@ -103,5 +113,16 @@ impl Archive {
             None => Write::Insert { collection, entry },
             Some(_) => Write::Update { collection, entry },
         })
+    }
+}
+
+/// The write that marks a segment as folded; it fails when another replica was faster.
+fn folded(entry: Entry) -> Write {
+    Write::Update {
+        collection: SEGMENTS,
+        entry: Entry {
+            scope: FOLDED.to_owned(),
+            ..entry
+        },
     }
 }
