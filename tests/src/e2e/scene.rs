@@ -182,7 +182,7 @@ impl Scene {
 
 impl App {
     /// The Deployment of a version.
-    fn manifest(&self, version: &str, fault: Option<Fault>) -> String {
+    pub fn manifest(&self, version: &str, fault: Option<Fault>) -> String {
         let behaviour = fault.map_or_else(Behaviour::healthy, Fault::behaviour);
         self.manifest_of(version, &behaviour, |pod, container| {
             if let Some(fault) = fault {

@@ -9,7 +9,9 @@ use shared::{Context, Effect, Skill, SkillError};
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
     fleet::{FleetWork, Pace, Scope, applying, fingerprint},
-    parts::{MigrationSource, PlanReport, Workbench, checked_release, checked_retention},
+    parts::{
+        INPUT_FILES, MigrationSource, PlanReport, Workbench, checked_release, checked_retention,
+    },
 };
 use crate::{
     clients::Database,
@@ -37,6 +39,7 @@ pub struct ApplyMigrationInput {
     /// How a fleet is walked through.
     pub pace: Option<Pace>,
     /// The migrations.
+    #[serde(default)]
     pub source: MigrationSource,
     /// The release they come with: `assess_rollback` can name it later.
     pub release: Option<String>,
@@ -104,6 +107,7 @@ impl Skill for ApplyMigration {
     const DESCRIPTION: &'static str = "Applies pending migrations one by one under a lock, with their proven inverse in a ledger inside the database. \
         Every statement takes effect exactly once, also over crashes. Needs an approval outside dev databases and for plans that are not proven.";
     const TAGS: &'static [&'static str] = &["database", "migration", "apply", "schema"];
+    const INPUT_FILES: &'static [&'static str] = INPUT_FILES;
     const EFFECT: Effect = Effect::Mutate;
 
     type Input = ApplyMigrationInput;
@@ -132,7 +136,7 @@ impl ApplyMigration {
     ) -> Result<ApplyMigrationOutput, SkillError> {
         let (mut source, hooks) = self
             .0
-            .read_hooked(input.source, database, input.hooks)
+            .read_hooked(context, input.source, database, input.hooks)
             .await?;
         input.out_of_order.mark(&mut source);
         let retention = checked_retention(input.retain.as_deref())?;
@@ -176,7 +180,8 @@ impl ApplyMigration {
         let Self(bench) = self;
         adoption::refuse_for_fleet(input.adopt, input.baseline.as_deref(), input.out_of_order)?;
         let source = Some(input.source);
-        let fleet = FleetWork::read(bench, members, source, input.hooks, input.pace).await?;
+        let fleet =
+            FleetWork::read((bench, context), members, source, input.hooks, input.pace).await?;
         let retention = checked_retention(input.retain.as_deref())?;
         let work = applying(input.release.as_deref(), retention);
         let (plan, report) = if input.dry_run {

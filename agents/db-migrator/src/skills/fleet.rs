@@ -98,7 +98,7 @@ pub(super) struct FleetWork<'a> {
 impl<'a> FleetWork<'a> {
     /// Reads source and hooks for every dialect of the members.
     pub(super) async fn read(
-        bench: &Workbench,
+        (bench, context): (&Workbench, &Context),
         (name, members): (&'a str, Vec<&'a Database>),
         source: Option<MigrationSource>,
         hooks: Vec<HookSpec>,
@@ -113,7 +113,7 @@ impl<'a> FleetWork<'a> {
             }
             let read = if let Some(source) = &source {
                 bench
-                    .read_hooked(source.clone(), member, hooks.clone())
+                    .read_hooked(context, source.clone(), member, hooks.clone())
                     .await?
             } else {
                 let outlets = member.desk.outlets();

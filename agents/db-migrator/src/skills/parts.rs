@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::{Context, SkillError};
 
 use super::adoption::AdoptionReport;
+pub(super) use super::source::INPUT_FILES;
 pub use super::source::{InlineFile, MigrationSource};
 use crate::{
     Metrics,
@@ -73,22 +74,25 @@ impl Workbench {
     /// Reads the source off the async threads.
     pub(super) async fn read(
         &self,
+        context: &Context,
         source: MigrationSource,
         dialect: Dialect,
     ) -> Result<Vec<Migration>, SkillError> {
-        Ok(self.read_with_files(source, dialect).await?.0)
+        Ok(self.read_with_files(context, source, dialect).await?.0)
     }
 
     /// The same with the files, of which some declare hooks.
     pub(super) async fn read_with_files(
         &self,
+        context: &Context,
         source: MigrationSource,
         dialect: Dialect,
     ) -> Result<(Vec<Migration>, Vec<SourceFile>), SkillError> {
         let layout = source.layout;
-        let files = source.gather(&self.workspace, &self.registries).await?;
+        let values = source.placeholders(self)?;
+        let files = source.gather(self, context).await?;
         let read = tokio::task::spawn_blocking(move || {
-            let read = source::read_as(&files, dialect, layout);
+            let read = source::read_with(&files, dialect, layout, &values);
             read.map(|read| (read, files))
         });
         let read = read
