@@ -4,8 +4,8 @@ mod feed;
 mod inventory;
 mod read;
 
-pub use feed::{Change, feed};
-pub use inventory::{Inventory, KubernetesInventory, Observed};
+pub use feed::{Change, Place, feed};
+pub use inventory::{Inventory, KubernetesInventory, Observed, Wanted};
 
 use shared::SkillError;
 
