@@ -10,6 +10,7 @@ pub mod objects;
 pub mod pod;
 pub mod postmortem;
 pub mod requests;
+pub mod slo;
 pub mod surroundings;
 pub mod template;
 pub mod thresholds;

@@ -7,6 +7,7 @@ pub mod domain;
 mod flags;
 pub mod ledger;
 mod metrics;
+pub mod objectives;
 pub mod response;
 pub mod skills;
 pub mod watch;
@@ -26,9 +27,10 @@ use crate::{
     board::Board,
     clients::{Inventory, KubernetesInventory},
     ledger::Ledger,
+    objectives::{Meter, ObjectiveArgs},
     skills::{
-        AcknowledgeIncident, CheckHealth, DraftPostmortem, FollowIncident, GetIncident,
-        ListIncidents,
+        AcknowledgeIncident, CheckHealth, DraftPostmortem, EvaluateSlo, FollowIncident,
+        GetIncident, ListIncidents,
     },
     watch::Watch,
 };
@@ -46,6 +48,9 @@ pub struct Cli {
     /// When incidents are opened.
     #[command(flatten)]
     pub triggers: TriggerArgs,
+    /// What is promised of the requests to workloads.
+    #[command(flatten)]
+    pub objectives: ObjectiveArgs,
 }
 
 impl Daemon for Cli {
@@ -63,14 +68,23 @@ impl Daemon for Cli {
         let thresholds = self.triggers.thresholds();
         let namespaces = agent.fleet().mesh.targets(Self::NAME).to_vec();
         let live = !cluster.is_snapshot();
+        let loaded = self.objectives.load()?;
+        let measured = loaded.iter().flat_map(|(objectives, _)| objectives);
+        let board = Board::new(measured.map(|objective| objective.workload.clone()));
+        let meter = loaded.map(|(objectives, source)| Meter {
+            objectives: objectives.into(),
+            source,
+            board: board.clone(),
+            thresholds,
+        });
         let watch = Watch {
             cluster,
             namespaces,
             ledger: ledger.clone(),
             inventory: inventory.clone(),
             thresholds,
-            metrics,
-            board: Board::default(),
+            metrics: metrics.clone(),
+            board,
         };
         let agent = agent
             .skill(CheckHealth {
@@ -81,10 +95,21 @@ impl Daemon for Cli {
             .skill(GetIncident(ledger.clone()))
             .skill(AcknowledgeIncident(ledger.clone()))
             .skill(FollowIncident(ledger.clone()))
-            .skill(DraftPostmortem(ledger));
+            .skill(DraftPostmortem(ledger))
+            .skill(EvaluateSlo(meter.clone()));
         // A snapshot does not change, and nothing in it can be rolled back.
         Ok(if live {
-            agent.background("watch-workloads", looped(watch))
+            let agent = agent.background("watch-workloads", looped(watch));
+            match meter {
+                Some(meter) => {
+                    let every = self.objectives.objectives_every;
+                    agent.background("measure-objectives", move |context, shutdown| {
+                        let (meter, metrics) = (meter.clone(), metrics.clone());
+                        objectives::run(meter, every, metrics, (context, shutdown))
+                    })
+                }
+                None => agent,
+            }
         } else {
             agent
         })

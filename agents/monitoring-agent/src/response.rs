@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     checkup::checkup,
     clients::{Inventory, Wanted},
-    domain::{Incident, Severity, Status, Thresholds, Verdict, WorkloadKind, incident::Rollback},
+    domain::{Incident, Severity, Status, Thresholds, Verdict, incident::Rollback},
     ledger::Ledger,
     watch::now,
 };
@@ -179,20 +179,13 @@ impl Response {
     }
 }
 
-/// Names the workload to rollback-coordinator. Deployments have a field of their own there.
+/// Names the workload to rollback-coordinator.
 fn target(incident: &Incident) -> Map<String, Value> {
-    let name = &incident.workload.name;
-    let (field, value) = match incident.workload.kind {
-        WorkloadKind::Deployment => ("deployment", json!(name)),
-        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => {
-            let kind = incident.workload.kind;
-            ("workload", json!({"kind": kind, "name": name}))
-        }
-    };
     let namespace = json!(incident.namespace);
+    let workload = json!(incident.workload);
     Map::from_iter([
         ("namespace".to_owned(), namespace),
-        (field.to_owned(), value),
+        ("workload".to_owned(), workload),
     ])
 }
 

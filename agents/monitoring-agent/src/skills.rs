@@ -3,6 +3,7 @@
 pub mod acknowledge_incident;
 pub mod check_health;
 pub mod draft_postmortem;
+pub mod evaluate_slo;
 pub mod follow_incident;
 pub mod get_incident;
 pub mod list_incidents;
@@ -10,6 +11,7 @@ pub mod list_incidents;
 pub use acknowledge_incident::AcknowledgeIncident;
 pub use check_health::CheckHealth;
 pub use draft_postmortem::DraftPostmortem;
+pub use evaluate_slo::EvaluateSlo;
 pub use follow_incident::FollowIncident;
 pub use get_incident::GetIncident;
 pub use list_incidents::ListIncidents;

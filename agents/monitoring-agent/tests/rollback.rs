@@ -228,7 +228,7 @@ async fn every_kind_of_bad_release_is_rolled_back_once() {
             ],
             "{behavior}"
         );
-        let expected = json!({"namespace": "shop", "deployment": "web", "to_revision": 1, "dry_run": false, "idempotency_key": incident.id});
+        let expected = json!({"namespace": "shop", "workload": {"kind": "Deployment", "name": "web"}, "to_revision": 1, "dry_run": false, "idempotency_key": incident.id});
         assert_eq!(*requests.lock().unwrap(), [expected], "{behavior}");
         assert_eq!(
             (incident.attribution, incident.revision, incident.status),

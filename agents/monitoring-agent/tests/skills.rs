@@ -297,6 +297,7 @@ fn the_manifest_declares_the_metrics_that_exist() {
         1,
         T0,
     ));
+    metrics.violated("web-availability");
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(

@@ -55,7 +55,7 @@ const AGENTS: [(&str, &str, u16, u8, &str); 8] = [
         "observability-system",
         7107,
         2,
-        "check_health list_incidents get_incident acknowledge_incident follow_incident draft_postmortem",
+        "check_health list_incidents get_incident acknowledge_incident follow_incident draft_postmortem evaluate_slo",
     ),
     (
         "performance-optimizer",
