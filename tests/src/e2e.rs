@@ -1,0 +1,9 @@
+//! Releases that fail on a real control plane, and the mesh that takes them back.
+
+mod fault;
+mod observe;
+mod scene;
+
+pub use fault::Fault;
+pub use observe::{Timeline, observe};
+pub use scene::{App, Scene};
