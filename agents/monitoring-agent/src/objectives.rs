@@ -69,12 +69,15 @@ pub struct ObjectiveArgs {
     pub objectives_every: Duration,
 }
 
+/// Objectives, and where their requests are counted.
+pub type Loaded = (Vec<Objective>, Arc<dyn RequestSource>);
+
 impl ObjectiveArgs {
     /// Reads the file and names the server; `None` without a file.
     ///
     /// # Errors
     /// When the file is no list of objectives.
-    pub fn load(&self) -> anyhow::Result<Option<(Vec<Objective>, Arc<dyn RequestSource>)>> {
+    pub fn load(&self) -> anyhow::Result<Option<Loaded>> {
         let (Some(file), Some(url)) = (&self.objectives, &self.prometheus) else {
             return Ok(None);
         };

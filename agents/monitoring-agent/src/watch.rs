@@ -87,7 +87,7 @@ pub async fn run(
                 state.take_requests(judged);
             }
             () = tokio::time::sleep(sleep) => {}
-            Some(ended) = state.responses.join_next() => state.responded(ended??),
+            Some(ended) = state.responses.join_next() => state.responded(ended??).await?,
             () = shutdown.cancelled() => return Ok(()),
         }
         state.judge(now()).await?;

@@ -10,7 +10,10 @@ use kube::Resource;
 use serde::de::DeserializeOwned;
 
 use super::read;
-use crate::domain::{At, Pod, Revision, Surrounding, Warning, Workload, WorkloadKind};
+use crate::domain::{
+    At, Pod, Revision, Surrounding, Warning, Workload, WorkloadKind,
+    surroundings::{Listed, SurroundingKind},
+};
 
 /// One change of the cluster.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ enum Seen<T> {
 /// that a watch survives come as errors; the stream never ends.
 pub fn feed(cluster: &Cluster, namespaces: &[String]) -> Changes {
     let nodes = watched(cluster, None, read::node, |seen| {
-        surroundings(seen, Surrounding::Node)
+        surroundings(seen, (SurroundingKind::Node, None), Surrounding::Node)
     });
     let mut streams = vec![nodes];
     for namespace in namespaces {
@@ -81,17 +84,25 @@ pub fn feed(cluster: &Cluster, namespaces: &[String]) -> Changes {
         }));
         let events = cluster.watch::<core::Event>(place, None);
         streams.push(events.map(|e| e.map(warnings)).filter_map(some).boxed());
-        streams.push(watched(cluster, place, read::autoscaler, |seen| {
-            surroundings(seen, Surrounding::Autoscaler)
+        let own = namespace.clone();
+        streams.push(watched(cluster, place, read::autoscaler, move |seen| {
+            let of = (SurroundingKind::Autoscaler, Some(own.as_str()));
+            surroundings(seen, of, Surrounding::Autoscaler)
         }));
-        streams.push(watched(cluster, place, read::budget, |seen| {
-            surroundings(seen, Surrounding::Budget)
+        let own = namespace.clone();
+        streams.push(watched(cluster, place, read::budget, move |seen| {
+            let of = (SurroundingKind::Budget, Some(own.as_str()));
+            surroundings(seen, of, Surrounding::Budget)
         }));
-        streams.push(watched(cluster, place, read::claim, |seen| {
-            surroundings(seen, Surrounding::Claim)
+        let own = namespace.clone();
+        streams.push(watched(cluster, place, read::claim, move |seen| {
+            let of = (SurroundingKind::Claim, Some(own.as_str()));
+            surroundings(seen, of, Surrounding::Claim)
         }));
-        streams.push(watched(cluster, place, read::config, |seen| {
-            surroundings(seen, Surrounding::Config)
+        let own = namespace.clone();
+        streams.push(watched(cluster, place, read::config, move |seen| {
+            let of = (SurroundingKind::Config, Some(own.as_str()));
+            surroundings(seen, of, Surrounding::Config)
         }));
     }
     select_all(streams).boxed()
@@ -193,9 +204,23 @@ fn revision_change(place: &Place, seen: Seen<Revision>) -> Option<Change> {
     })
 }
 
-fn surroundings<T>(seen: Seen<T>, what: fn(T) -> Surrounding) -> Option<Change> {
+fn surroundings<T>(
+    seen: Seen<T>,
+    (kind, namespace): (SurroundingKind, Option<&str>),
+    what: fn(T) -> Surrounding,
+) -> Option<Change> {
     let changes = match seen {
-        Seen::All(all) => all.into_iter().map(what).collect(),
+        Seen::All(all) => {
+            let mut changes: Vec<Surrounding> = all.into_iter().map(what).collect();
+            let ids = changes.iter().filter_map(Surrounding::id);
+            let listed = Listed {
+                kind,
+                namespace: namespace.map(str::to_owned),
+                ids: ids.map(str::to_owned).collect(),
+            };
+            changes.push(Surrounding::Listed(listed));
+            changes
+        }
         Seen::One(one) => vec![what(one)],
         Seen::Gone(id) => vec![Surrounding::Gone(id)],
         Seen::Nothing => return None,

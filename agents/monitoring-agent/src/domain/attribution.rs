@@ -1,6 +1,7 @@
 //! What is to blame? Only a release is rolled back, so everything else is ruled out first.
 
 mod rules;
+mod scene;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,7 +89,7 @@ pub struct Mark {
 
 /// Names the cause of what is wrong with a workload since `began`: the first rule that holds.
 pub fn attribute(view: &View<'_>, trigger: Trigger, began: At) -> Cause {
-    let scene = rules::Scene::of(view, trigger, began);
+    let scene = scene::Scene::of(view, trigger, began);
     let unknown = || Cause::new(Attribution::Unknown, None, "no rule names a cause");
     rules::RULES
         .iter()

@@ -22,7 +22,7 @@ pub struct Change {
     pub fields: BTreeSet<Field>,
     /// Images that differ.
     pub images: Vec<ImageChange>,
-    /// Where it comes from: `ossa.io/traceparent`, annotations of GitLab, Helm and `kubernetes.io/change-cause`.
+    /// Where it comes from: `ossa.io/traceparent`, annotations of GitLab, Helm and Argo CD, Helm's labels.
     pub origin: BTreeMap<String, String>,
 }
 

@@ -323,6 +323,19 @@ impl Incident {
         news
     }
 
+    /// Takes over what another copy of it learned meanwhile: members and lines; says whether there was something.
+    pub fn catch_up(&mut self, other: &Self) -> bool {
+        let known = |member: &&Member| !self.members.iter().any(|own| own.key == member.key);
+        let members: Vec<Member> = other.members.iter().filter(known).cloned().collect();
+        let unknown = |entry: &&Entry| !self.timeline.contains(entry);
+        let lines: Vec<Entry> = other.timeline.iter().filter(unknown).cloned().collect();
+        let news = !members.is_empty() || !lines.is_empty();
+        self.members.extend(members);
+        self.timeline.extend(lines);
+        self.timeline.sort_by_key(|entry| entry.at);
+        news
+    }
+
     /// Says that it belongs to another incident.
     pub fn attach(&mut self, parent: &str, now: At) {
         if self.part_of.is_none() && self.id != parent {

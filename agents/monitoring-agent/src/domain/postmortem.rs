@@ -160,7 +160,7 @@ fn change(incident: &Incident) -> Vec<(String, String)> {
         fact("Revision", &number(change.revision)),
         fact("Before", &number(change.previous)),
     ];
-    let fields: Vec<String> = change.fields.iter().map(field).collect();
+    let fields: Vec<String> = change.fields.iter().copied().map(field).collect();
     if !fields.is_empty() {
         facts.push(fact("Differs in", &fields.join(", ")));
     }
@@ -178,7 +178,7 @@ fn change(incident: &Incident) -> Vec<(String, String)> {
     facts
 }
 
-fn field(field: &Field) -> String {
+fn field(field: Field) -> String {
     match field {
         Field::Images => "images",
         Field::References => "references",

@@ -1,6 +1,6 @@
 //! What workloads depend on: nodes, autoscalers, disruption budgets, claims, configuration.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     At, Key, Template,
@@ -124,6 +124,48 @@ pub enum Surrounding {
     Config(Config),
     /// What has this uid (a node: this name) is gone.
     Gone(String),
+    /// A complete list: what is not in it is gone.
+    Listed(Listed),
+}
+
+/// What is there of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The kind.
+    pub kind: SurroundingKind,
+    /// The namespace; none for nodes.
+    pub namespace: Option<String>,
+    /// Uids, or names of nodes.
+    pub ids: HashSet<String>,
+}
+
+/// Kinds of surroundings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SurroundingKind {
+    /// Nodes.
+    Node,
+    /// Autoscalers.
+    Autoscaler,
+    /// Disruption budgets.
+    Budget,
+    /// Claims.
+    Claim,
+    /// `ConfigMaps`.
+    Config,
+}
+
+impl Surrounding {
+    /// What identifies it in a list.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Node(node) => Some(&node.name),
+            Self::Autoscaler(autoscaler) => Some(&autoscaler.uid),
+            Self::Budget(budget) => Some(&budget.uid),
+            Self::Claim(claim) => Some(&claim.uid),
+            Self::Config(config) => Some(&config.uid),
+            Self::Gone(_) | Self::Listed(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -192,17 +234,58 @@ impl Surroundings {
                 self.configs.insert(what.uid.clone(), Since { what, since });
                 changed
             }
-            Surrounding::Gone(uid) => {
-                let node = self.nodes.remove(&uid).is_some();
-                if let Some(gone) = self.autoscalers.remove(&uid) {
-                    self.scaled.remove(&gone.what.target);
-                }
-                self.budgets.remove(&uid);
-                self.claims.remove(&uid);
-                self.configs.remove(&uid);
-                node
+            Surrounding::Gone(id) => self.forget(&id),
+            Surrounding::Listed(listed) => {
+                let gone = self.absent(&listed);
+                gone.iter().fold(false, |news, id| self.forget(id) || news)
             }
         }
+    }
+
+    fn forget(&mut self, id: &str) -> bool {
+        let node = self.nodes.remove(id).is_some();
+        if let Some(gone) = self.autoscalers.remove(id) {
+            self.scaled.remove(&gone.what.target);
+        }
+        self.budgets.remove(id);
+        self.claims.remove(id);
+        self.configs.remove(id);
+        node
+    }
+
+    /// What is known of a kind and was not listed.
+    fn absent(&self, listed: &Listed) -> Vec<String> {
+        let known: Vec<(&String, Option<&str>)> = match listed.kind {
+            SurroundingKind::Node => self.nodes.keys().map(|name| (name, None)).collect(),
+            SurroundingKind::Autoscaler => {
+                let all = self.autoscalers.iter();
+                all.map(|(id, s)| (id, Some(s.what.target.namespace.as_str())))
+                    .collect()
+            }
+            SurroundingKind::Budget => {
+                let all = self.budgets.iter();
+                all.map(|(id, s)| (id, Some(s.what.namespace.as_str())))
+                    .collect()
+            }
+            SurroundingKind::Claim => {
+                let all = self.claims.iter();
+                all.map(|(id, claim)| (id, Some(claim.namespace.as_str())))
+                    .collect()
+            }
+            SurroundingKind::Config => {
+                let all = self.configs.iter();
+                all.map(|(id, s)| (id, Some(s.what.namespace.as_str())))
+                    .collect()
+            }
+        };
+        let gone = |(id, namespace): &(&String, Option<&str>)| {
+            *namespace == listed.namespace.as_deref() && !listed.ids.contains(*id)
+        };
+        known
+            .into_iter()
+            .filter(gone)
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     /// What is wrong with a node.
@@ -278,63 +361,4 @@ impl Surroundings {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const T0: At = At::from_millis(1_000_000_000);
-
-    #[test]
-    fn a_change_of_configuration_is_one_of_its_data() {
-        let mut surroundings = Surroundings::default();
-        let config = |digest| {
-            Surrounding::Config(Config {
-                uid: "c".into(),
-                namespace: "shop".into(),
-                name: "settings".into(),
-                digest,
-            })
-        };
-        let template = Template {
-            needs: BTreeSet::from([Reference {
-                kind: ReferenceKind::ConfigMap,
-                name: "settings".into(),
-            }]),
-            ..Template::default()
-        };
-        assert!(
-            !surroundings.apply(config(1), T0),
-            "the first look is no change"
-        );
-        assert!(!surroundings.apply(config(1), T0.plus(5)));
-        assert_eq!(surroundings.changed_config("shop", &template), None);
-        assert!(surroundings.apply(config(2), T0.plus(10)));
-        let (_, at) = surroundings.changed_config("shop", &template).unwrap();
-        assert_eq!(at, T0.plus(10));
-        assert_eq!(surroundings.changed_config("other", &template), None);
-        assert_eq!(
-            surroundings.changed_config("shop", &Template::default()),
-            None
-        );
-    }
-
-    #[test]
-    fn a_request_fits_the_largest_node_or_none() {
-        let mut surroundings = Surroundings::default();
-        assert!(
-            surroundings.fits_a_node("cpu", 1),
-            "nothing is known of nodes"
-        );
-        let node = Node {
-            name: "n1".into(),
-            allocatable: BTreeMap::from([("cpu".into(), 4_000)]),
-            ..Node::default()
-        };
-        surroundings.apply(Surrounding::Node(node), T0);
-        assert!(surroundings.fits_a_node("cpu", 4_000));
-        assert!(!surroundings.fits_a_node("cpu", 4_001));
-        assert!(
-            !surroundings.fits_a_node("gpu", 1),
-            "no node has this resource"
-        );
-    }
-}
+mod tests;

@@ -162,7 +162,10 @@ impl World {
             Surrounding::Autoscaler(autoscaler) => (Some(autoscaler.target.clone()), None),
             Surrounding::Node(node) => (None, Some(node.name.clone())),
             Surrounding::Gone(uid) => (None, Some(uid.clone())),
-            Surrounding::Budget(_) | Surrounding::Claim(_) | Surrounding::Config(_) => (None, None),
+            Surrounding::Budget(_)
+            | Surrounding::Claim(_)
+            | Surrounding::Config(_)
+            | Surrounding::Listed(_) => (None, None),
         };
         if !self.around.apply(change, now) {
             return BTreeSet::new();

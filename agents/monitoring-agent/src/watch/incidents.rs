@@ -176,18 +176,17 @@ impl State {
         self.responses.spawn(work.instrument(span));
     }
 
-    /// Takes in how a response ended; who joined meanwhile is not forgotten.
-    pub(super) fn responded(&mut self, mut incident: Incident) {
+    /// Takes in how a response ended; what was noted meanwhile is not forgotten.
+    pub(super) async fn responded(&mut self, mut incident: Incident) -> Result<(), SkillError> {
         let key = incident.key();
         tracing::info!(incident = incident.id, status = ?incident.status, "response ended");
         self.acting.remove(&key);
         self.touched.insert(key);
         let meanwhile = self.open.get(&incident.fingerprint);
-        for member in meanwhile.iter().flat_map(|known| &known.members) {
-            if !incident.members.iter().any(|own| own.key == member.key) {
-                self.touched.insert(member.key.clone());
-                incident.members.push(member.clone());
-            }
+        if meanwhile.is_some_and(|known| incident.catch_up(known)) {
+            let members = incident.members.iter().map(|member| member.key.clone());
+            self.touched.extend(members);
+            self.watch.ledger.keep(&incident).await?;
         }
         if incident.is_open() {
             self.open.insert(incident.fingerprint.clone(), incident);
@@ -195,6 +194,7 @@ impl State {
             self.watch.metrics.resolved(&incident);
             self.open.remove(&incident.fingerprint);
         }
+        Ok(())
     }
 
     /// Lets go of a workload in all its incidents.

@@ -22,11 +22,11 @@ const TRACEPARENT: &str = "ossa.io/traceparent";
 /// Longest `traceparent` of version 00.
 const MAX_TRACEPARENT: usize = 55;
 /// Annotations that tell where a change comes from; GitLab's are all those under its prefix.
-const ORIGINS: [&str; 5] = [
+/// `kubernetes.io/change-cause` is left out: it may hold a whole command line, and with it secrets.
+const ORIGINS: [&str; 4] = [
     TRACEPARENT,
     HELM_RELEASE,
     HELM_NAMESPACE,
-    "kubernetes.io/change-cause",
     "argocd.argoproj.io/tracking-id",
 ];
 /// Labels that do.

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Attribution, Cause, Mark};
+use super::{Attribution, Cause, Mark, scene::Scene};
 use crate::domain::{
-    At, PodState, Reason,
+    Reason,
     health::Seen,
     messages::{Homeless, MountFault, Reference, Refusal, WaitFault},
     template::Field,
@@ -30,103 +30,6 @@ pub(super) const RULES: [Rule; 13] = [
     controller,
     release,
 ];
-
-/// A workload in trouble.
-pub(super) struct Scene<'a> {
-    view: &'a View<'a>,
-    trigger: Trigger,
-    began: At,
-    bad: Vec<&'a Seen<'a>>,
-    /// Nodes of the bad pods.
-    nodes: BTreeSet<&'a str>,
-    /// What the release changed.
-    changed: BTreeSet<Field>,
-    /// Pods of the earlier revision serve.
-    old_good: bool,
-    /// A release can be to blame at all: it is new, and what came before it was good.
-    suspect: bool,
-}
-
-impl<'a> Scene<'a> {
-    pub(super) fn of(view: &'a View<'a>, trigger: Trigger, began: At) -> Self {
-        let bad: Vec<&Seen<'_>> = view.pods.iter().filter(|s| s.bad().is_some()).collect();
-        let old_good = view
-            .pods
-            .iter()
-            .any(|seen| !seen.current && seen.state == PodState::Ready);
-        let new = view.in_release_window && !view.relapse;
-        let changed = match (view.current, view.before) {
-            (Some(current), Some(before)) => current.template.changed_since(&before.template),
-            _ => BTreeSet::new(),
-        };
-        Self {
-            nodes: bad.iter().filter_map(|s| s.pod.node.as_deref()).collect(),
-            suspect: new && (old_good || view.baseline),
-            view,
-            trigger,
-            began,
-            bad,
-            changed,
-            old_good,
-        }
-    }
-
-    fn namespace(&self) -> &str {
-        &self.view.workload.key.namespace
-    }
-
-    fn all(&self, reason: Reason) -> bool {
-        !self.bad.is_empty() && self.bad.iter().all(|seen| seen.bad() == Some(reason))
-    }
-
-    fn current_bad(&self) -> bool {
-        self.bad.iter().any(|seen| seen.current)
-    }
-
-    fn only_current_bad(&self) -> bool {
-        self.current_bad() && self.bad.iter().all(|seen| seen.current)
-    }
-
-    /// The release is to blame for this reason when it can be and only its pods are bad.
-    fn blames(&self, because: impl Into<String>) -> Option<Cause> {
-        let can = self.suspect && (self.bad.is_empty() || self.only_current_bad());
-        can.then(|| Cause::new(Attribution::Release, None, because))
-    }
-
-    fn changed(&self, field: Field) -> bool {
-        self.changed.contains(&field)
-    }
-
-    fn asks_more(&self, resource: &str) -> bool {
-        match (self.view.current, self.view.before) {
-            (Some(current), Some(before)) => current.template.asks_more(&before.template, resource),
-            _ => false,
-        }
-    }
-
-    /// Pods are bad that are placed, and on these nodes only.
-    fn placed(&self) -> bool {
-        !self.bad.is_empty() && self.bad.iter().all(|seen| seen.pod.node.is_some())
-    }
-
-    fn well_elsewhere(&self) -> bool {
-        self.view.pods.iter().any(|seen| {
-            let node = seen.pod.node.as_deref();
-            seen.state == PodState::Ready && node.is_some_and(|node| !self.nodes.contains(node))
-        })
-    }
-
-    /// Bad pods of other workloads that nobody released, since this trouble or shortly before it.
-    fn others(&self) -> Vec<&'a Mark> {
-        let recent = |mark: &&Mark| mark.stable && mark.since >= self.began.plus(-SHARED_WINDOW_MS);
-        self.view.elsewhere().filter(recent).collect()
-    }
-
-    fn node_subject(&self) -> String {
-        let first = self.nodes.first().copied().unwrap_or_default();
-        format!("node/{first}")
-    }
-}
 
 /// Its controller cannot make pods.
 fn refused(scene: &Scene<'_>) -> Option<Cause> {
@@ -235,7 +138,7 @@ fn node_cause(scene: &Scene<'_>) -> Cause {
         .nodes
         .iter()
         .flat_map(|node| scene.view.around.troubles(node))
-        .map(super::super::surroundings::NodeTrouble::as_str)
+        .map(crate::domain::NodeTrouble::as_str)
         .collect();
     let troubles: Vec<&str> = troubles.into_iter().collect();
     let nodes: Vec<&str> = scene.nodes.iter().copied().collect();

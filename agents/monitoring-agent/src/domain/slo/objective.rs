@@ -1,4 +1,4 @@
-//! Objectives as OpenSLO documents: the one vendor-neutral format, which Sloth and others read too.
+//! Objectives as `OpenSLO` documents: the one vendor-neutral format, which Sloth and others read too.
 
 use serde_json::Value;
 
@@ -29,11 +29,11 @@ pub struct Objective {
     pub target: f64,
     /// The period of the promise.
     pub period_ms: i64,
-    /// PromQL: good or bad requests a second over `{{.window}}`.
+    /// A query in `PromQL`: good or bad requests a second over `{{.window}}`.
     pub counted: Counted,
-    /// PromQL: all requests a second over `{{.window}}`.
+    /// A query in `PromQL`: all requests a second over `{{.window}}`.
     pub total: String,
-    /// PromQL: the 95th percentile of latency over `{{.window}}`.
+    /// A query in `PromQL`: the 95th percentile of latency over `{{.window}}`.
     pub latency: Option<String>,
 }
 
@@ -76,7 +76,7 @@ pub struct ParseObjectiveError {
     expected: &'static str,
 }
 
-/// Reads one OpenSLO document; `None` when it is of another kind (a Service, an alert policy).
+/// Reads one `OpenSLO` document; `None` when it is of another kind (a Service, an alert policy).
 ///
 /// # Errors
 /// When an SLO lacks something, or uses what is not supported.
@@ -85,72 +85,74 @@ pub fn parse(document: &Value) -> Result<Option<Objective>, ParseObjectiveError>
         return Ok(None);
     }
     let name = text(document, "/metadata/name").unwrap_or_default();
-    let wrong = |field, expected| ParseObjectiveError {
+    let wrong = |(field, expected)| ParseObjectiveError {
         name: name.to_owned(),
         field,
         expected,
     };
-    let need = |pointer, field, expected| {
-        text(document, pointer)
-            .filter(|text| !text.is_empty() && text.len() <= MAX_QUERY)
-            .ok_or_else(|| wrong(field, expected))
-    };
+    read(name, document).map(Some).map_err(wrong)
+}
+
+/// A field, and what was expected of it.
+type Wrong = (&'static str, &'static str);
+
+fn read(name: &str, document: &Value) -> Result<Objective, Wrong> {
     if text(document, "/apiVersion") != Some("openslo/v1") {
-        return Err(wrong("apiVersion", "openslo/v1"));
+        return Err(("apiVersion", "openslo/v1"));
     }
-    need("/metadata/name", "metadata.name", "a name")?;
-    let workload = annotation(document, WORKLOAD).and_then(key);
-    let workload = workload.ok_or_else(|| {
-        let expected = "namespace/Deployment|StatefulSet|DaemonSet/name";
-        wrong("metadata.annotations.ossa.io/workload", expected)
-    })?;
+    if name.is_empty() {
+        return Err(("metadata.name", "a name"));
+    }
+    let workload = annotation(document, WORKLOAD).and_then(key).ok_or((
+        "metadata.annotations.ossa.io/workload",
+        "namespace/Deployment|StatefulSet|DaemonSet/name",
+    ))?;
     let target = document.pointer("/spec/objectives/0/target");
     let target = target.and_then(Value::as_f64);
-    let target = target.filter(|t| *t > 0.0 && *t < 1.0);
-    let target =
-        target.ok_or_else(|| wrong("spec.objectives[0].target", "a share above 0 and below 1"))?;
+    let target = target
+        .filter(|t| *t > 0.0 && *t < 1.0)
+        .ok_or(("spec.objectives[0].target", "a share above 0 and below 1"))?;
     let window = text(document, "/spec/timeWindow/0/duration");
-    let period_ms = window.map_or(Some(PERIOD_MS), duration);
-    let period_ms = period_ms.ok_or_else(|| {
-        wrong(
-            "spec.timeWindow[0].duration",
-            "days, hours or weeks: 30d, 4w",
-        )
-    })?;
-    let query = |side| {
-        let metric = document.pointer("/spec/indicator/spec/ratioMetric")?;
-        text(metric, &format!("/{side}/metricSource/spec/query"))
-    };
-    let windowed = |query: &&str| query.contains(WINDOW) && query.len() <= MAX_QUERY;
-    let counted = query("bad")
-        .filter(windowed)
-        .map(|query| Counted::Bad(query.to_owned()))
-        .or_else(|| Some(Counted::Good(query("good").filter(windowed)?.to_owned())));
-    let field = "spec.indicator.spec.ratioMetric";
-    let counted = counted.ok_or_else(|| {
-        wrong(
-            field,
-            "bad or good with a query for a rate over {{.window}}",
-        )
-    })?;
-    let total = query("total").filter(windowed);
-    let total =
-        total.ok_or_else(|| wrong(field, "total with a query for a rate over {{.window}}"))?;
+    let period_ms = window.map_or(Some(PERIOD_MS), duration).ok_or((
+        "spec.timeWindow[0].duration",
+        "weeks, days, hours or minutes: 4w, 30d",
+    ))?;
+    let (counted, total) = ratio(document)?;
     let latency = annotation(document, LATENCY);
-    if latency.is_some_and(|query| !windowed(&query)) {
+    if latency.is_some_and(|query| !is_windowed(query)) {
         let field = "metadata.annotations.ossa.io/latency-p95-query";
-        return Err(wrong(field, "a query over {{.window}}"));
+        return Err((field, "a query over {{.window}}"));
     }
-    Ok(Some(Objective {
+    Ok(Objective {
         name: name.to_owned(),
         service: text(document, "/spec/service").unwrap_or(name).to_owned(),
         workload,
         target,
         period_ms,
         counted,
-        total: total.to_owned(),
+        total,
         latency: latency.map(str::to_owned),
-    }))
+    })
+}
+
+/// The queries of the ratio: good or bad requests, and all of them.
+fn ratio(document: &Value) -> Result<(Counted, String), Wrong> {
+    let field = "spec.indicator.spec.ratioMetric";
+    let query = |side| {
+        let metric = document.pointer("/spec/indicator/spec/ratioMetric")?;
+        let query = text(metric, &format!("/{side}/metricSource/spec/query"))?;
+        is_windowed(query).then(|| query.to_owned())
+    };
+    let good = || query("good").map(Counted::Good);
+    let counted = query("bad").map(Counted::Bad).or_else(good);
+    let rate = "bad or good with a query for a rate over {{.window}}";
+    let all = "total with a query for a rate over {{.window}}";
+    let counted = counted.ok_or((field, rate))?;
+    Ok((counted, query("total").ok_or((field, all))?))
+}
+
+fn is_windowed(query: &str) -> bool {
+    query.contains(WINDOW) && query.len() <= MAX_QUERY
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {

@@ -101,7 +101,7 @@ pub fn chance_of_larger(before: &[f64], after: &[f64]) -> f64 {
     let (mut rank_sum, mut ties, mut done) = (0.0, 0.0, 0.0);
     for tied in all.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
         let count = tied.len() as f64;
-        let rank = done + (count + 1.0) / 2.0;
+        let rank = done + f64::midpoint(count, 1.0);
         rank_sum += rank * tied.iter().filter(|(_, after)| *after).count() as f64;
         ties += count.powi(3) - count;
         done += count;

@@ -10,16 +10,16 @@ type Fault = (&'static str, Attribution, fn(&mut Sim));
 
 pub(super) const FAULTS: &[Fault] = &[
     ("crash loop", Attribution::Release, |s| {
-        waits(s, "CrashLoopBackOff")
+        waits(s, "CrashLoopBackOff");
     }),
     ("image is not there", Attribution::Release, |s| {
-        waits(s, "ImagePullBackOff")
+        waits(s, "ImagePullBackOff");
     }),
     ("image name", Attribution::Release, |s| {
-        waits(s, "InvalidImageName")
+        waits(s, "InvalidImageName");
     }),
     ("container error", Attribution::Release, |s| {
-        waits(s, "RunContainerError")
+        waits(s, "RunContainerError");
     }),
     ("out of memory", Attribution::Release, out_of_memory),
     ("init crash loop", Attribution::Release, init),
@@ -47,10 +47,10 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     ("quota is used up", Attribution::Quota, quota),
     ("node is not ready", Attribution::Node, |s| {
-        sick(s, NodeTrouble::NotReady)
+        sick(s, NodeTrouble::NotReady);
     }),
     ("disk pressure", Attribution::Node, |s| {
-        sick(s, NodeTrouble::DiskPressure)
+        sick(s, NodeTrouble::DiskPressure);
     }),
     ("no sandboxes on a node", Attribution::Node, sandbox),
     (
