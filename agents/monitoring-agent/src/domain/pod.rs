@@ -92,6 +92,8 @@ pub struct Signals {
     mount: Option<(At, MountFault)>,
     /// The first warning that no sandbox could be made.
     sandbox: Option<At>,
+    /// Since when no node is found for it.
+    homeless_since: Option<At>,
     /// Restart counts with the time they were first seen.
     restarts: VecDeque<(At, u32)>,
 }
@@ -106,6 +108,8 @@ impl Signals {
             self.mount = None;
             self.sandbox = None;
         }
+        let homeless = pod.homeless.is_some();
+        self.homeless_since = homeless.then(|| self.homeless_since.unwrap_or(now));
         if pod.ready {
             self.ready_once = true;
             self.unready_since = None;
@@ -156,7 +160,8 @@ impl Signals {
         let flipped = self.unready_since.filter(|_| self.ready_once);
         let mount = self.mount.as_ref().map(|(first, _)| *first);
         let signs = self.failing_since.into_iter().chain(flipped);
-        signs.chain(mount).chain(self.sandbox).min()
+        let waits = mount.into_iter().chain(self.sandbox);
+        signs.chain(waits).chain(self.homeless_since).min()
     }
 
     /// Whether a probe failed within the last `window_ms`.

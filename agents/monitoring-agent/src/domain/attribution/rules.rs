@@ -90,8 +90,7 @@ fn homeless(scene: &Scene<'_>) -> Option<Cause> {
         return Some(cause);
     }
     if let Some(resource) = why.resources.iter().find(|name| too_much(scene, name)) {
-        let because =
-            format!("no node has room for the {resource} that the release asks for since");
+        let because = format!("no node has room for the {resource} that the release asks for now");
         if let Some(cause) = scene.blames(because) {
             return Some(cause);
         }

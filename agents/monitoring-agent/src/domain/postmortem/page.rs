@@ -53,7 +53,7 @@ pub(super) fn markdown(draft: &Postmortem) -> String {
 const STYLE: &str = ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid color-mix(in srgb,currentColor 20%,transparent);overflow-wrap:anywhere}\
-td:first-child,th:first-child{white-space:nowrap}td.t{text-align:right;white-space:nowrap}\
+td:first-child,th:first-child{white-space:nowrap}.t{text-align:right;white-space:nowrap}\
 pre{overflow-x:auto;padding:.6rem;background:color-mix(in srgb,currentColor 8%,transparent)}";
 
 pub(super) fn html(draft: &Postmortem) -> String {
@@ -96,7 +96,7 @@ pub(super) fn html(draft: &Postmortem) -> String {
                 push(
                     &mut text,
                     format_args!(
-                        "<table><tr><th>{a}</th><th>{b}</th><th>{c}</th></tr>\n{rows}</table>\n"
+                        "<table><tr><th>{a}</th><th>{b}</th><th class=\"t\">{c}</th></tr>\n{rows}</table>\n"
                     ),
                 );
             }
