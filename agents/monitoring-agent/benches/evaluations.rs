@@ -11,7 +11,7 @@
 use std::hint::black_box;
 
 use monitoring_agent::domain::{
-    At, Container, ContainerState, Deployment, Key, Pod, Probes, ReplicaSet, Thresholds, World,
+    At, Container, ContainerState, Current, Key, Pod, Probes, Revision, Thresholds, Workload, World,
 };
 use tokio::time::Instant;
 
@@ -19,10 +19,7 @@ const T0: At = At::from_millis(1_700_000_000_000);
 const PODS_EACH: u32 = 10;
 
 fn key(workload: u32) -> Key {
-    Key {
-        namespace: "shop".into(),
-        name: format!("web-{workload}"),
-    }
+    Key::deployment("shop", &format!("web-{workload}"))
 }
 
 fn pod(number: u32, ready: bool) -> Pod {
@@ -38,25 +35,23 @@ fn pod(number: u32, ready: bool) -> Pod {
         owner: format!("s{}", number / PODS_EACH),
         node: Some(format!("n{}", number % 50)),
         created: T0,
-        leaving: false,
         ready,
-        unschedulable: false,
         containers: vec![Container {
             name: "web".into(),
             ready,
             started: true,
-            restarts: 0,
             state,
-            last_end: None,
             probes,
+            ..Container::default()
         }],
+        ..Pod::default()
     }
 }
 
 fn world(pods: u32) -> World {
     let mut world = World::default();
     for workload in 0..pods / PODS_EACH {
-        world.apply_deployment(Deployment {
+        let known = Workload {
             key: key(workload),
             uid: format!("d{workload}"),
             generation: 1,
@@ -66,18 +61,19 @@ fn world(pods: u32) -> World {
             updated: PODS_EACH,
             ready: PODS_EACH,
             available: PODS_EACH,
-            revision: Some(1),
-            paused: false,
-            deadline_exceeded: false,
-            traceparent: None,
-        });
-        world.apply_set(ReplicaSet {
+            current: Current::Number(1),
+            ..Workload::default()
+        };
+        world.apply_workload(known, T0);
+        world.apply_revision(Revision {
             uid: format!("s{workload}"),
             namespace: "shop".into(),
             name: format!("web-{workload}-1"),
             owner: format!("d{workload}"),
-            revision: 1,
+            number: 1,
             created: T0,
+            replica_set: true,
+            ..Revision::default()
         });
     }
     for number in 0..pods {

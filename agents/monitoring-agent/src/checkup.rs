@@ -5,20 +5,20 @@ use crate::{
     domain::{At, Thresholds, WorkloadHealth, World},
 };
 
-/// The health of every Deployment that was read, by name.
+/// The health of every workload that was read, by namespace, kind and name.
 pub fn checkup(observed: &Observed, now: At, thresholds: &Thresholds) -> Vec<WorkloadHealth> {
     let mut world = World::default();
-    for deployment in &observed.deployments {
-        world.apply_deployment(deployment.clone());
+    for workload in &observed.workloads {
+        world.apply_workload(workload.clone(), now);
     }
-    for set in &observed.sets {
-        world.apply_set(set.clone());
+    for revision in &observed.revisions {
+        world.apply_revision(revision.clone());
     }
     for pod in &observed.pods {
         world.apply_pod(pod.clone(), now);
     }
-    for uid in &observed.failed_probes {
-        world.apply_probe_failure(uid, now);
+    for (uid, warning) in &observed.warnings {
+        world.apply_warning(uid, warning, now);
     }
     let mut keys = world.keys();
     keys.sort();

@@ -2,10 +2,12 @@
 
 mod feed;
 mod inventory;
+mod prometheus;
 mod read;
 
-pub use feed::{Change, feed};
-pub use inventory::{Inventory, KubernetesInventory, Observed};
+pub use feed::{Change, Place, feed};
+pub use inventory::{Inventory, KubernetesInventory, Observed, Wanted};
+pub use prometheus::{Prometheus, RequestSource};
 
 use shared::SkillError;
 

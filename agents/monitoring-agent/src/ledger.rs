@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use shared::SkillError;
 use store::{Entry, Scan, Store, StoreError, Write};
+use tokio::sync::broadcast;
 
 use crate::{
-    domain::{At, Finding, Incident},
+    domain::{At, Finding, Incident, incident::Acknowledgement},
     notices::notify,
 };
 
 const INCIDENTS: &str = "incidents";
 const EPISODES: &str = "incident_episodes";
 const HEALTHY: &str = "healthy_revisions";
+const ACKNOWLEDGED: &str = "acknowledgements";
+/// Updates that a slow follower may be behind before it reads again.
+const NEWS: usize = 256;
 const OPEN: &str = "open";
 const OVER: &str = "resolved";
 /// Characters of the fingerprint's digest in an id: 48 bits.
@@ -22,7 +26,10 @@ const MOST_REVISIONS: usize = 100_000;
 
 /// The agent's memory of incidents.
 #[derive(Debug, Clone)]
-pub struct Ledger(pub Arc<dyn Store>);
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    news: broadcast::Sender<Incident>,
+}
 
 /// Which incidents to list.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +71,17 @@ fn read(entry: &Entry) -> Result<Incident, SkillError> {
 }
 
 impl Ledger {
+    /// A ledger in a store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let (news, _) = broadcast::channel(NEWS);
+        Self { store, news }
+    }
+
+    /// Every incident as it is kept from now on by this process.
+    pub fn subscribe(&self) -> broadcast::Receiver<Incident> {
+        self.news.subscribe()
+    }
+
     /// Opens the next incident of a cause. The id follows from cause and episode, so that the same one can be
     /// opened only once; `None` when somebody else just did.
     ///
@@ -71,7 +89,11 @@ impl Ledger {
     /// When the store does not answer.
     pub async fn open(&self, finding: Finding, now: At) -> Result<Option<Incident>, SkillError> {
         let digest = shared::digest::of_bytes(finding.fingerprint.as_bytes());
-        let known = self.0.get(EPISODES, &digest).await.map_err(unavailable)?;
+        let known = self
+            .store
+            .get(EPISODES, &digest)
+            .await
+            .map_err(unavailable)?;
         let episode = known.as_ref().map_or(0, |entry| entry.version) + 1;
         let id = format!(
             "inc-{}-{episode}",
@@ -97,8 +119,12 @@ impl Ledger {
             entry: document(&incident)?,
         };
         let [notice, fact] = notify(&incident)?;
-        match self.0.submit(vec![count, insert, notice, fact]).await {
-            Ok(()) => Ok(Some(incident)),
+        let batch = vec![count, insert, notice, fact];
+        match self.store.submit(batch).await {
+            Ok(()) => {
+                self.tell(&incident);
+                Ok(Some(incident))
+            }
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
@@ -115,16 +141,62 @@ impl Ledger {
         };
         let [notice, fact] = notify(incident)?;
         let batch = vec![write, notice, fact];
-        self.0.submit(batch).await.map_err(unavailable)
+        self.store.submit(batch).await.map_err(unavailable)?;
+        self.tell(incident);
+        Ok(())
     }
 
-    /// An incident by its id.
+    /// Nobody has to listen.
+    fn tell(&self, incident: &Incident) {
+        drop(self.news.send(incident.clone()));
+    }
+
+    /// An incident by its id, with who acknowledged it.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn get(&self, id: &str) -> Result<Option<Incident>, SkillError> {
-        let entry = self.0.get(INCIDENTS, id).await.map_err(unavailable)?;
-        entry.as_ref().map(read).transpose()
+        let entry = self.store.get(INCIDENTS, id).await.map_err(unavailable)?;
+        let Some(entry) = entry else { return Ok(None) };
+        let mut incident = read(&entry)?;
+        incident.acknowledged = self.acknowledgement(id).await?;
+        Ok(Some(incident))
+    }
+
+    /// Who acknowledged an incident.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn acknowledgement(&self, id: &str) -> Result<Option<Acknowledgement>, SkillError> {
+        let entry = self.store.get(ACKNOWLEDGED, id).await;
+        let read = |entry: Entry| {
+            let read = serde_json::from_slice(&entry.body);
+            read.map_err(|error| SkillError::failed_with("cannot read an acknowledgement", error))
+        };
+        entry.map_err(unavailable)?.map(read).transpose()
+    }
+
+    /// Keeps who acknowledged an incident; the newest counts.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn acknowledge(
+        &self,
+        id: &str,
+        acknowledgement: &Acknowledgement,
+    ) -> Result<(), SkillError> {
+        let body = serde_json::to_vec(acknowledgement)
+            .map_err(|error| SkillError::failed_with("cannot encode an acknowledgement", error))?;
+        let sort = format!("{:020}", acknowledgement.at.millis());
+        let write = Write::Put {
+            collection: ACKNOWLEDGED,
+            entry: entry(id.to_owned(), "", sort, body),
+        };
+        self.store.submit(vec![write]).await.map_err(unavailable)?;
+        if let Some(incident) = self.get(id).await? {
+            self.tell(&incident);
+        }
+        Ok(())
     }
 
     /// Incidents, newest first.
@@ -145,16 +217,17 @@ impl Ledger {
                 keys_only: false,
                 limit: query.limit,
             };
-            let entries = self.0.scan(scan).await.map_err(unavailable)?;
+            let entries = self.store.scan(scan).await.map_err(unavailable)?;
             let Some(last) = entries.last() else { break };
             after = Some((last.sort.clone(), last.key.clone()));
             for entry in &entries {
-                let incident = read(entry)?;
+                let mut incident = read(entry)?;
                 let wanted = query
                     .namespace
                     .as_ref()
                     .is_none_or(|n| *n == incident.namespace);
                 if wanted && found.len() < query.limit {
+                    incident.acknowledged = self.acknowledgement(&incident.id).await?;
                     found.push(incident);
                 }
             }
@@ -178,7 +251,7 @@ impl Ledger {
             collection: HEALTHY,
             entry,
         };
-        self.0.submit(vec![write]).await.map_err(unavailable)
+        self.store.submit(vec![write]).await.map_err(unavailable)
     }
 
     /// The revisions that were healthy, newest first.
@@ -193,7 +266,7 @@ impl Ledger {
             limit: MOST_REVISIONS,
             ..Scan::default()
         };
-        let entries = self.0.scan(scan).await.map_err(unavailable)?;
+        let entries = self.store.scan(scan).await.map_err(unavailable)?;
         let read = |entry: &Entry| {
             let millis = std::str::from_utf8(&entry.body).ok()?.parse().ok()?;
             Some((entry.key.clone(), At::from_millis(millis)))

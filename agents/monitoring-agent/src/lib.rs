@@ -1,13 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 pub mod archive;
+pub mod board;
 mod checkup;
 pub mod clients;
 pub mod domain;
 pub mod dora;
+mod flags;
 pub mod ledger;
 mod metrics;
 pub mod notices;
+pub mod objectives;
 pub mod response;
 pub mod rollouts;
 pub mod skills;
@@ -23,15 +26,20 @@ use shared::{AgentBuilder, Args, Context, Daemon};
 use tokio_util::sync::CancellationToken;
 
 pub use checkup::checkup;
+pub use flags::TriggerArgs;
 pub use metrics::Metrics;
 
 use crate::{
     archive::{Archive, Intake},
+    board::Board,
     clients::{Inventory, KubernetesInventory},
-    domain::{Thresholds, thresholds},
     ledger::Ledger,
     notices::{NoticeArgs, Notices},
-    skills::{CheckHealth, GetIncident, ListAlerts, ListIncidents, MeasureDora},
+    objectives::{Meter, ObjectiveArgs},
+    skills::{
+        AcknowledgeIncident, CheckHealth, DraftPostmortem, EvaluateSlo, FollowIncident,
+        GetIncident, ListAlerts, ListIncidents, MeasureDora,
+    },
     watch::Watch,
     webhooks::{AlertLog, Secrets, WebhookArgs, Webhooks},
 };
@@ -52,53 +60,15 @@ pub struct Cli {
     /// When incidents are opened.
     #[command(flatten)]
     pub triggers: TriggerArgs,
+    /// What is promised of the requests to workloads.
+    #[command(flatten)]
+    pub objectives: ObjectiveArgs,
     /// Where webhooks come in.
     #[command(flatten)]
     pub webhooks: WebhookArgs,
     /// Where incidents are told.
     #[command(flatten)]
     pub notices: NoticeArgs,
-}
-
-/// The numbers behind triggers.
-#[derive(Debug, Clone, clap::Args)]
-pub struct TriggerArgs {
-    /// More restarts of one pod than this within --restart-window open an incident.
-    #[arg(long, env = "MONITORING_AGENT_MAX_RESTARTS", default_value_t = thresholds::MAX_RESTARTS)]
-    pub max_restarts: u32,
-    /// The window in which restarts are counted.
-    #[arg(long, env = "MONITORING_AGENT_RESTART_WINDOW", default_value = "5m", value_parser = humantime::parse_duration)]
-    pub restart_window: Duration,
-    /// A larger share of unready pods than this for --unready-for opens an incident, in percent.
-    #[arg(long, env = "MONITORING_AGENT_MAX_UNREADY_PERCENT", default_value_t = thresholds::MAX_UNREADY_PERCENT, value_parser = clap::value_parser!(u32).range(0..100))]
-    pub max_unready_percent: u32,
-    /// How long that share may last.
-    #[arg(long, env = "MONITORING_AGENT_UNREADY_FOR", default_value = "3m", value_parser = humantime::parse_duration)]
-    pub unready_for: Duration,
-    /// How long a pod that has passed its startup probe, or was ready before, may fail its readiness probe.
-    #[arg(long, env = "MONITORING_AGENT_UNREADY_AFTER", default_value = "1500ms", value_parser = humantime::parse_duration)]
-    pub unready_after: Duration,
-    /// How long after a change its revision can be the cause of what goes wrong.
-    #[arg(long, env = "MONITORING_AGENT_RELEASE_WINDOW", default_value = "30m", value_parser = humantime::parse_duration)]
-    pub release_window: Duration,
-    /// How long a workload has to stay healthy before an incident that nobody acted on is over.
-    #[arg(long, env = "MONITORING_AGENT_RECOVER_AFTER", default_value = "30s", value_parser = humantime::parse_duration)]
-    pub recover_after: Duration,
-}
-
-impl TriggerArgs {
-    fn thresholds(&self) -> Thresholds {
-        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4);
-        Thresholds {
-            max_restarts: self.max_restarts,
-            restart_window_ms: millis(self.restart_window),
-            max_unready_percent: self.max_unready_percent,
-            unready_for_ms: millis(self.unready_for),
-            unready_after_ms: millis(self.unready_after),
-            release_window_ms: millis(self.release_window),
-            recover_after_ms: millis(self.recover_after),
-        }
-    }
 }
 
 impl Daemon for Cli {
@@ -112,10 +82,19 @@ impl Daemon for Cli {
         let metrics = agent.registry(Metrics::register);
         let cluster = Cluster::connect(&self.cluster)?;
         let inventory: Arc<dyn Inventory> = Arc::new(KubernetesInventory(cluster.clone()));
-        let ledger = Ledger(agent.store());
+        let ledger = Ledger::new(agent.store());
         let thresholds = self.triggers.thresholds();
         let namespaces = agent.fleet().mesh.targets(Self::NAME).to_vec();
         let live = !cluster.is_snapshot();
+        let loaded = self.objectives.load()?;
+        let measured = loaded.iter().flat_map(|(objectives, _)| objectives);
+        let board = Board::new(measured.map(|objective| objective.workload.clone()));
+        let meter = loaded.map(|(objectives, source)| Meter {
+            objectives: objectives.into(),
+            source,
+            board: board.clone(),
+            thresholds,
+        });
         let watch = Watch {
             cluster,
             namespaces,
@@ -123,6 +102,7 @@ impl Daemon for Cli {
             inventory: inventory.clone(),
             thresholds,
             metrics: metrics.clone(),
+            board,
         };
         let agent = delivery(agent, &self.webhooks, &metrics)?;
         let notices = Notices::new(&self.notices, agent.store())?;
@@ -133,15 +113,29 @@ impl Daemon for Cli {
                 thresholds,
             })
             .skill(ListIncidents(ledger.clone()))
-            .skill(GetIncident(ledger));
+            .skill(GetIncident(ledger.clone()))
+            .skill(AcknowledgeIncident(ledger.clone()))
+            .skill(FollowIncident(ledger.clone()))
+            .skill(DraftPostmortem(ledger))
+            .skill(EvaluateSlo(meter.clone()));
         // A snapshot does not change, and nothing in it can be rolled back.
         Ok(if live {
-            agent
+            let agent = agent
                 .background("watch-workloads", looped(watch))
                 .background("watch-rollouts", rollouts)
                 .background("send-notices", move |context, shutdown| {
                     notices::run(notices.clone(), context, shutdown)
-                })
+                });
+            match meter {
+                Some(meter) => {
+                    let every = self.objectives.objectives_every;
+                    agent.background("measure-objectives", move |context, shutdown| {
+                        let (meter, metrics) = (meter.clone(), metrics.clone());
+                        objectives::run(meter, every, metrics, (context, shutdown))
+                    })
+                }
+                None => agent,
+            }
         } else {
             agent
         })
@@ -207,6 +201,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
+    use crate::domain::Thresholds;
 
     #[test]
     fn the_flags_are_consistent_and_default_to_the_documented_numbers() {

@@ -1,12 +1,18 @@
 //! The agent's own metrics.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use crate::{domain::Incident, dora::Gauges, webhooks::Counts};
+use crate::{
+    domain::{Incident, slo::Measured},
+    dora::Gauges,
+    webhooks::Counts,
+};
 
 /// Upper bounds in seconds: from a rollback within seconds to an incident of a day.
 const BUCKETS: [f64; 12] = [
@@ -20,11 +26,19 @@ struct Labels {
     namespace: String,
 }
 
+/// Label of an objective; objectives are those of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfObjective {
+    objective: String,
+}
+
 /// Incidents opened, and how long they lasted.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     detected: Family<Labels, Counter>,
     recovery: Histogram,
+    budget: Family<OfObjective, Gauge<f64, AtomicU64>>,
+    violations: Family<OfObjective, Counter>,
     /// DORA metrics.
     pub dora: Gauges,
     /// Webhook events.
@@ -37,15 +51,25 @@ impl Metrics {
         let metrics = Self {
             detected: Family::default(),
             recovery: Histogram::new(BUCKETS),
+            budget: Family::default(),
+            violations: Family::default(),
             dora: Gauges::register(registry),
             webhooks: Counts::register(registry),
         };
         let Self {
-            detected, recovery, ..
+            detected,
+            recovery,
+            budget,
+            violations,
+            ..
         } = &metrics;
         registry.register("incidents_detected", "Incidents opened", detected.clone());
         let help = "Time from an incident's first sign to its end";
         registry.register("mttr_seconds", help, recovery.clone());
+        let help = "Share of an objective's error budget that is left";
+        registry.register("slo_error_budget_left", help, budget.clone());
+        let help = "Times that an objective got into trouble";
+        registry.register("slo_violations", help, violations.clone());
         metrics
     }
 
@@ -56,6 +80,23 @@ impl Metrics {
             namespace: incident.namespace.clone(),
         };
         self.detected.get_or_create(&labels).inc();
+    }
+
+    /// Shows how an objective stands.
+    pub fn measured(&self, objective: &str, measured: &Measured) {
+        let labels = OfObjective {
+            objective: objective.to_owned(),
+        };
+        let left = measured.budget.left;
+        self.budget.get_or_create(&labels).set(left);
+    }
+
+    /// Counts that an objective got into trouble.
+    pub fn violated(&self, objective: &str) {
+        let labels = OfObjective {
+            objective: objective.to_owned(),
+        };
+        self.violations.get_or_create(&labels).inc();
     }
 
     /// Observes an incident that is over.

@@ -121,7 +121,7 @@ fn facts(incident: &Incident, at: i64) -> Facts {
         at,
         resolved: incident.resolved_at.map(At::millis),
         namespace: incident.namespace.clone(),
-        deployment: incident.deployment.clone(),
+        deployment: incident.workload.name.clone(),
         revision: incident.revision,
         change: incident.change_at.millis(),
         release: incident.attribution == Attribution::Release,

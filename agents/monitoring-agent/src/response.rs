@@ -4,14 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use shared::{Context, SkillError, telemetry::Chain};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     checkup::checkup,
-    clients::Inventory,
-    domain::{Incident, Status, Thresholds, Verdict, incident::Rollback},
+    clients::{Inventory, Wanted},
+    domain::{Incident, Severity, Status, Thresholds, Verdict, incident::Rollback},
     ledger::Ledger,
     watch::now,
 };
@@ -61,7 +61,7 @@ struct Executed {
 struct Step {
     step: String,
     #[serde(flatten)]
-    state: serde_json::Map<String, serde_json::Value>,
+    state: Map<String, Value>,
 }
 
 impl Response {
@@ -90,7 +90,7 @@ impl Response {
     }
 
     async fn plan(&self, context: &Context, incident: &mut Incident) {
-        let input = json!({"namespace": incident.namespace, "deployment": incident.deployment});
+        let input = target(incident);
         let began = Instant::now();
         match patiently(context, "plan_rollback", &input).await {
             Ok(Planned { plan, .. }) if incident.revision != Some(plan.from_revision) => {
@@ -124,11 +124,7 @@ impl Response {
         let Some(rollback) = incident.rollback.clone() else {
             return;
         };
-        let input = json!({
-            "namespace": incident.namespace, "deployment": incident.deployment,
-            "to_revision": rollback.to_revision,
-            "dry_run": false, "idempotency_key": rollback.idempotency_key,
-        });
+        let input = order(incident, &rollback);
         incident.note(now(), "rollback requested", None);
         let began = Instant::now();
         match patiently::<Executed>(context, "execute_rollback", &input).await {
@@ -138,10 +134,7 @@ impl Response {
                 steps,
             }) => {
                 for step in &steps {
-                    let took = step
-                        .state
-                        .get("took_ms")
-                        .and_then(serde_json::Value::as_u64);
+                    let took = step.state.get("took_ms").and_then(Value::as_u64);
                     incident.note(now(), format!("rollback step {}", step.step), took);
                 }
                 incident.rollback = Some(Rollback {
@@ -172,8 +165,8 @@ impl Response {
 
     /// Ends the incident when the workload is healthy now; otherwise the watch ends it later.
     async fn verify(&self, incident: &mut Incident) {
-        let name = Some(incident.deployment.as_str());
-        let observed = self.inventory.observe(&incident.namespace, name).await;
+        let wanted = Wanted::one(incident.workload.kind, &incident.workload.name);
+        let observed = self.inventory.observe(&incident.namespace, &wanted).await;
         let Ok(observed) = observed else { return };
         let health = checkup(&observed, now(), &self.thresholds);
         if !health.is_empty()
@@ -186,6 +179,30 @@ impl Response {
     }
 }
 
+/// Names the workload to rollback-coordinator.
+fn target(incident: &Incident) -> Map<String, Value> {
+    let namespace = json!(incident.namespace);
+    let workload = json!(incident.workload);
+    Map::from_iter([
+        ("namespace".to_owned(), namespace),
+        ("workload".to_owned(), workload),
+    ])
+}
+
+/// What is asked of rollback-coordinator.
+fn order(incident: &Incident, rollback: &Rollback) -> Map<String, Value> {
+    let mut order = target(incident);
+    let mut add = |name: &str, value| order.insert(name.to_owned(), value);
+    add("to_revision", json!(rollback.to_revision));
+    add("dry_run", json!(false));
+    add("idempotency_key", json!(rollback.idempotency_key));
+    if incident.severity == Severity::Sev2 {
+        // Part of it serves: the way back need not be taken at once.
+        add("strategy", json!("gradual"));
+    }
+    order
+}
+
 fn millis(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -194,7 +211,7 @@ fn millis(began: Instant) -> u64 {
 async fn patiently<O: serde::de::DeserializeOwned>(
     context: &Context,
     skill: &str,
-    input: &serde_json::Value,
+    input: &Map<String, Value>,
 ) -> Result<O, SkillError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {

@@ -1,6 +1,9 @@
 //! The loop: takes in changes, judges the workloads they touch, opens and ends incidents. Nothing is polled; a
 //! workload is looked at when it changes and when its own time runs out.
 
+mod incidents;
+mod intake;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -9,19 +12,19 @@ use std::{
 
 use cluster::Cluster;
 use futures::StreamExt;
-use http::HeaderMap;
-use shared::{Context, SkillError, telemetry::traces};
+use shared::{Context, SkillError};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 use crate::{
-    clients::{Change, Inventory, feed},
-    domain::{At, Finding, Incident, Key, Status, Thresholds, Verdict, World, world::Evaluation},
+    board::Board,
+    clients::{Inventory, Place, feed},
+    domain::{
+        At, Incident, Key, Status, Thresholds, Verdict, WorkloadKind, World, world::Evaluation,
+    },
     ledger::{Ledger, Query},
     metrics::Metrics,
-    response::Response,
 };
 
 /// Changes taken in before the workloads that they touch are judged.
@@ -52,6 +55,8 @@ pub struct Watch {
     pub thresholds: Thresholds,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where it meets those who measure requests.
+    pub board: Board,
 }
 
 /// Runs until shutdown.
@@ -64,6 +69,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut changes = feed(&watch.cluster, &watch.namespaces).ready_chunks(BATCH);
+    let mut requests = watch.board.requests();
     let mut state = State::load(watch, context).await?;
     loop {
         let sleep = state.sleep(now());
@@ -76,11 +82,37 @@ pub async fn run(
                     }
                 }
             }
+            Ok(()) = requests.changed() => {
+                let judged = requests.borrow_and_update().clone();
+                state.take_requests(judged);
+            }
             () = tokio::time::sleep(sleep) => {}
-            Some(ended) = state.responses.join_next() => state.responded(ended??),
+            Some(ended) = state.responses.join_next() => state.responded(ended??).await?,
             () = shutdown.cancelled() => return Ok(()),
         }
         state.judge(now()).await?;
+    }
+}
+
+/// A first list that is waited for.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum First {
+    Workloads(Place),
+    Revisions(Place),
+    Pods(String),
+}
+
+impl First {
+    fn of(namespace: &str) -> impl Iterator<Item = Self> {
+        let place = |kind| Place {
+            namespace: namespace.to_owned(),
+            kind,
+        };
+        let workloads = WorkloadKind::ALL.map(|kind| Self::Workloads(place(kind)));
+        let revisions = [WorkloadKind::Deployment, WorkloadKind::StatefulSet];
+        let revisions = revisions.map(|kind| Self::Revisions(place(kind)));
+        let pods = Self::Pods(namespace.to_owned());
+        workloads.into_iter().chain(revisions).chain([pods])
     }
 }
 
@@ -101,9 +133,11 @@ struct State {
     /// Workloads to judge at a time.
     due: BTreeMap<Key, At>,
     /// First lists that are still missing: nothing is judged by half a picture.
-    missing: HashSet<(String, &'static str)>,
+    missing: HashSet<First>,
     /// Revisions that the ledger knows as healthy.
     known_healthy: HashSet<String>,
+    /// Workloads whose requests are in trouble.
+    burning: HashSet<Key>,
 }
 
 impl State {
@@ -115,10 +149,11 @@ impl State {
         };
         let open = watch.ledger.list(&query).await?;
         let healthy = watch.ledger.healthy().await?;
-        let kinds = ["deployments", "sets", "pods"];
-        let lists = |n: &String| kinds.map(|kind| (n.clone(), kind));
+        let missing = watch.namespaces.iter().flat_map(|n| First::of(n));
+        let members = open.iter().flat_map(|incident| &incident.members);
         let mut state = Self {
-            missing: watch.namespaces.iter().flat_map(lists).collect(),
+            missing: missing.collect(),
+            touched: members.map(|member| member.key.clone()).collect(),
             watch,
             context,
             world: World::default(),
@@ -126,8 +161,8 @@ impl State {
             acting: HashSet::new(),
             responses: JoinSet::new(),
             healthy_since: HashMap::new(),
-            touched: open.iter().map(Incident::key).collect(),
             due: BTreeMap::new(),
+            burning: HashSet::new(),
             known_healthy: healthy.iter().map(|(uid, _)| uid.clone()).collect(),
         };
         for (uid, at) in healthy {
@@ -157,61 +192,6 @@ impl State {
             .min(LONGEST_SLEEP)
     }
 
-    fn take_in(&mut self, change: Change, now: At) {
-        let world = &mut self.world;
-        let mut touch = |key: Option<Key>| self.touched.extend(key);
-        match change {
-            Change::Deployments(namespace, all) => {
-                self.missing.remove(&(namespace.clone(), "deployments"));
-                let [gone, ..] = world.uids(&namespace);
-                let here: HashSet<&String> = all.iter().map(|d| &d.uid).collect();
-                let gone = gone.iter().filter(|uid| !here.contains(uid));
-                gone.for_each(|uid| touch(world.remove_deployment(uid)));
-                for d in all {
-                    touch(Some(world.apply_deployment(d)));
-                }
-            }
-            Change::Sets(namespace, all) => {
-                self.missing.remove(&(namespace.clone(), "sets"));
-                let [_, gone, _] = world.uids(&namespace);
-                let here: HashSet<&String> = all.iter().map(|set| &set.uid).collect();
-                let gone = gone.iter().filter(|uid| !here.contains(uid));
-                gone.for_each(|uid| touch(world.remove_set(uid)));
-                for set in all {
-                    touch(world.apply_set(set));
-                }
-            }
-            Change::Pods(namespace, all) => {
-                self.missing.remove(&(namespace.clone(), "pods"));
-                let [.., gone] = world.uids(&namespace);
-                let here: HashSet<&String> = all.iter().map(|pod| &pod.uid).collect();
-                let gone = gone.iter().filter(|uid| !here.contains(uid));
-                gone.for_each(|uid| touch(world.remove_pod(uid)));
-                for pod in all {
-                    touch(world.apply_pod(pod, now));
-                }
-            }
-            Change::Deployment(deployment) => touch(Some(world.apply_deployment(deployment))),
-            Change::DeploymentGone(uid) => touch(world.remove_deployment(&uid)),
-            Change::Set(set) => touch(world.apply_set(set)),
-            Change::SetGone(uid) => touch(world.remove_set(&uid)),
-            Change::Pod(pod) => touch(world.apply_pod(pod, now)),
-            Change::PodGone(uid) => touch(world.remove_pod(&uid)),
-            Change::ProbesFailed(pods) => {
-                for uid in &pods {
-                    touch(world.apply_probe_failure(uid, now));
-                }
-            }
-            Change::Nodes(nodes) => {
-                nodes
-                    .iter()
-                    .flat_map(|node| world.apply_node(node))
-                    .for_each(|k| touch(Some(k)));
-            }
-            Change::NodeGone(name) => world.remove_node(&name),
-        }
-    }
-
     /// Judges what was touched and what is due.
     async fn judge(&mut self, now: At) -> Result<(), SkillError> {
         if !self.missing.is_empty() {
@@ -222,9 +202,10 @@ impl State {
             .iter()
             .filter(|(_, at)| **at <= now)
             .map(|(key, _)| key.clone());
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.extend(due);
-        for key in touched {
+        let due: Vec<Key> = due.collect();
+        self.touched.extend(due);
+        // One judgement can call for another one: of those who share a cause that was just found.
+        while let Some(key) = self.touched.pop_first() {
             self.due.remove(&key);
             let evaluation = self.world.evaluate(&key, now, &self.watch.thresholds);
             match evaluation {
@@ -232,6 +213,7 @@ impl State {
                 None => self.end_all(&key, "the workload is gone", now).await?,
             }
         }
+        self.watch.board.publish(&self.world);
         Ok(())
     }
 
@@ -270,119 +252,4 @@ impl State {
         }
         Ok(())
     }
-
-    fn has_open(&self, key: &Key) -> bool {
-        self.open.values().any(|incident| incident.key() == *key)
-    }
-
-    fn is_mitigated(&self, key: &Key) -> bool {
-        let own = |incident: &&Incident| incident.key() == *key;
-        self.open.values().filter(own).all(|incident| {
-            matches!(
-                incident.status,
-                Status::Mitigated | Status::AwaitingApproval
-            )
-        })
-    }
-
-    /// Opens an incident, or adds to the one that is open.
-    async fn report(&mut self, finding: Finding, now: At) -> Result<(), SkillError> {
-        if let Some(incident) = self.open.get_mut(&finding.fingerprint) {
-            if incident.merge(&finding, now) {
-                self.watch.ledger.keep(incident).await?;
-            }
-            return Ok(());
-        }
-        let Some(incident) = self.watch.ledger.open(finding, now).await? else {
-            return Ok(());
-        };
-        tracing::warn!(
-            incident = incident.id,
-            severity = incident.severity.as_str(),
-            namespace = incident.namespace,
-            deployment = incident.deployment,
-            attribution = ?incident.attribution,
-            detection_ms = incident.detected_at.since(incident.began_at),
-            "incident opened"
-        );
-        self.watch.metrics.opened(&incident);
-        if incident.status == Status::RollingBack {
-            self.respond(incident.clone());
-        }
-        self.open.insert(incident.fingerprint.clone(), incident);
-        Ok(())
-    }
-
-    /// Starts the response to an incident, in a trace of its own or in that of the release.
-    fn respond(&mut self, mut incident: Incident) {
-        self.acting.insert(incident.key());
-        let span = tracing::info_span!(
-            parent: None,
-            "incident",
-            "otel.name" = format!("incident {}", incident.key()),
-            incident = incident.id,
-            trace_id = tracing::field::Empty,
-        );
-        let value = incident
-            .traceparent
-            .as_ref()
-            .and_then(|text| text.parse().ok());
-        if let Some(value) = value {
-            traces::continue_trace(&span, &HeaderMap::from_iter([(TRACEPARENT, value)]));
-        }
-        if let Some((trace_id, _)) = traces::ids(&span) {
-            span.record("trace_id", trace_id);
-        }
-        incident.traceparent = traces::traceparent(&span).or(incident.traceparent);
-        let Watch {
-            ledger,
-            inventory,
-            thresholds,
-            ..
-        } = self.watch.clone();
-        let response = Response {
-            ledger,
-            inventory,
-            thresholds,
-        };
-        let context = self.context.clone();
-        let work = async move { response.roll_back(&context, incident).await };
-        self.responses.spawn(work.instrument(span));
-    }
-
-    /// Takes in how a response ended.
-    fn responded(&mut self, incident: Incident) {
-        let key = incident.key();
-        tracing::info!(incident = incident.id, status = ?incident.status, "response ended");
-        self.acting.remove(&key);
-        self.touched.insert(key);
-        if incident.is_open() {
-            self.open.insert(incident.fingerprint.clone(), incident);
-        } else {
-            self.watch.metrics.resolved(&incident);
-            self.open.remove(&incident.fingerprint);
-        }
-    }
-
-    /// Ends all incidents of a workload.
-    async fn end_all(&mut self, key: &Key, why: &str, now: At) -> Result<(), SkillError> {
-        if self.acting.contains(key) {
-            return Ok(());
-        }
-        self.healthy_since.remove(key);
-        let own = self.open.values().filter(|incident| incident.key() == *key);
-        let fingerprints: Vec<String> = own.map(|i| i.fingerprint.clone()).collect();
-        for fingerprint in fingerprints {
-            let Some(mut incident) = self.open.remove(&fingerprint) else {
-                continue;
-            };
-            incident.resolve(why, now);
-            self.watch.ledger.keep(&incident).await?;
-            self.watch.metrics.resolved(&incident);
-        }
-        Ok(())
-    }
 }
-
-/// Header of the W3C trace context.
-const TRACEPARENT: http::HeaderName = http::HeaderName::from_static("traceparent");

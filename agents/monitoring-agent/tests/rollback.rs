@@ -14,11 +14,13 @@ use cluster::{Cluster, ClusterArgs, Options, Patch};
 use cluster_model::{Model, Settings};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use monitoring_agent::{
-    Metrics, checkup,
-    clients::{Inventory, KubernetesInventory},
+    Metrics,
+    board::Board,
+    checkup,
+    clients::{Inventory, KubernetesInventory, Wanted},
     domain::{
-        At, Attribution, Finding, Incident, Key, Severity, Status, Thresholds, Trigger, Verdict,
-        incident::Rollback,
+        At, Attribution, Change, Finding, Incident, Key, Severity, Status, Thresholds, Trigger,
+        Verdict, WorkloadKind, incident::Rollback,
     },
     ledger::{Ledger, Query},
     watch::{self, Watch, now},
@@ -73,7 +75,7 @@ impl Mesh {
             .await
             .unwrap();
         let inventory = Arc::new(KubernetesInventory(cluster.clone()));
-        let ledger = Ledger(Arc::new(MemoryStore::default()));
+        let ledger = Ledger::new(Arc::new(MemoryStore::default()));
         let mesh = Self {
             cluster,
             ledger,
@@ -87,7 +89,11 @@ impl Mesh {
     async fn until_healthy(&self) {
         let healthy = async {
             loop {
-                let observed = self.inventory.observe("shop", Some("web")).await.unwrap();
+                let observed = self
+                    .inventory
+                    .observe("shop", &Wanted::one(WorkloadKind::Deployment, "web"))
+                    .await
+                    .unwrap();
                 let health = checkup(&observed, now(), &Thresholds::default());
                 if health
                     .iter()
@@ -119,6 +125,7 @@ impl Mesh {
             inventory: self.inventory.clone(),
             thresholds: Thresholds::default(),
             metrics: Metrics::register(&mut Registry::default()),
+            board: Board::default(),
         };
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(watch::run(watch, context, shutdown.clone()));
@@ -221,7 +228,7 @@ async fn every_kind_of_bad_release_is_rolled_back_once() {
             ],
             "{behavior}"
         );
-        let expected = json!({"namespace": "shop", "deployment": "web", "to_revision": 1, "dry_run": false, "idempotency_key": incident.id});
+        let expected = json!({"namespace": "shop", "workload": {"kind": "Deployment", "name": "web"}, "to_revision": 1, "dry_run": false, "idempotency_key": incident.id});
         assert_eq!(*requests.lock().unwrap(), [expected], "{behavior}");
         assert_eq!(
             (incident.attribution, incident.revision, incident.status),
@@ -307,15 +314,15 @@ async fn a_newer_release_is_not_rolled_back_for_an_older_one() {
 async fn a_restart_takes_the_rollback_up_under_the_same_key() {
     let mesh = Mesh::start().await;
     let finding = Finding {
-        key: Key {
-            namespace: "shop".into(),
-            name: "web".into(),
-        },
+        key: Key::deployment("shop", "web"),
         fingerprint: "shop/web/d/s".into(),
         trigger: Trigger::NewRevisionFailing,
         severity: Severity::Sev1,
         attribution: Attribution::Release,
+        subject: None,
+        because: String::new(),
         revision: Some(2),
+        change: Change::default(),
         change_at: At::from_millis(1_793_000_000_000),
         began_at: At::from_millis(1_793_000_000_000),
         evidence: Vec::new(),
@@ -356,6 +363,7 @@ async fn healthy_and_slow_releases_open_nothing() {
             inventory,
             thresholds: Thresholds::default(),
             metrics: Metrics::register(&mut Registry::default()),
+            board: Board::default(),
         };
         let (context, agent) = FakeAgent::default().context();
         let shutdown = CancellationToken::new();

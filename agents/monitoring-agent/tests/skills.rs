@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use monitoring_agent::{
-    clients::{Inventory, Observed},
+    clients::{Inventory, Observed, Wanted},
     domain::{
-        At, Attribution, Container, ContainerState, Deployment, Finding, Key, Pod, Probes,
-        ReplicaSet, Severity, Thresholds, Trigger, Verdict,
+        At, Attribution, Change, Container, ContainerState, Current, Finding, Key, Pod, Revision,
+        Severity, Thresholds, Trigger, Verdict, Workload,
         dora::{Definition, Interval, Question, Report, measure},
     },
     ledger::Ledger,
@@ -23,20 +23,17 @@ struct Fixed(Observed);
 
 #[async_trait::async_trait]
 impl Inventory for Fixed {
-    async fn observe(&self, _: &str, name: Option<&str>) -> Result<Observed, SkillError> {
+    async fn observe(&self, _: &str, wanted: &Wanted) -> Result<Observed, SkillError> {
         let mut observed = self.0.clone();
         observed
-            .deployments
-            .retain(|d| name.is_none_or(|name| d.key.name == name));
+            .workloads
+            .retain(|w| wanted.is(w.key.kind, &w.key.name));
         Ok(observed)
     }
 }
 
 fn key(name: &str) -> Key {
-    Key {
-        namespace: "shop".into(),
-        name: name.into(),
-    }
+    Key::deployment("shop", name)
 }
 
 /// Workloads of one pod each; a name that begins with `bad` crashes.
@@ -45,7 +42,7 @@ fn observed(names: &[&str]) -> Fixed {
     for name in names {
         let bad = name.starts_with("bad");
         let good = u32::from(!bad);
-        observed.deployments.push(Deployment {
+        observed.workloads.push(Workload {
             key: key(name),
             uid: format!("d-{name}"),
             generation: 1,
@@ -55,18 +52,18 @@ fn observed(names: &[&str]) -> Fixed {
             updated: 1,
             ready: good,
             available: good,
-            revision: Some(4),
-            paused: false,
-            deadline_exceeded: false,
-            traceparent: None,
+            current: Current::Number(4),
+            ..Workload::default()
         });
-        observed.sets.push(ReplicaSet {
+        observed.revisions.push(Revision {
             uid: format!("s-{name}"),
             namespace: "shop".into(),
             name: format!("{name}-4"),
             owner: format!("d-{name}"),
-            revision: 4,
+            number: 4,
             created: T0,
+            replica_set: true,
+            ..Revision::default()
         });
         let crash = ContainerState::Waiting("CrashLoopBackOff".into());
         observed.pods.push(Pod {
@@ -76,9 +73,7 @@ fn observed(names: &[&str]) -> Fixed {
             owner: format!("s-{name}"),
             node: Some("n1".into()),
             created: T0,
-            leaving: false,
             ready: !bad,
-            unschedulable: false,
             containers: vec![Container {
                 name: "web".into(),
                 ready: !bad,
@@ -89,9 +84,9 @@ fn observed(names: &[&str]) -> Fixed {
                 } else {
                     ContainerState::Running(T0)
                 },
-                last_end: None,
-                probes: Probes::default(),
+                ..Container::default()
             }],
+            ..Pod::default()
         });
     }
     Fixed(observed)
@@ -175,8 +170,11 @@ fn finding(name: &str) -> Finding {
         trigger: Trigger::NewRevisionFailing,
         severity: Severity::Sev1,
         attribution: Attribution::Release,
+        subject: None,
+        because: "only pods of the new revision are bad".into(),
         revision: Some(2),
         change_at: T0,
+        change: Change::default(),
         began_at: T0.plus(200),
         evidence: vec!["pod web-2-x is bad".into()],
         traceparent: None,
@@ -191,13 +189,13 @@ async fn listed(ledger: &Ledger, input: Value) -> Result<Vec<String>, SkillError
     Ok(output
         .incidents
         .into_iter()
-        .map(|incident| incident.deployment)
+        .map(|incident| incident.workload.name)
         .collect())
 }
 
 #[tokio::test]
 async fn incidents_are_listed_newest_first_and_filtered() {
-    let ledger = Ledger(Arc::new(MemoryStore::default()));
+    let ledger = Ledger::new(Arc::new(MemoryStore::default()));
     for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
         let now = T0.plus(i64::try_from(at).unwrap());
         let mut incident = ledger.open(finding(name), now).await.unwrap().unwrap();
@@ -231,7 +229,7 @@ async fn incidents_are_listed_newest_first_and_filtered() {
 
 #[tokio::test]
 async fn the_same_cause_gets_the_next_episode_and_ids_that_do_not_change() {
-    let ledger = Ledger(Arc::new(MemoryStore::default()));
+    let ledger = Ledger::new(Arc::new(MemoryStore::default()));
     let first = ledger.open(finding("web"), T0).await.unwrap().unwrap();
     let second = ledger
         .open(finding("web"), T0.plus(1))
@@ -243,7 +241,7 @@ async fn the_same_cause_gets_the_next_episode_and_ids_that_do_not_change() {
     let stem = |id: &str| id.rsplit_once('-').unwrap().0.to_owned();
     assert_eq!(stem(&first.id), stem(&second.id));
     assert_ne!(stem(&first.id), stem(&other.id));
-    let again = Ledger(Arc::new(MemoryStore::default()));
+    let again = Ledger::new(Arc::new(MemoryStore::default()));
     assert_eq!(
         again.open(finding("web"), T0).await.unwrap().unwrap().id,
         first.id
@@ -252,7 +250,7 @@ async fn the_same_cause_gets_the_next_episode_and_ids_that_do_not_change() {
 
 #[tokio::test]
 async fn an_incident_is_shown_whole_and_only_to_its_namespace() {
-    let ledger = Ledger(Arc::new(MemoryStore::default()));
+    let ledger = Ledger::new(Arc::new(MemoryStore::default()));
     let incident = ledger
         .open(finding("web"), T0.plus(1_700))
         .await
@@ -300,6 +298,7 @@ fn the_manifest_declares_the_metrics_that_exist() {
         1,
         T0,
     ));
+    metrics.violated("web-availability");
     metrics.webhooks.add("push", "kept");
     metrics.dora.set(&full_report());
     let mut text = String::new();

@@ -55,7 +55,7 @@ const AGENTS: [(&str, &str, u16, u8, &str); 8] = [
         "observability-system",
         7107,
         2,
-        "check_health list_incidents get_incident measure_dora list_alerts",
+        "check_health list_incidents get_incident acknowledge_incident follow_incident draft_postmortem evaluate_slo measure_dora list_alerts",
     ),
     (
         "performance-optimizer",
@@ -332,7 +332,7 @@ fn only_rollback_coordinator_writes_to_the_cluster() {
             rules("monitoring-agent"),
             rules("rollback-coordinator")
         ],
-        [5, 3, 3]
+        [5, 5, 3]
     );
 }
 

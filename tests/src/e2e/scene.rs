@@ -168,7 +168,7 @@ impl Scene {
             .cloned()
             .unwrap_or_default()
             .into_iter();
-        Ok(incidents.find(|incident| incident["deployment"] == app.name))
+        Ok(incidents.find(|incident| incident["workload"]["name"] == app.name))
     }
 
     /// Calls a skill as the operator.

@@ -1,11 +1,12 @@
 //! What is to blame? Only a release is rolled back, so everything else is ruled out first.
 
-use std::collections::HashSet;
+mod rules;
+mod scene;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Key, PodState, Reason, health::Seen, thresholds::SHARED_WINDOW_MS, trigger::View};
+use super::{At, Key, Reason, trigger::Trigger, trigger::View};
 
 /// The cause of an incident, as far as the cluster shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -17,8 +18,14 @@ pub enum Attribution {
     Node,
     /// Something that several workloads need: others are bad too, or the old revision is.
     Dependency,
+    /// More is asked of the workload than its autoscaler may give it.
+    Load,
+    /// A quota of the namespace is used up.
+    Quota,
     /// The cluster has no room.
     Capacity,
+    /// Configuration that changed, or went away, without a rollout.
+    Configuration,
     /// Nothing of these.
     Unknown,
 }
@@ -30,8 +37,37 @@ impl Attribution {
             Self::Release => "release",
             Self::Node => "node",
             Self::Dependency => "dependency",
+            Self::Load => "load",
+            Self::Quota => "quota",
             Self::Capacity => "capacity",
+            Self::Configuration => "configuration",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What is to blame, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The kind of cause.
+    pub attribution: Attribution,
+    /// What it is, when it has a name: `node/n1`, `resourcequota/shop/compute`. Workloads with the same subject
+    /// share one incident.
+    pub subject: Option<String>,
+    /// Why, in one sentence.
+    pub because: String,
+}
+
+impl Cause {
+    fn new(
+        attribution: Attribution,
+        subject: impl Into<Option<String>>,
+        because: impl Into<String>,
+    ) -> Self {
+        Self {
+            attribution,
+            subject: subject.into(),
+            because: because.into(),
         }
     }
 }
@@ -41,6 +77,8 @@ impl Attribution {
 pub struct Mark {
     /// Its workload.
     pub key: Key,
+    /// Why it is bad; `None` for one that is ready and fails its probes.
+    pub reason: Option<Reason>,
     /// Its node.
     pub node: Option<String>,
     /// Since when it is bad.
@@ -49,74 +87,15 @@ pub struct Mark {
     pub stable: bool,
 }
 
-/// Names the cause of what is wrong with a workload since `began`.
-pub fn attribute(view: &View<'_>, began: At) -> Attribution {
-    let bad: Vec<&Seen<'_>> = view
-        .pods
+/// Names the cause of what is wrong with a workload since `began`: the first rule that holds.
+pub fn attribute(view: &View<'_>, trigger: Trigger, began: At) -> Cause {
+    let scene = scene::Scene::of(view, trigger, began);
+    let unknown = || Cause::new(Attribution::Unknown, None, "no rule names a cause");
+    rules::RULES
         .iter()
-        .filter(|seen| seen.bad().is_some())
-        .collect();
-    if !bad.is_empty()
-        && bad
-            .iter()
-            .all(|seen| seen.bad() == Some(Reason::Unschedulable))
-    {
-        return Attribution::Capacity;
-    }
-    let nodes: HashSet<&str> = bad
-        .iter()
-        .filter_map(|seen| seen.pod.node.as_deref())
-        .collect();
-    let placed = bad.iter().all(|seen| seen.pod.node.is_some());
-    if placed && !nodes.is_empty() && nodes.iter().all(|node| view.sick_nodes.contains(*node)) {
-        return Attribution::Node;
-    }
-    if let Some(cause) = shared_cause(view, (&nodes, placed), began) {
-        return cause;
-    }
-    let current_bad = bad.iter().any(|seen| seen.current);
-    if current_bad && bad.iter().any(|seen| !seen.current) {
-        return Attribution::Dependency;
-    }
-    let old_good = view
-        .pods
-        .iter()
-        .any(|seen| !seen.current && seen.state == PodState::Ready);
-    let new = view.in_release_window && !view.relapse;
-    let blamed = current_bad || (bad.is_empty() && view.deployment.deadline_exceeded);
-    if blamed && new && (old_good || view.baseline) {
-        Attribution::Release
-    } else {
-        Attribution::Unknown
-    }
+        .find_map(|rule| rule(&scene))
+        .unwrap_or_else(unknown)
 }
 
-/// The cause that trouble of other workloads points to, when there is such trouble.
-fn shared_cause(
-    view: &View<'_>,
-    (nodes, placed): (&HashSet<&str>, bool),
-    began: At,
-) -> Option<Attribution> {
-    let sick = |node: &String| view.sick_nodes.contains(node);
-    let recent = |mark: &&Mark| mark.stable && mark.since >= began.plus(-SHARED_WINDOW_MS);
-    let elsewhere = view.elsewhere().filter(recent);
-    let shared: Vec<_> = elsewhere
-        .filter(|mark| !mark.node.as_ref().is_some_and(sick))
-        .collect();
-    if shared.is_empty() {
-        return None;
-    }
-    let here = |node: Option<&str>| node.is_some_and(|node| nodes.contains(node));
-    let same_node =
-        nodes.len() == 1 && placed && shared.iter().all(|mark| here(mark.node.as_deref()));
-    let well_elsewhere = view.pods.iter().any(|seen| {
-        let node = seen.pod.node.as_deref();
-        seen.state == PodState::Ready && node.is_some() && !here(node)
-    });
-    let node = same_node && well_elsewhere;
-    Some(if node {
-        Attribution::Node
-    } else {
-        Attribution::Dependency
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Deployment, Pod, PodState, Reason};
+use super::{Pod, PodState, Reason, Revision, Workload};
 
 /// Most bad pods that a judgement names.
 const MOST_PODS: usize = 20;
@@ -33,6 +33,8 @@ pub struct Seen<'a> {
     pub state: PodState,
     /// Whether it belongs to the current revision.
     pub current: bool,
+    /// Whether its containers were started again too often, whatever they do now.
+    pub restarting: bool,
 }
 
 impl Seen<'_> {
@@ -48,7 +50,7 @@ impl Seen<'_> {
 /// The health of one workload with its evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadHealth {
-    /// Its kind: `Deployment`.
+    /// Its kind: `Deployment`, `StatefulSet` or `DaemonSet`.
     pub kind: String,
     /// Its name.
     pub name: String,
@@ -85,47 +87,43 @@ pub struct BadPod {
     pub node: Option<String>,
 }
 
-/// Judges a workload. Complete is what `kubectl rollout status` calls so.
-pub fn judge(deployment: &Deployment, pods: &[Seen<'_>]) -> WorkloadHealth {
-    let lag = deployment.observed_generation < deployment.generation;
-    let wanted = deployment.desired;
-    let complete = !lag
-        && deployment.updated >= wanted
-        && deployment.total <= deployment.updated
-        && deployment.available >= wanted
-        && deployment.ready >= wanted;
+/// Judges a workload. Complete is what `kubectl rollout status` calls so; a partition and `OnDelete` count as far
+/// as they let pods go.
+pub fn judge(workload: &Workload, current: Option<&Revision>, pods: &[Seen<'_>]) -> WorkloadHealth {
+    let wanted = workload.desired;
+    let rolling = workload.rolling();
+    let complete = !rolling && workload.available >= wanted && workload.ready >= wanted;
     let bad: Vec<&Seen<'_>> = pods.iter().filter(|seen| seen.bad().is_some()).collect();
     let staying = |seen: &&Seen<'_>| seen.current && seen.state != PodState::Leaving;
-    let current = pods.iter().filter(staying).count();
+    let of_current = pods.iter().filter(staying).count();
     let current_bad = bad.iter().filter(|seen| seen.current).count();
-    let given_up = deployment.deadline_exceeded && !complete;
+    let given_up = workload.deadline_exceeded && !complete;
     let starting = pods
         .iter()
         .any(|seen| matches!(seen.state, PodState::Starting(_)));
-    let rolling = lag || deployment.updated < wanted || deployment.total > deployment.updated;
-    let verdict = if given_up || (current_bad > 0 && current_bad * 2 >= current) {
+    let verdict = if given_up || (current_bad > 0 && current_bad * 2 >= of_current) {
         Verdict::Failing
     } else if complete && bad.is_empty() {
         Verdict::Healthy
     } else if !bad.is_empty() {
         Verdict::Degraded
-    } else if rolling || starting || deployment.ready >= wanted {
+    } else if rolling || starting || workload.ready >= wanted {
         Verdict::Progressing
-    } else if deployment.available == 0 {
+    } else if workload.available == 0 {
         Verdict::Failing
     } else {
         Verdict::Degraded
     };
     WorkloadHealth {
-        kind: "Deployment".into(),
-        name: deployment.key.name.clone(),
+        kind: workload.key.kind.as_str().into(),
+        name: workload.key.name.clone(),
         verdict,
-        reasons: reasons(deployment, &bad, (lag, complete, given_up)),
-        revision: deployment.revision,
+        reasons: reasons(workload, &bad, (complete, given_up)),
+        revision: current.map(|revision| revision.number),
         desired: wanted,
-        updated: deployment.updated,
-        ready: deployment.ready,
-        available: deployment.available,
+        updated: workload.updated,
+        ready: workload.ready,
+        available: workload.available,
         bad_pods: bad
             .iter()
             .take(MOST_PODS)
@@ -145,27 +143,36 @@ fn bad_pod(seen: &Seen<'_>) -> Option<BadPod> {
 }
 
 fn reasons(
-    deployment: &Deployment,
+    workload: &Workload,
     bad: &[&Seen<'_>],
-    (lag, complete, given_up): (bool, bool, bool),
+    (complete, given_up): (bool, bool),
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     if given_up {
         reasons.push("the rollout exceeded its progress deadline".to_owned());
     }
-    if lag {
+    if workload.lags() {
         reasons.push("the controller has not seen the newest generation".to_owned());
     }
     if !bad.is_empty() {
         reasons.push(format!("{} pods are bad", bad.len()));
     }
-    if !complete && !lag {
+    if let Some(refusal) = &workload.refusal {
+        reasons.push(format!("pods cannot be made: {}", refusal.describe()));
+    }
+    if !complete && !workload.lags() {
         reasons.push(format!(
             "{} of {} pods are updated, {} available",
-            deployment.updated, deployment.desired, deployment.available
+            workload.updated, workload.desired, workload.available
         ));
     }
-    if deployment.paused {
+    if workload.held > 0 {
+        let held = workload.held;
+        reasons.push(format!(
+            "{held} pods are held on the earlier revision by the update strategy"
+        ));
+    }
+    if workload.paused {
         reasons.push("the rollout is paused".to_owned());
     }
     reasons

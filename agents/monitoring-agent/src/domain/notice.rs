@@ -31,7 +31,7 @@ pub fn title(incident: &Incident) -> String {
     let Incident {
         severity,
         namespace,
-        deployment,
+        workload,
         revision,
         ..
     } = incident;
@@ -39,8 +39,9 @@ pub fn title(incident: &Incident) -> String {
         .map(|number| format!(" revision {number}"))
         .unwrap_or_default();
     format!(
-        "{}: {namespace}/{deployment}{revision} is failing",
-        severity.as_str()
+        "{}: {namespace}/{}{revision} is failing",
+        severity.as_str(),
+        workload.name
     )
 }
 
@@ -189,7 +190,8 @@ pub fn alert(incident: &Incident, now: At) -> Value {
     json!([{
         "labels": {
             "alertname": "WorkloadIncident", "severity": incident.severity.as_str(),
-            "namespace": incident.namespace, "deployment": incident.deployment,
+            "namespace": incident.namespace,
+            "workload_kind": incident.workload.kind, "workload": incident.workload.name,
             "incident": incident.id, "cause": cause,
         },
         "annotations": {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     At, Container, ContainerState, Pod, Thresholds,
-    thresholds::{DEFAULT_BUDGET_MS, UNSCHEDULABLE_AFTER_MS},
+    messages::{MountFault, Warning},
+    thresholds::DEFAULT_BUDGET_MS,
 };
 
 /// Most remembered changes of a pod's restart count.
@@ -37,6 +38,10 @@ pub enum Reason {
     NotReadyInTime,
     /// The scheduler finds no node.
     Unschedulable,
+    /// A volume is not mounted.
+    Mount,
+    /// Its node cannot make a sandbox for it.
+    Sandbox,
 }
 
 impl Reason {
@@ -51,6 +56,8 @@ impl Reason {
             Self::ProbeFailing => "probe_failing",
             Self::NotReadyInTime => "not_ready_in_time",
             Self::Unschedulable => "unschedulable",
+            Self::Mount => "mount",
+            Self::Sandbox => "sandbox",
         }
     }
 }
@@ -81,6 +88,12 @@ pub struct Signals {
     probe_failed: Option<At>,
     /// First of these warnings since it was last ready.
     failing_since: Option<At>,
+    /// The first warning that a volume was not mounted, and what the last one said.
+    mount: Option<(At, MountFault)>,
+    /// The first warning that no sandbox could be made.
+    sandbox: Option<At>,
+    /// Since when no node is found for it.
+    homeless_since: Option<At>,
     /// Restart counts with the time they were first seen.
     restarts: VecDeque<(At, u32)>,
 }
@@ -89,9 +102,14 @@ impl Signals {
     /// Takes in a state of the pod.
     pub fn see(&mut self, pod: &Pod, now: At) {
         let running = |container: &Container| matches!(container.state, ContainerState::Running(_));
-        if self.running_seen.is_none() && pod.containers.iter().any(running) {
-            self.running_seen = Some(now);
+        if pod.containers.iter().any(running) {
+            self.running_seen.get_or_insert(now);
+            // Something runs, so volumes and sandbox are there.
+            self.mount = None;
+            self.sandbox = None;
         }
+        let homeless = pod.homeless.is_some();
+        self.homeless_since = homeless.then(|| self.homeless_since.unwrap_or(now));
         if pod.ready {
             self.ready_once = true;
             self.unready_since = None;
@@ -112,22 +130,50 @@ impl Signals {
         }
     }
 
-    /// Takes in a warning that a readiness or liveness probe failed.
-    pub fn probe_failed(&mut self, at: At) {
-        self.probe_failed = self.probe_failed.max(Some(at));
-        self.failing_since.get_or_insert(at);
+    /// Takes in a warning event.
+    pub fn warn(&mut self, warning: &Warning, at: At) {
+        match warning {
+            Warning::ProbeFailed => {
+                self.probe_failed = self.probe_failed.max(Some(at));
+                self.failing_since.get_or_insert(at);
+            }
+            Warning::Mount(_) | Warning::Sandbox
+                if self.running_seen.is_some() || self.ready_once => {}
+            Warning::Mount(fault) => {
+                let first = self.mount.take().map_or(at, |(first, _)| first.min(at));
+                self.mount = Some((first, fault.clone()));
+            }
+            Warning::Sandbox => {
+                self.sandbox.get_or_insert(at);
+            }
+            Warning::CreateRefused(_) => {}
+        }
+    }
+
+    /// Why a volume of it is not mounted.
+    pub fn mount_fault(&self) -> Option<&MountFault> {
+        self.mount.as_ref().map(|(_, fault)| fault)
     }
 
     /// The first sign that a pod, which may be judged bad only later, is not well.
     pub fn first_sign(&self) -> Option<At> {
         let flipped = self.unready_since.filter(|_| self.ready_once);
-        self.failing_since.into_iter().chain(flipped).min()
+        let mount = self.mount.as_ref().map(|(first, _)| *first);
+        let signs = self.failing_since.into_iter().chain(flipped);
+        let waits = mount.into_iter().chain(self.sandbox);
+        signs.chain(waits).chain(self.homeless_since).min()
     }
 
     /// Whether a probe failed within the last `window_ms`.
     pub fn probe_fails(&self, now: At, window_ms: i64) -> bool {
         self.probe_failed
             .is_some_and(|at| now.since(at) <= window_ms)
+    }
+
+    /// Whether containers of the pod were started again too often.
+    pub fn restarting(&self, pod: &Pod, now: At, thresholds: &Thresholds) -> bool {
+        let restarts = self.recent_restarts(pod, now, thresholds.restart_window_ms);
+        restarts > thresholds.max_restarts && !pod.leaving
     }
 
     /// Restarts within the window before `now`.
@@ -149,8 +195,7 @@ pub fn assess(pod: &Pod, signals: &Signals, now: At, thresholds: &Thresholds) ->
     if let Some(reason) = pod.containers.iter().find_map(broken) {
         return PodState::Bad(reason);
     }
-    let restarts = signals.recent_restarts(pod, now, thresholds.restart_window_ms);
-    if restarts > thresholds.max_restarts {
+    if signals.restarting(pod, now, thresholds) {
         return PodState::Bad(Reason::Restarts);
     }
     if pod.ready {
@@ -191,13 +236,22 @@ fn out_of_memory(container: &Container) -> bool {
 
 /// Until when a pod that is not ready has time, and what it is then.
 fn patience(pod: &Pod, signals: &Signals, now: At, thresholds: &Thresholds) -> (At, Reason) {
-    if pod.unschedulable {
-        return (
-            pod.created.plus(UNSCHEDULABLE_AFTER_MS),
-            Reason::Unschedulable,
-        );
+    if pod.homeless.is_some() {
+        let until = pod.created.plus(thresholds.unschedulable_after_ms);
+        return (until, Reason::Unschedulable);
     }
-    let unready = pod.containers.iter().filter(|container| !container.ready);
+    if let Some((first, fault)) = &signals.mount {
+        let grace = match fault {
+            MountFault::Missing(_) => thresholds.missing_after_ms,
+            MountFault::Storage => thresholds.unmounted_after_ms,
+        };
+        return (first.plus(grace), Reason::Mount);
+    }
+    if let Some(first) = signals.sandbox {
+        return (first.plus(thresholds.unmounted_after_ms), Reason::Sandbox);
+    }
+    // Those that run before the others have no time of their own: the rollout's deadline is theirs.
+    let unready = pod.containers.iter().filter(|c| !c.ready && !c.init);
     let times = unready.map(|container| container_patience(container, signals, now, thresholds));
     let fallback = (now.plus(DEFAULT_BUDGET_MS), Reason::NotReadyInTime);
     // The container that is out of time first decides.

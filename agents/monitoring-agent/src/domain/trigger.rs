@@ -1,18 +1,24 @@
 //! Does this open an incident, how bad is it, and may it be rolled back?
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    At, Attribution, Deployment, Key, PodState, Reason, ReplicaSet, Thresholds,
-    attribution::{Mark, attribute},
+    At, Attribution, Change, Key, PodState, Refusal, Requests, Revision, Surroundings, Thresholds,
+    Workload,
+    attribution::{Cause, Mark, attribute},
     health::Seen,
+    messages::MountFault,
+    requests::RequestSign,
+    thresholds::LATENCY_WINDOW_MS,
 };
 
-/// Most pods, and most other workloads, in the evidence.
-const MOST_EVIDENCE: usize = 6;
+mod evidence;
+
+/// A release that fails this share of requests is as bad as one whose pods all fail.
+const SEVERE_SHARE: f64 = 0.5;
 
 /// What opened an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +32,24 @@ pub enum Trigger {
     Restarts,
     /// More than half of the pods were unready for three minutes.
     PodsUnready,
+    /// The controller cannot make pods: a quota, a rule, a webhook.
+    CreationRefused,
+    /// An error budget burns so fast that it is used up within hours.
+    FastBurn,
+    /// Too many requests fail.
+    ErrorRate,
+    /// The 95th percentile of latency is a multiple of its baseline.
+    Latency,
+    /// A claim of a pod waits for its volume.
+    VolumePending,
+    /// The controller does not look at the newest spec.
+    GenerationLag,
+    /// The autoscaler is at its limit.
+    AutoscalerAtLimit,
+    /// A disruption budget is exhausted by unhealthy pods.
+    DisruptionsBlocked,
+    /// An error budget burns so fast that it is used up within days.
+    SlowBurn,
 }
 
 impl Trigger {
@@ -36,17 +60,28 @@ impl Trigger {
             Self::ProgressDeadlineExceeded => "progress_deadline_exceeded",
             Self::Restarts => "restarts",
             Self::PodsUnready => "pods_unready",
+            Self::CreationRefused => "creation_refused",
+            Self::FastBurn => "fast_burn",
+            Self::ErrorRate => "error_rate",
+            Self::Latency => "latency",
+            Self::VolumePending => "volume_pending",
+            Self::GenerationLag => "generation_lag",
+            Self::AutoscalerAtLimit => "autoscaler_at_limit",
+            Self::DisruptionsBlocked => "disruptions_blocked",
+            Self::SlowBurn => "slow_burn",
         }
     }
 }
 
 /// How bad an incident is, and who acts on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Severity {
     /// A release fails with all its pods: rolled back at once.
     #[serde(rename = "SEV1")]
     Sev1,
-    /// A release fails with some of its pods: rolled back too.
+    /// A release fails with some of its pods or requests: rolled back gradually.
     #[serde(rename = "SEV2")]
     Sev2,
     /// Capacity is missing and no release explains it: a person looks.
@@ -70,12 +105,18 @@ impl Severity {
 }
 
 /// Everything that a decision about one workload depends on.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not exclude each other"
+)]
 #[derive(Debug)]
 pub struct View<'a> {
-    /// The Deployment.
-    pub deployment: &'a Deployment,
+    /// The workload.
+    pub workload: &'a Workload,
     /// Its current revision.
-    pub current: Option<&'a ReplicaSet>,
+    pub current: Option<&'a Revision>,
+    /// The revision before: the newest other one that was healthy, else the newest other one.
+    pub before: Option<&'a Revision>,
     /// Its pods.
     pub pods: Vec<Seen<'a>>,
     /// When the current revision became current.
@@ -90,17 +131,40 @@ pub struct View<'a> {
     pub low_since: Option<At>,
     /// Since when its oldest bad pod is bad.
     pub bad_since: Option<At>,
-    /// Nodes that say that they are not ready.
-    pub sick_nodes: &'a HashSet<String>,
+    /// Since when its controller does not look at the newest spec.
+    pub lag_since: Option<At>,
+    /// Why its controller cannot make pods, and since when.
+    pub refusal: Option<(Refusal, At)>,
+    /// Since when the oldest waiting claim of its pods waits.
+    pub pending_since: Option<At>,
+    /// What the requests that it serves tell, when they tell trouble.
+    pub requests: Option<&'a Requests>,
+    /// Whether requests to others that nobody released are in trouble too.
+    pub burning_elsewhere: bool,
+    /// Why volumes of its pods (by uid) do not mount.
+    pub mounts: HashMap<&'a str, &'a MountFault>,
+    /// What it depends on.
+    pub around: &'a Surroundings,
     /// Bad pods of all workloads, by uid.
     pub marks: &'a HashMap<String, Mark>,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// Bad pods of other workloads. Takes the time of all bad pods, so only trouble asks for it.
-    pub fn elsewhere(&self) -> impl Iterator<Item = &Mark> {
-        let own = &self.deployment.key;
-        self.marks.values().filter(move |mark| mark.key != *own)
+    pub fn elsewhere(&self) -> impl Iterator<Item = &'a Mark> {
+        let own = &self.workload.key;
+        let own = own.clone();
+        self.marks.values().filter(move |mark| mark.key != own)
+    }
+
+    /// Why a volume of a pod does not mount.
+    pub fn mount_fault(&self, seen: &Seen<'_>) -> Option<&'a MountFault> {
+        self.mounts.get(seen.pod.uid.as_str()).copied()
+    }
+
+    /// Number of the current revision.
+    pub fn revision(&self) -> Option<u64> {
+        self.current.map(|revision| revision.number)
     }
 }
 
@@ -117,10 +181,16 @@ pub struct Finding {
     pub severity: Severity,
     /// What is to blame.
     pub attribution: Attribution,
+    /// What that is, when it has a name.
+    pub subject: Option<String>,
+    /// Why it is to blame, in one sentence.
+    pub because: String,
     /// The current revision.
     pub revision: Option<u64>,
     /// When the current revision became current.
     pub change_at: At,
+    /// The last change of the workload.
+    pub change: Change,
     /// First sign.
     pub began_at: At,
     /// What was seen, in sentences.
@@ -133,6 +203,13 @@ impl Finding {
     /// Whether to ask for a rollback: only when a release is to blame.
     pub fn wants_rollback(&self) -> bool {
         self.attribution == Attribution::Release
+    }
+
+    /// What workloads with the same cause share; `None` when it is this workload's own.
+    pub fn group(&self) -> Option<&str> {
+        self.subject
+            .as_deref()
+            .filter(|_| self.attribution != Attribution::Release)
     }
 }
 
@@ -147,128 +224,158 @@ pub struct Decision {
 
 /// Decides.
 pub fn decide(view: &View<'_>, now: At, thresholds: &Thresholds) -> Decision {
-    let wake_at = wake_at(view, now, thresholds);
-    let finding = trigger(view, now, thresholds).map(|trigger| finding(view, trigger, now));
-    Decision { finding, wake_at }
-}
-
-fn wake_at(view: &View<'_>, now: At, thresholds: &Thresholds) -> Option<At> {
+    let due = due(view, thresholds);
     let starting = view.pods.iter().filter_map(|seen| match seen.state {
         PodState::Starting(until) => Some(until),
         PodState::Ready | PodState::Bad(_) | PodState::Leaving => None,
     });
-    let low = view
-        .low_since
-        .map(|since| since.plus(thresholds.unready_for_ms));
-    starting.chain(low).filter(|at| *at > now).min()
+    let times = starting.chain(due.iter().map(|(_, at)| *at));
+    let wake_at = times.filter(|at| *at > now).min();
+    let finding = trigger(view, &due, now).map(|trigger| finding(view, trigger, now));
+    Decision { finding, wake_at }
 }
 
-fn trigger(view: &View<'_>, now: At, thresholds: &Thresholds) -> Option<Trigger> {
-    let new = view.pods.iter().filter(|seen| seen.current);
+/// Triggers that wait for a time of their own, with that time, the worst first.
+fn due(view: &View<'_>, thresholds: &Thresholds) -> Vec<(Trigger, At)> {
+    let after = |since: Option<At>, millis: i64| since.map(|since| since.plus(millis));
+    let refused = view.refusal.as_ref().map(|(refusal, since)| {
+        since.plus(match refusal {
+            Refusal::Missing(_) => thresholds.missing_after_ms,
+            Refusal::Denied => thresholds.unready_after_ms,
+            Refusal::Webhook | Refusal::Other => thresholds.unmounted_after_ms,
+            Refusal::Quota(_) => thresholds.quota_after_ms,
+        })
+    });
+    let (around, key) = (view.around, &view.workload.key);
+    let limited = around.limited(key).map(|(_, since)| since);
+    let template = view.current.map(|revision| &revision.template);
+    let exhausted = template.and_then(|t| around.exhausted(&key.namespace, t));
+    let exhausted = exhausted.map(|(_, since)| since);
+    [
+        (Trigger::CreationRefused, refused),
+        (
+            Trigger::PodsUnready,
+            after(view.low_since, thresholds.unready_for_ms),
+        ),
+        (
+            Trigger::VolumePending,
+            after(view.pending_since, thresholds.pending_after_ms),
+        ),
+        (
+            Trigger::GenerationLag,
+            after(view.lag_since, thresholds.lag_after_ms),
+        ),
+        (
+            Trigger::AutoscalerAtLimit,
+            after(limited, thresholds.limited_after_ms),
+        ),
+        (
+            Trigger::DisruptionsBlocked,
+            after(exhausted, thresholds.exhausted_after_ms),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(trigger, at)| Some((trigger, at?)))
+    .collect()
+}
+
+fn trigger(view: &View<'_>, due: &[(Trigger, At)], now: At) -> Option<Trigger> {
+    if view.current.is_none() || view.workload.desired == 0 {
+        return None;
+    }
     let (mut bad, mut ready) = (0_usize, 0_usize);
-    for seen in new {
+    for seen in view.pods.iter().filter(|seen| seen.current) {
         match seen.state {
             PodState::Bad(_) => bad += 1,
             PodState::Ready => ready += 1,
             PodState::Starting(_) | PodState::Leaving => {}
         }
     }
-    let low = view
-        .low_since
-        .is_some_and(|since| now.since(since) >= thresholds.unready_for_ms);
-    let restarting = view
-        .pods
-        .iter()
-        .any(|seen| seen.bad() == Some(Reason::Restarts));
-    if view.current.is_none() || view.deployment.desired == 0 {
-        None
-    } else if view.in_release_window && bad > 0 && bad >= ready {
-        Some(Trigger::NewRevisionFailing)
-    } else if view.deployment.deadline_exceeded && view.in_release_window {
-        Some(Trigger::ProgressDeadlineExceeded)
-    } else if restarting {
-        Some(Trigger::Restarts)
-    } else if low {
-        Some(Trigger::PodsUnready)
-    } else {
-        None
+    if view.in_release_window && bad > 0 && bad >= ready {
+        return Some(Trigger::NewRevisionFailing);
+    }
+    if view.workload.deadline_exceeded && view.in_release_window {
+        return Some(Trigger::ProgressDeadlineExceeded);
+    }
+    let mut over = due.iter().filter(|(_, at)| *at <= now).map(|(t, _)| *t);
+    let first = over.next();
+    if first == Some(Trigger::CreationRefused) {
+        return first;
+    }
+    if view.pods.iter().any(|seen| seen.restarting) {
+        return Some(Trigger::Restarts);
+    }
+    let asked = view
+        .requests
+        .filter(|requests| still_holds(view, requests, now));
+    let asked = asked.map(|requests| requests.sign);
+    match (first, asked) {
+        (Some(Trigger::PodsUnready), _) => first,
+        (_, Some(RequestSign::FastBurn)) => Some(Trigger::FastBurn),
+        (_, Some(RequestSign::ErrorRate)) => Some(Trigger::ErrorRate),
+        (_, Some(RequestSign::Latency)) => Some(Trigger::Latency),
+        (Some(_), _) => first,
+        (None, Some(RequestSign::SlowBurn)) => Some(Trigger::SlowBurn),
+        (None, None) => None,
     }
 }
 
+/// A change after the trouble began may be its cure, which the windows of a rate show only later.
+fn still_holds(view: &View<'_>, requests: &Requests, now: At) -> bool {
+    requests.since >= view.change_at || now.since(view.change_at) > LATENCY_WINDOW_MS
+}
+
 fn finding(view: &View<'_>, trigger: Trigger, now: At) -> Finding {
-    let deployment = view.deployment;
-    let began_at = view
-        .bad_since
-        .or(view.low_since)
-        .unwrap_or(now)
-        .max(view.change_at);
-    let attribution = attribute(view, began_at);
-    let cause = match (attribution, view.current) {
-        (Attribution::Release, Some(set)) => set.uid.as_str(),
-        _ => "workload",
+    let workload = view.workload;
+    let first = [
+        view.bad_since,
+        view.low_since,
+        view.refusal.as_ref().map(|(_, since)| *since),
+        view.requests.map(|requests| requests.since),
+    ];
+    let began_at = first.into_iter().flatten().next().unwrap_or(now);
+    let began_at = began_at.max(view.change_at);
+    let Cause {
+        attribution,
+        subject,
+        because,
+    } = attribute(view, trigger, began_at);
+    let own = |cause: &str| format!("{}/{}/{cause}", workload.key, workload.uid);
+    let fingerprint = match (attribution, view.current, &subject) {
+        (Attribution::Release, Some(revision), _) => own(&revision.uid),
+        (_, _, Some(subject)) => subject.clone(),
+        (_, _, None) => own("workload"),
     };
     Finding {
-        fingerprint: format!("{}/{}/{cause}", deployment.key, deployment.uid),
-        key: deployment.key.clone(),
+        fingerprint,
+        key: workload.key.clone(),
         trigger,
         severity: severity(view, attribution),
         attribution,
-        revision: deployment.revision,
+        subject,
+        because,
+        revision: view.revision(),
         change_at: view.change_at,
+        change: Change::of(view),
         began_at,
-        evidence: evidence(view),
-        traceparent: deployment.traceparent.clone(),
+        evidence: evidence::of(view),
+        traceparent: workload.traceparent.clone(),
     }
 }
 
 fn severity(view: &View<'_>, attribution: Attribution) -> Severity {
     let mut new = view.pods.iter().filter(|seen| seen.current);
     let some_ready = new.any(|seen| seen.state == PodState::Ready);
-    let capacity = view.deployment.available >= view.deployment.desired;
-    match (attribution, some_ready, capacity) {
+    let severe = view
+        .requests
+        .is_some_and(|r| r.failing_share >= SEVERE_SHARE);
+    let capacity = view.workload.available >= view.workload.desired;
+    match (attribution, some_ready && !severe, capacity && !severe) {
         (Attribution::Release, false, _) => Severity::Sev1,
         (Attribution::Release, true, _) => Severity::Sev2,
         (_, _, false) => Severity::Sev3,
         (_, _, true) => Severity::Sev4,
     }
-}
-
-fn evidence(view: &View<'_>) -> Vec<String> {
-    let deployment = view.deployment;
-    let old_ready = |seen: &&Seen<'_>| !seen.current && seen.state == PodState::Ready;
-    let mut evidence = vec![format!(
-        "{} of {} pods available, {} updated; {} ready pods of earlier revisions",
-        deployment.available,
-        deployment.desired,
-        deployment.updated,
-        view.pods.iter().filter(old_ready).count(),
-    )];
-    if deployment.deadline_exceeded {
-        evidence.push("the rollout exceeded its progress deadline".into());
-    }
-    let bad = view
-        .pods
-        .iter()
-        .filter_map(|seen| Some((seen, seen.bad()?)));
-    evidence.extend(bad.map(|(seen, reason)| {
-        let age = if seen.current { "current" } else { "earlier" };
-        let node = seen.pod.node.as_deref().unwrap_or("no node");
-        format!(
-            "pod {} of the {age} revision on {node}: {}, {} restarts",
-            seen.pod.name,
-            reason.as_str(),
-            seen.pod.restarts()
-        )
-    }));
-    evidence.truncate(MOST_EVIDENCE);
-    let others: BTreeSet<&Key> = view.elsewhere().map(|mark| &mark.key).collect();
-    evidence.extend(
-        others
-            .iter()
-            .take(MOST_EVIDENCE)
-            .map(|key| format!("{key} has bad pods too")),
-    );
-    evidence
 }
 
 #[cfg(test)]

@@ -2,24 +2,27 @@
 //!
 //! One workload is evaluated in the time that its own pods take, however large the cluster is.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    At, Decision, Deployment, Key, Node, Pod, PodState, ReplicaSet, Signals, Thresholds, Verdict,
-    WorkloadHealth, assess,
-    attribution::Mark,
-    health::{Seen, judge},
-    thresholds::SHARED_WINDOW_MS,
-    trigger::{View, decide},
+    At, Decision, Key, Pod, Refusal, Requests, Revision, Signals, Surrounding, Surroundings,
+    Warning, Workload, WorkloadHealth, WorkloadKind, attribution::Mark,
 };
 
-/// What is known of a Deployment over time.
+mod evaluate;
+
+/// What is known of a workload over time.
 #[derive(Debug, Clone)]
 struct Track {
-    deployment: Deployment,
-    /// Uid of the current `ReplicaSet` and when it became current.
+    workload: Workload,
+    /// Uid of the current revision and when it became current.
     current: Option<(String, At)>,
     low_since: Option<At>,
+    lag_since: Option<At>,
+    /// Why pods cannot be made, by the controller's events, and since when.
+    refused: Option<(Refusal, At)>,
+    /// Since when the controller's own condition says so.
+    refusal_since: Option<At>,
 }
 
 #[derive(Debug, Clone)]
@@ -33,27 +36,32 @@ struct TrackedPod {
 pub struct World {
     workloads: HashMap<Key, Track>,
     keys: HashMap<String, Key>,
-    sets: HashMap<String, ReplicaSet>,
-    sets_of: HashMap<String, BTreeSet<String>>,
+    revisions: HashMap<String, Revision>,
+    revisions_of: HashMap<String, BTreeSet<String>>,
     pods: HashMap<String, TrackedPod>,
     pods_of: HashMap<String, BTreeSet<String>>,
-    /// When a revision (by the uid of its `ReplicaSet`) was first seen healthy.
+    /// When a revision (by uid) was first seen healthy.
     healthy: HashMap<String, At>,
-    sick_nodes: HashSet<String>,
+    around: Surroundings,
     marks: HashMap<String, Mark>,
-    /// Probe failures of pods that were not seen yet.
-    early: HashMap<String, At>,
+    /// Trouble with requests, by the workload that serves them.
+    requests: HashMap<Key, Requests>,
+    /// Warnings about pods that were not seen yet.
+    early: HashMap<String, (Warning, At)>,
 }
 
-/// Most probe failures kept for pods that were not seen yet.
+/// Most warnings kept for pods that were not seen yet.
 const MAX_EARLY: usize = 10_000;
 
-/// What later judgements need of an evaluation.
-struct Memory {
-    uids: Vec<String>,
-    marks: HashMap<String, Mark>,
-    low_since: Option<At>,
-    healthy: Option<String>,
+/// Uids of what is known in a namespace.
+#[derive(Debug, Clone, Default)]
+pub struct Uids {
+    /// Workloads of one kind.
+    pub workloads: Vec<String>,
+    /// Revisions: `ReplicaSets` of Deployments, or `ControllerRevisions` of both other kinds.
+    pub revisions: Vec<String>,
+    /// Pods.
+    pub pods: Vec<String>,
 }
 
 /// What an evaluation found.
@@ -66,17 +74,28 @@ pub struct Evaluation {
 }
 
 impl World {
-    /// Takes in a Deployment.
-    pub fn apply_deployment(&mut self, deployment: Deployment) -> Key {
-        let key = deployment.key.clone();
-        self.keys.insert(deployment.uid.clone(), key.clone());
+    /// Takes in a workload.
+    pub fn apply_workload(&mut self, workload: Workload, now: At) -> Key {
+        let key = workload.key.clone();
+        self.keys.insert(workload.uid.clone(), key.clone());
         match self.workloads.get_mut(&key) {
-            Some(track) if track.deployment.uid == deployment.uid => track.deployment = deployment,
+            Some(track) if track.workload.uid == workload.uid => {
+                // A partition that lets more pods go is the moment of their change.
+                let released = workload.held < track.workload.held
+                    && workload.desired >= track.workload.desired;
+                if let Some((_, at)) = track.current.as_mut().filter(|_| released) {
+                    *at = now;
+                }
+                track.workload = workload;
+            }
             _ => {
                 let track = Track {
-                    deployment,
+                    workload,
                     current: None,
                     low_since: None,
+                    lag_since: None,
+                    refused: None,
+                    refusal_since: None,
                 };
                 self.workloads.insert(key.clone(), track);
             }
@@ -85,13 +104,13 @@ impl World {
     }
 
     /// Takes in a revision; gives the workload it belongs to.
-    pub fn apply_set(&mut self, set: ReplicaSet) -> Option<Key> {
-        let key = self.keys.get(&set.owner).cloned();
-        self.sets_of
-            .entry(set.owner.clone())
+    pub fn apply_revision(&mut self, revision: Revision) -> Option<Key> {
+        let key = self.keys.get(&revision.owner).cloned();
+        self.revisions_of
+            .entry(revision.owner.clone())
             .or_default()
-            .insert(set.uid.clone());
-        self.sets.insert(set.uid.clone(), set);
+            .insert(revision.uid.clone());
+        self.revisions.insert(revision.uid.clone(), revision);
         key
     }
 
@@ -109,66 +128,85 @@ impl World {
             .map(|tracked| tracked.signals)
             .unwrap_or_default();
         signals.see(&pod, now);
-        if let Some(at) = early {
-            signals.probe_failed(at);
+        if let Some((warning, at)) = early {
+            signals.warn(&warning, at);
         }
         self.pods.insert(uid, TrackedPod { pod, signals });
         self.workload_of(&owner)
     }
 
-    /// Takes in a warning that a readiness or liveness probe of a pod failed.
-    pub fn apply_probe_failure(&mut self, pod_uid: &str, at: At) -> Option<Key> {
-        let Some(tracked) = self.pods.get_mut(pod_uid) else {
+    /// Takes in a warning event about an object (by uid); gives the workload that it concerns.
+    pub fn apply_warning(&mut self, uid: &str, warning: &Warning, at: At) -> Option<Key> {
+        if let Warning::CreateRefused(refusal) = warning {
+            // Deployments have a condition of their own for this.
+            let key = self.keys.get(uid)?.clone();
+            let track = self.workloads.get_mut(&key)?;
+            let since = track.refused.take().map_or(at, |(_, since)| since);
+            track.refused = Some((refusal.clone(), since));
+            return Some(key);
+        }
+        let Some(tracked) = self.pods.get_mut(uid) else {
             if self.early.len() < MAX_EARLY {
-                self.early.insert(pod_uid.to_owned(), at);
+                self.early.insert(uid.to_owned(), (warning.clone(), at));
             }
             return None;
         };
-        tracked.signals.probe_failed(at);
+        tracked.signals.warn(warning, at);
         let owner = tracked.pod.owner.clone();
         self.workload_of(&owner)
     }
 
-    /// Takes in a node; gives the workloads that have bad pods on it.
-    pub fn apply_node(&mut self, node: &Node) -> Vec<Key> {
-        let changed = if node.ready {
-            self.sick_nodes.remove(&node.name)
-        } else {
-            self.sick_nodes.insert(node.name.clone())
+    /// Takes in a change of the surroundings; gives the workloads to judge again.
+    pub fn apply_surrounding(&mut self, change: Surrounding, now: At) -> BTreeSet<Key> {
+        let (target, node) = match &change {
+            Surrounding::Autoscaler(autoscaler) => (Some(autoscaler.target.clone()), None),
+            Surrounding::Node(node) => (None, Some(node.name.clone())),
+            Surrounding::Gone(uid) => (None, Some(uid.clone())),
+            Surrounding::Budget(_)
+            | Surrounding::Claim(_)
+            | Surrounding::Config(_)
+            | Surrounding::Listed(_) => (None, None),
         };
-        let on_it = |mark: &&Mark| changed && mark.node.as_ref() == Some(&node.name);
-        self.marks
-            .values()
-            .filter(on_it)
-            .map(|mark| mark.key.clone())
-            .collect()
+        if !self.around.apply(change, now) {
+            return BTreeSet::new();
+        }
+        // Those in trouble may be explained by it now; those that are well are not touched by it.
+        let concerned = |mark: &&Mark| node.is_none() || mark.node == node;
+        let marked = self.marks.values().filter(concerned).map(|m| m.key.clone());
+        marked.chain(target).collect()
     }
 
-    /// Forgets a node.
-    pub fn remove_node(&mut self, name: &str) {
-        self.sick_nodes.remove(name);
+    /// Takes in what the requests to a workload tell; `None` when they are well.
+    pub fn apply_requests(&mut self, key: &Key, requests: Option<Requests>) -> Option<Key> {
+        let known = self.workloads.contains_key(key);
+        match requests {
+            Some(requests) => drop(self.requests.insert(key.clone(), requests)),
+            None => drop(self.requests.remove(key)),
+        }
+        known.then(|| key.clone())
     }
 
-    /// Forgets a Deployment.
-    pub fn remove_deployment(&mut self, uid: &str) -> Option<Key> {
+    /// Forgets a workload.
+    pub fn remove_workload(&mut self, uid: &str) -> Option<Key> {
         let key = self.keys.remove(uid)?;
         // One of the same name may have taken its place.
         let same = self
             .workloads
             .get(&key)
-            .is_some_and(|track| track.deployment.uid == uid);
+            .is_some_and(|track| track.workload.uid == uid);
         if same {
             self.workloads.remove(&key);
+            self.requests.remove(&key);
         }
         Some(key)
     }
 
     /// Forgets a revision.
-    pub fn remove_set(&mut self, uid: &str) -> Option<Key> {
-        let set = self.sets.remove(uid)?;
+    pub fn remove_revision(&mut self, uid: &str) -> Option<Key> {
+        let revision = self.revisions.remove(uid)?;
         self.healthy.remove(uid);
-        forget(&mut self.sets_of, &set.owner, uid);
-        self.keys.get(&set.owner).cloned()
+        forget(&mut self.revisions_of, &revision.owner, uid);
+        self.keys.get(&revision.owner).cloned()
     }
 
     /// Forgets a pod.
@@ -179,22 +217,27 @@ impl World {
         self.workload_of(&pod.owner)
     }
 
-    /// Uids of what is known in a namespace: Deployments, revisions, pods.
-    pub fn uids(&self, namespace: &str) -> [Vec<String>; 3] {
-        let workloads = self.workloads.values().map(|track| &track.deployment);
-        let deployments = workloads
-            .filter(|d| d.key.namespace == namespace)
-            .map(|d| d.uid.clone());
-        let sets = self
-            .sets
+    /// Uids of what is known in a namespace, of workloads of one kind.
+    pub fn uids(&self, namespace: &str, kind: WorkloadKind) -> Uids {
+        let own = |key: &Key| key.namespace == namespace && key.kind == kind;
+        let of_sets = kind == WorkloadKind::Deployment;
+        let workloads = self.workloads.values().map(|track| &track.workload);
+        let revisions = self
+            .revisions
             .values()
-            .filter(|s| s.namespace == namespace)
-            .map(|s| s.uid.clone());
+            .filter(|r| r.namespace == namespace && r.replica_set == of_sets);
         let pods = self.pods.values().map(|tracked| &tracked.pod);
-        let pods = pods
-            .filter(|p| p.namespace == namespace)
-            .map(|p| p.uid.clone());
-        [deployments.collect(), sets.collect(), pods.collect()]
+        Uids {
+            workloads: workloads
+                .filter(|workload| own(&workload.key))
+                .map(|workload| workload.uid.clone())
+                .collect(),
+            revisions: revisions.map(|r| r.uid.clone()).collect(),
+            pods: pods
+                .filter(|pod| pod.namespace == namespace)
+                .map(|pod| pod.uid.clone())
+                .collect(),
+        }
     }
 
     /// All workloads.
@@ -202,14 +245,30 @@ impl World {
         self.workloads.keys().cloned().collect()
     }
 
+    /// Workloads that have bad pods.
+    pub fn suffering(&self) -> BTreeSet<Key> {
+        self.marks.values().map(|mark| mark.key.clone()).collect()
+    }
+
     /// Whether a workload is there.
     pub fn contains(&self, key: &Key) -> bool {
         self.workloads.contains_key(key)
     }
 
+    /// A workload as it was last seen.
+    pub fn workload(&self, key: &Key) -> Option<&Workload> {
+        self.workloads.get(key).map(|track| &track.workload)
+    }
+
+    /// When a workload's current revision became current.
+    pub fn changed_at(&self, key: &Key) -> Option<At> {
+        let (_, at) = self.workloads.get(key)?.current.as_ref()?;
+        Some(*at)
+    }
+
     /// Remembers from before a restart that a revision was healthy.
-    pub fn remember_healthy(&mut self, set_uid: String, at: At) {
-        self.healthy.entry(set_uid).or_insert(at);
+    pub fn remember_healthy(&mut self, revision_uid: String, at: At) {
+        self.healthy.entry(revision_uid).or_insert(at);
     }
 
     /// When a workload's current revision was first seen healthy.
@@ -218,157 +277,10 @@ impl World {
         Some((uid.as_str(), *self.healthy.get(uid)?))
     }
 
-    fn workload_of(&self, set_uid: &str) -> Option<Key> {
-        self.keys.get(&self.sets.get(set_uid)?.owner).cloned()
-    }
-
-    /// Judges one workload, and remembers what later judgements need.
-    pub fn evaluate(&mut self, key: &Key, now: At, thresholds: &Thresholds) -> Option<Evaluation> {
-        self.settle_current(key, now)?;
-        let track = self.workloads.get(key)?;
-        let (current, change_at) = match &track.current {
-            Some((uid, at)) => (self.sets.get(uid), *at),
-            None => (None, now),
-        };
-        let pods = self.seen(track, current, now, thresholds);
-        let low = is_low(&track.deployment, &pods, thresholds);
-        let low_since = low.then(|| track.low_since.unwrap_or(now));
-        let in_release_window = now.since(change_at) <= thresholds.release_window_ms;
-        let health = judge(&track.deployment, &pods);
-        let marks = self.marks_of(key, &pods, !in_release_window, now);
-        let bad = pods.iter().filter(|seen| seen.bad().is_some());
-        let bad_since = bad
-            .filter_map(|seen| marks.get(&seen.pod.uid))
-            .map(|m| m.since)
-            .min();
-        let own = |uid: &String| current.is_some_and(|set| set.uid == *uid);
-        let healthy_before = |at: &At| *at < change_at;
-        let view = View {
-            deployment: &track.deployment,
-            current,
-            change_at,
-            in_release_window,
-            relapse: current
-                .and_then(|set| self.healthy.get(&set.uid))
-                .is_some_and(healthy_before),
-            baseline: self
-                .sets_of
-                .get(&track.deployment.uid)
-                .is_some_and(|sets| sets.iter().any(|s| !own(s) && self.healthy.contains_key(s))),
-            low_since,
-            bad_since,
-            sick_nodes: &self.sick_nodes,
-            marks: &self.marks,
-            pods,
-        };
-        let decision = decide(&view, now, thresholds);
-        let settled = health.verdict == Verdict::Healthy;
-        let memory = Memory {
-            uids: view.pods.iter().map(|seen| seen.pod.uid.clone()).collect(),
-            marks,
-            low_since,
-            healthy: current.filter(|_| settled).map(|set| set.uid.clone()),
-        };
-        self.remember(key, memory, now);
-        Some(Evaluation { decision, health })
-    }
-
-    /// Finds the current revision, and when it became so.
-    fn settle_current(&mut self, key: &Key, now: At) -> Option<()> {
-        let track = self.workloads.get_mut(key)?;
-        let deployment = &track.deployment;
-        let sets = self.sets_of.get(&deployment.uid).into_iter().flatten();
-        let mut sets = sets.filter_map(|uid| self.sets.get(uid));
-        let current = match deployment.revision {
-            Some(revision) => sets.find(|set| set.revision == revision),
-            None => sets.max_by_key(|set| set.revision),
-        };
-        let known = track.current.as_ref().map(|(uid, _)| uid);
-        match current {
-            Some(set) if known != Some(&set.uid) => {
-                // At the first look the revision's age tells; later changes are seen as they happen.
-                let at = if known.is_none() { set.created } else { now };
-                track.current = Some((set.uid.clone(), at));
-            }
-            _ => {}
-        }
-        Some(())
-    }
-
-    fn seen<'a>(
-        &'a self,
-        track: &Track,
-        current: Option<&ReplicaSet>,
-        now: At,
-        thresholds: &Thresholds,
-    ) -> Vec<Seen<'a>> {
-        let sets = self
-            .sets_of
-            .get(&track.deployment.uid)
-            .into_iter()
-            .flatten();
-        let pods = sets.flat_map(|set| self.pods_of.get(set).into_iter().flatten());
-        pods.filter_map(|uid| self.pods.get(uid))
-            .map(|TrackedPod { pod, signals }| Seen {
-                pod,
-                state: assess(pod, signals, now, thresholds),
-                current: current.is_some_and(|set| set.uid == pod.owner),
-            })
-            .collect()
-    }
-
-    /// Marks of the workload's pods that are bad, or ready with failing probes.
-    fn marks_of(
-        &self,
-        key: &Key,
-        pods: &[Seen<'_>],
-        stable: bool,
-        now: At,
-    ) -> HashMap<String, Mark> {
-        let suffers = |seen: &&Seen<'_>| {
-            let signals = self.pods.get(&seen.pod.uid).map(|tracked| &tracked.signals);
-            seen.bad().is_some()
-                || (seen.state == PodState::Ready
-                    && signals.is_some_and(|s| s.probe_fails(now, SHARED_WINDOW_MS)))
-        };
-        let mark = |seen: &Seen<'_>| {
-            let signals = self.pods.get(&seen.pod.uid).map(|tracked| &tracked.signals);
-            let first = signals.and_then(Signals::first_sign).unwrap_or(now);
-            let since = self
-                .marks
-                .get(&seen.pod.uid)
-                .map_or(first, |mark| mark.since);
-            let node = seen.pod.node.clone();
-            (
-                seen.pod.uid.clone(),
-                Mark {
-                    key: key.clone(),
-                    node,
-                    since,
-                    stable,
-                },
-            )
-        };
-        pods.iter().filter(suffers).map(mark).collect()
-    }
-
-    fn remember(&mut self, key: &Key, memory: Memory, now: At) {
-        let Memory {
-            uids,
-            marks,
-            low_since,
-            healthy,
-        } = memory;
-        for uid in uids {
-            self.marks.remove(&uid);
-        }
-        self.marks.extend(marks);
-        if let Some(track) = self.workloads.get_mut(key) {
-            track.low_since = low_since;
-        }
-        if let Some(uid) = healthy {
-            self.healthy.entry(uid).or_insert(now);
-        }
+    /// The workload of a pod's owner: itself, or that of the `ReplicaSet`.
+    fn workload_of(&self, owner: &str) -> Option<Key> {
+        let own = || self.keys.get(&self.revisions.get(owner)?.owner);
+        self.keys.get(owner).or_else(own).cloned()
     }
 }
 
@@ -379,17 +291,6 @@ fn forget(index: &mut HashMap<String, BTreeSet<String>>, owner: &str, uid: &str)
             index.remove(owner);
         }
     }
-}
-
-/// Whether too large a share of the wanted pods is unready.
-fn is_low(deployment: &Deployment, pods: &[Seen<'_>], thresholds: &Thresholds) -> bool {
-    let wanted = usize::try_from(deployment.desired).unwrap_or(usize::MAX);
-    let ready = pods
-        .iter()
-        .filter(|seen| seen.pod.ready && !seen.pod.leaving)
-        .count();
-    let limit = usize::try_from(thresholds.max_unready_percent).unwrap_or(100);
-    wanted.saturating_sub(ready) * 100 > wanted.saturating_mul(limit)
 }
 
 #[cfg(test)]

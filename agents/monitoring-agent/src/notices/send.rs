@@ -228,7 +228,7 @@ impl Notices {
         let cluster = reader.facts(CLUSTER).await?;
         let workload = (
             incident.namespace.as_str(),
-            incident.deployment.as_str(),
+            incident.workload.name.as_str(),
             incident.revision,
         );
         let Some(origin) = origin(&cluster, workload, &reader.projects().await?) else {

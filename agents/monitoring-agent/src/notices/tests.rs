@@ -24,13 +24,13 @@ const SHA: &str = "a91957a858320c0e17f3a0eca7cfacbff50ea29a";
 
 fn finding() -> Finding {
     Finding {
-        key: Key {
-            namespace: "shop".into(),
-            name: "web".into(),
-        },
+        key: Key::deployment("shop", "web"),
         trigger: Trigger::NewRevisionFailing,
         severity: Severity::Sev1,
         attribution: Attribution::Release,
+        subject: None,
+        because: String::new(),
+        change: crate::domain::Change::default(),
         fingerprint: "shop/web".into(),
         revision: Some(2),
         evidence: vec!["pod web-1: crash_loop".into()],
@@ -91,7 +91,7 @@ async fn world() -> World {
     World {
         gitlab,
         posted,
-        ledger: Ledger(store.clone()),
+        ledger: Ledger::new(store.clone()),
         notices: Notices::new(&args, store).unwrap(),
         context,
         agent,

@@ -9,8 +9,8 @@ use shared::{Context, Skill, SkillError, ToolCall};
 use super::check_name;
 use crate::{
     checkup::checkup,
-    clients::Inventory,
-    domain::{At, Thresholds, Verdict, WorkloadHealth},
+    clients::{Inventory, Wanted},
+    domain::{At, Thresholds, Verdict, WorkloadHealth, WorkloadKind, incident::WorkloadName},
     watch::now,
 };
 
@@ -29,26 +29,9 @@ pub struct CheckHealth {
 pub struct Input {
     /// Namespace; one of this agent's targets.
     pub namespace: String,
-    /// One workload of it; all Deployments when absent.
+    /// One workload of it; every Deployment, `StatefulSet` and `DaemonSet` when absent.
     #[serde(default)]
-    pub workload: Option<Workload>,
-}
-
-/// A workload.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Workload {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its name.
-    pub name: String,
-}
-
-/// Kinds that can be judged.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-pub enum Kind {
-    /// A Deployment.
-    Deployment,
+    pub workload: Option<WorkloadName>,
 }
 
 /// The judgement.
@@ -67,7 +50,7 @@ pub struct Output {
 impl Skill for CheckHealth {
     const ID: &'static str = "check_health";
     const NAME: &'static str = "Check health";
-    const DESCRIPTION: &'static str = "Reads Deployments, their revisions and pods from the cluster at this moment and judges them: healthy, progressing, degraded or failing, with bad pods and reasons.";
+    const DESCRIPTION: &'static str = "Reads Deployments, StatefulSets and DaemonSets, their revisions and pods from the cluster at this moment and judges them: healthy, progressing, degraded or failing, with bad pods and reasons.";
     const TAGS: &'static [&'static str] = &["health", "kubernetes", "monitoring"];
 
     type Input = Input;
@@ -80,23 +63,24 @@ impl Skill for CheckHealth {
         } = input;
         check_name("namespace", &namespace)?;
         context.check_target(&namespace)?;
-        let name = workload.map(
-            |Workload {
-                 kind: Kind::Deployment,
-                 name,
-             }| name,
-        );
-        if let Some(name) = &name {
+        let name = workload.as_ref().map(|workload| workload.name.as_str());
+        if let Some(name) = name {
             check_name("workload.name", name)?;
         }
-        let resource = format!("deployments/{namespace}/{}", name.as_deref().unwrap_or("*"));
+        let kind = workload.as_ref().map(|workload| workload.kind);
+        let resources = kind.map_or("workloads", WorkloadKind::plural);
+        let resource = format!("{resources}/{namespace}/{}", name.unwrap_or("*"));
         let call = ToolCall::read("kubernetes.list", [resource]);
-        let read = self.inventory.observe(&namespace, name.as_deref());
+        let wanted = Wanted {
+            kind,
+            name: name.map(str::to_owned),
+        };
+        let read = self.inventory.observe(&namespace, &wanted);
         let observed = context.tool(call, read).await?;
         let checked_at = now();
         let workloads = checkup(&observed, checked_at, &self.thresholds);
         if name.is_some() && workloads.is_empty() {
-            let expected = "a Deployment of the namespace";
+            let expected = "a workload of this kind in the namespace";
             return Err(SkillError::rejected(
                 "workload.name",
                 expected,

@@ -4,10 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use shared::{Context, Skill, SkillError};
 
+use super::find;
 use crate::{domain::Incident, ledger::Ledger};
-
-/// Longest id of an incident that is looked up.
-const MAX_ID: usize = 64;
 
 /// Shows an incident.
 #[derive(Debug, Clone)]
@@ -31,12 +29,6 @@ impl Skill for GetIncident {
     type Output = Incident;
 
     async fn run(&self, context: &Context, input: Input) -> Result<Incident, SkillError> {
-        let unknown = || SkillError::rejected("id", "the id of an incident", "an unknown id");
-        if input.id.len() > MAX_ID {
-            return Err(unknown());
-        }
-        let incident = self.0.get(&input.id).await?.ok_or_else(unknown)?;
-        context.check_target(&incident.namespace)?;
-        Ok(incident)
+        find(context, &self.0, &input.id).await
     }
 }

@@ -6,7 +6,10 @@ use shared::{Context, Skill, SkillError};
 
 use super::check_name;
 use crate::{
-    domain::{At, Attribution, Incident, Severity, Status},
+    domain::{
+        At, Attribution, Incident, Severity, Status,
+        incident::{Acknowledgement, WorkloadName},
+    },
     ledger::{Ledger, Query},
 };
 
@@ -64,8 +67,18 @@ pub struct Listed {
     pub attribution: Attribution,
     /// Namespace of the workload.
     pub namespace: String,
-    /// The Deployment.
-    pub deployment: String,
+    /// The workload that showed it first.
+    pub workload: WorkloadName,
+    /// What is to blame, when it has a name.
+    pub subject: Option<String>,
+    /// How many workloads it broke.
+    pub members: usize,
+    /// The incident that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<String>,
+    /// Who has taken it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
     /// Its revision when the incident began.
     pub revision: Option<u64>,
     /// First sign.
@@ -84,7 +97,11 @@ impl From<Incident> for Listed {
             severity: incident.severity,
             attribution: incident.attribution,
             namespace: incident.namespace,
-            deployment: incident.deployment,
+            workload: incident.workload,
+            subject: incident.subject,
+            members: incident.members.len(),
+            part_of: incident.part_of,
+            acknowledged: incident.acknowledged,
             revision: incident.revision,
             began_at: incident.began_at,
             detected_at: incident.detected_at,

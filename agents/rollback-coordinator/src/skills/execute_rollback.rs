@@ -52,6 +52,20 @@ pub struct Input {
     /// Digest of the plan that was looked at; another plan is refused.
     #[serde(default)]
     plan_digest: Option<String>,
+    /// How the caller would like it done. Traffic is not shifted yet, so every rollback is done at once.
+    #[serde(default)]
+    #[expect(dead_code, reason = "callers may name it already")]
+    strategy: Option<Strategy>,
+}
+
+/// How fast a rollback is wanted.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Strategy {
+    /// At once.
+    Immediate,
+    /// Step by step.
+    Gradual,
 }
 
 fn yes() -> bool {

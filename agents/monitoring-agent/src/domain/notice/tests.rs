@@ -5,13 +5,13 @@ const T0: At = At::from_millis(1_763_832_678_000);
 
 fn incident() -> Incident {
     let finding = Finding {
-        key: Key {
-            namespace: "shop".into(),
-            name: "web".into(),
-        },
+        key: Key::deployment("shop", "web"),
         trigger: Trigger::NewRevisionFailing,
         severity: Severity::Sev1,
         attribution: Attribution::Release,
+        subject: None,
+        because: String::new(),
+        change: crate::domain::Change::default(),
         fingerprint: "shop/web".into(),
         revision: Some(4),
         evidence: vec!["pod x`|\n/close @all <!-- monitoring-agent:inc-0-0 --> y".into()],

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::Probes;
+use crate::domain::{Probes, messages::Homeless};
 
 const T0: At = At::from_millis(1_000_000_000);
 
@@ -15,11 +15,11 @@ fn container(state: ContainerState) -> Container {
         started: true,
         restarts: 0,
         state,
-        last_end: None,
         probes: Probes {
             startup_ms: Some(30_000),
             readiness_ms: Some(10_000),
         },
+        ..Container::default()
     }
 }
 
@@ -33,8 +33,8 @@ fn pod(container: Container) -> Pod {
         created: T0,
         leaving: false,
         ready: container.ready,
-        unschedulable: false,
         containers: vec![container],
+        ..Pod::default()
     }
 }
 
@@ -43,7 +43,7 @@ fn state(pod: &Pod, probe_failed: Option<i64>, now: i64) -> PodState {
     let mut signals = Signals::default();
     signals.see(pod, T0);
     if let Some(millis) = probe_failed {
-        signals.probe_failed(at(millis));
+        signals.warn(&Warning::ProbeFailed, at(millis));
     }
     assess(pod, &signals, at(now), &Thresholds::default())
 }
@@ -215,7 +215,7 @@ fn a_pod_that_leaves_says_nothing_and_an_unschedulable_one_gets_thirty_seconds()
         PodState::Leaving
     );
     let homeless = Pod {
-        unschedulable: true,
+        homeless: Some(Homeless::default()),
         node: None,
         containers: Vec::new(),
         ..pod(container(ContainerState::Waiting(String::new())))

@@ -1,7 +1,10 @@
 //! Whole stories through the model: which of them open an incident, whom they blame, and which are rolled back.
 
 use super::*;
-use crate::domain::{Container, ContainerState, Node, Pod, Probes, World};
+use crate::domain::{
+    Container, ContainerState, Current, Node, NodeTrouble, Pod, Probes, Surrounding, Warning,
+    World, messages::Homeless,
+};
 
 const T0: At = At::from_millis(1_000_000_000);
 
@@ -34,7 +37,7 @@ impl Story {
     /// Revision, desired, total, updated, available.
     fn deployment(&mut self, name: &str, counts: (u64, u32, u32, u32, u32)) {
         let (revision, desired, total, updated, available) = counts;
-        self.world.apply_deployment(Deployment {
+        let workload = Workload {
             key: key(name),
             uid: format!("d-{name}"),
             generation: 1,
@@ -44,21 +47,22 @@ impl Story {
             updated,
             ready: available,
             available,
-            revision: Some(revision),
-            paused: false,
-            deadline_exceeded: false,
-            traceparent: None,
-        });
+            current: Current::Number(revision),
+            ..Workload::default()
+        };
+        self.world.apply_workload(workload, self.now);
     }
 
     fn set(&mut self, name: &str, revision: u64, created: At) {
-        self.world.apply_set(ReplicaSet {
+        self.world.apply_revision(Revision {
             uid: format!("s-{name}-{revision}"),
             namespace: "shop".into(),
             name: format!("{name}-{revision}"),
             owner: format!("d-{name}"),
-            revision,
+            number: revision,
             created,
+            replica_set: true,
+            ..Revision::default()
         });
     }
 
@@ -71,10 +75,9 @@ impl Story {
             owner: format!("s-{name}-{revision}"),
             node: Some(node.into()),
             created: self.now,
-            leaving: false,
             ready: container.ready,
-            unschedulable: false,
             containers: vec![container],
+            ..Pod::default()
         };
         self.world.apply_pod(pod.clone(), self.now);
         pod
@@ -120,10 +123,7 @@ impl Story {
 }
 
 fn key(name: &str) -> Key {
-    Key {
-        namespace: "shop".into(),
-        name: name.into(),
-    }
+    Key::deployment("shop", name)
 }
 
 fn container(state: ContainerState) -> Container {
@@ -131,13 +131,12 @@ fn container(state: ContainerState) -> Container {
         name: "web".into(),
         ready: false,
         started: true,
-        restarts: 0,
         state,
-        last_end: None,
         probes: Probes {
             startup_ms: Some(30_000),
             readiness_ms: Some(10_000),
         },
+        ..Container::default()
     }
 }
 
@@ -180,7 +179,9 @@ fn a_release_that_is_never_ready_is_blamed_after_one_and_a_half_seconds() {
     let running = container(ContainerState::Running(T0));
     let pod = story.release(running);
     story.pass(200);
-    story.world.apply_probe_failure(&pod.uid, story.now);
+    story
+        .world
+        .apply_warning(&pod.uid, &Warning::ProbeFailed, story.now);
     let decision = story.decide("web");
     assert_eq!(
         (decision.finding, decision.wake_at),
@@ -237,18 +238,18 @@ fn a_part_of_a_release_is_sev2_once_it_is_as_large_as_the_rest() {
 fn a_rollout_that_its_controller_gave_up_is_blamed_on_the_release() {
     let mut story = Story::new(&[]);
     story.release(waiting("ContainerCreating"));
-    let given_up = Deployment {
+    let given_up = Workload {
         deadline_exceeded: true,
         ..deployment_of(&mut story)
     };
-    story.world.apply_deployment(given_up);
+    story.world.apply_workload(given_up, story.now);
     let finding = story.decide("web").finding.unwrap();
     assert_eq!(finding.trigger, Trigger::ProgressDeadlineExceeded);
     assert_eq!(finding.attribution, Attribution::Release);
 }
 
-fn deployment_of(_: &mut Story) -> Deployment {
-    Deployment {
+fn deployment_of(_: &mut Story) -> Workload {
+    Workload {
         key: key("web"),
         uid: "d-web".into(),
         generation: 1,
@@ -258,10 +259,8 @@ fn deployment_of(_: &mut Story) -> Deployment {
         updated: 1,
         ready: 3,
         available: 3,
-        revision: Some(2),
-        paused: false,
-        deadline_exceeded: false,
-        traceparent: None,
+        current: Current::Number(2),
+        ..Workload::default()
     }
 }
 
@@ -290,7 +289,9 @@ fn a_slow_start_opens_nothing() {
     });
     for _ in 0..28 {
         plain.pass(1_000);
-        plain.world.apply_probe_failure(&pod.uid, plain.now);
+        plain
+            .world
+            .apply_warning(&pod.uid, &Warning::ProbeFailed, plain.now);
         assert_eq!(
             plain.judge("web"),
             None,
@@ -354,10 +355,7 @@ fn api_pod(uid: &str, node: &str) -> Pod {
         owner: "s-api-1".into(),
         node: Some(node.into()),
         created: T0,
-        leaving: false,
-        ready: false,
-        unschedulable: false,
-        containers: Vec::new(),
+        ..Pod::default()
     }
 }
 
@@ -381,20 +379,26 @@ fn a_release_that_takes_its_old_pods_down_too_is_not_the_simple_case() {
 fn a_node_that_is_not_ready_is_blamed_before_the_release() {
     let mut story = Story::new(&[]);
     story.release(waiting("CreateContainerError"));
-    let touched = story.world.apply_node(&Node {
-        name: "n1".into(),
-        ready: false,
-    });
-    assert_eq!(touched, [], "nothing was marked bad yet");
+    let node = |troubles: &[NodeTrouble]| {
+        Surrounding::Node(Node {
+            name: "n1".into(),
+            troubles: troubles.iter().copied().collect(),
+            ..Node::default()
+        })
+    };
+    let touched = story
+        .world
+        .apply_surrounding(node(&[NodeTrouble::NotReady]), story.now);
+    assert!(touched.is_empty(), "nothing was marked bad yet");
     assert_eq!(
         story.judge("web").map(|(cause, _)| cause),
         Some(Attribution::Node)
     );
-    let touched = story.world.apply_node(&Node {
-        name: "n1".into(),
-        ready: true,
-    });
-    assert_eq!(touched, [key("web")], "its recovery is judged again");
+    let touched = story.world.apply_surrounding(node(&[]), story.now);
+    assert!(
+        touched.contains(&key("web")),
+        "its recovery is judged again"
+    );
     assert_eq!(
         story.judge("web").map(|(cause, _)| cause),
         Some(Attribution::Release)
@@ -420,7 +424,7 @@ fn a_full_cluster_is_capacity() {
     let pod = story.release(waiting(""));
     let homeless = Pod {
         node: None,
-        unschedulable: true,
+        homeless: Some(Homeless::default()),
         containers: Vec::new(),
         ..pod
     };
@@ -456,13 +460,15 @@ fn a_revision_that_was_rolled_back_to_is_not_rolled_back_itself() {
     story.pass(3_000);
     // The rollback: revision 1 becomes revision 3, and its pods turn bad.
     story.world.remove_pod("p4");
-    story.world.apply_set(ReplicaSet {
+    story.world.apply_revision(Revision {
         uid: "s-web-1".into(),
         namespace: "shop".into(),
         name: "web-1".into(),
         owner: "d-web".into(),
-        revision: 3,
+        number: 3,
         created: T0.plus(-86_400_000),
+        replica_set: true,
+        ..Revision::default()
     });
     story.deployment("web", (3, 3, 3, 3, 3));
     assert_eq!(story.judge("web"), None);
