@@ -1,9 +1,11 @@
 //! The world: Kubernetes behind a port.
 
 mod kubernetes;
+mod objects;
 mod read;
 
 pub use kubernetes::Kubernetes;
+pub use objects::{KubernetesObjects, Objects};
 
 use shared::SkillError;
 

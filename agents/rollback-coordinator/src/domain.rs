@@ -1,8 +1,14 @@
 //! What is rolled back, in which order, and what must not be. No I/O.
 
 pub mod change;
+pub mod freeze;
+pub mod gitops;
+pub mod guards;
+pub mod hold;
 pub mod journal;
+pub mod lease;
 pub mod plan;
+pub mod quarantine;
 pub mod revision;
 
 pub use change::Change;

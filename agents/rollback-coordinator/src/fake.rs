@@ -1,5 +1,7 @@
 //! A small world for tests: one Deployment, its database, the peers, and a store that can die at any write.
 
+pub(crate) mod objects;
+
 use std::{
     collections::BTreeSet,
     sync::{

@@ -1,5 +1,9 @@
 //! What this agent remembers: healthy and quarantined revisions, journals, locks.
 
+mod gates;
+
+pub use gates::Gate;
+
 use std::sync::Arc;
 
 use shared::SkillError;

@@ -4,6 +4,7 @@ pub mod clients;
 pub mod domain;
 #[cfg(test)]
 mod fake;
+pub mod guard;
 pub mod history;
 pub mod learn;
 pub mod metrics;

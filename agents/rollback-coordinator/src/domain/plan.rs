@@ -44,6 +44,16 @@ pub struct Assessment {
     /// Digest that an approval at db-migrator is bound to.
     #[serde(default)]
     pub plan_digest: String,
+    /// What would be reverted, newest first.
+    #[serde(default)]
+    pub reverts: Vec<Revert>,
+}
+
+/// A migration that would be reverted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revert {
+    /// Its version.
+    pub version: String,
 }
 
 /// The database part of a plan.
@@ -354,6 +364,7 @@ mod tests {
             rows_at_risk: 4,
             additive_only,
             plan_digest: String::new(),
+            reverts: Vec::new(),
         }
     }
 
