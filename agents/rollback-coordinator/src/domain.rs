@@ -7,13 +7,17 @@ pub mod guards;
 pub mod hold;
 pub mod journal;
 pub mod lease;
+pub mod member;
 pub mod plan;
 pub mod quarantine;
 pub mod revision;
+pub mod workload;
 
 pub use change::Change;
 pub use journal::{Journal, Origin, Outcome, StepState};
+pub use member::Member;
 pub use plan::{
     Assessment, DatabaseAnswer, DatabaseStep, Facts, Plan, Refusal, Step, Target, decide,
 };
-pub use revision::{Deployment, Health, Revision};
+pub use revision::{Health, Revision};
+pub use workload::{Kind, Named, Rollout, Workload, WorkloadId};
