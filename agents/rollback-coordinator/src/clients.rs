@@ -2,10 +2,12 @@
 
 mod kubernetes;
 mod objects;
+mod pipelines;
 mod read;
 
 pub use kubernetes::Kubernetes;
 pub use objects::{KubernetesObjects, Objects};
+pub use pipelines::Pipelines;
 
 use shared::SkillError;
 

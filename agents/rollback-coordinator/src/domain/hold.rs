@@ -143,7 +143,7 @@ impl Hold {
             token,
             fields: self.fields.clone(),
         };
-        let mut patch = annotation(json!(json!(held).to_string()));
+        let mut patch = annotation(&json!(json!(held).to_string()));
         for field in &self.fields {
             set(&mut patch, &field.path, field.during.clone());
         }
@@ -159,7 +159,7 @@ impl Hold {
             }
             None => LetGo::Done,
             Some(held) if held.rollback != rollback => LetGo::TakenOver(held.rollback),
-            Some(held) => LetGo::Patch(put_back(&held.fields, live, annotation(Value::Null))),
+            Some(held) => LetGo::Patch(put_back(&held.fields, live, annotation(&Value::Null))),
         }
     }
 
@@ -202,7 +202,7 @@ fn put_back(fields: &[Field], live: &Value, mut patch: Value) -> Value {
     patch
 }
 
-fn annotation(value: Value) -> Value {
+fn annotation(value: &Value) -> Value {
     json!({"metadata": {"annotations": {HELD_ANNOTATION: value}}})
 }
 

@@ -11,9 +11,11 @@ use std::{
 use serde_json::{Value, json};
 use shared::SkillError;
 
+use super::{World, web_id};
 use crate::{
     clients::Objects,
     domain::hold::{ObjectRef, tests::merge},
+    guard,
 };
 
 /// Objects by their names, and the writes that they saw in order.
@@ -115,5 +117,54 @@ impl Objects for MemoryObjects {
         self.note(object)?;
         merge(&mut body, patch);
         Ok(Some(self.store(object, body)))
+    }
+}
+
+/// The workload of the world among them, as another reader sees it.
+#[async_trait::async_trait]
+impl Objects for World {
+    async fn list(&self, like: &ObjectRef) -> Result<Vec<Value>, SkillError> {
+        self.objects.list(like).await
+    }
+
+    async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, SkillError> {
+        if *object != guard::object(&web_id()) {
+            return self.objects.get(object).await;
+        }
+        let web = self.web();
+        Ok(Some(json!({
+            "metadata": {"namespace": web.id.namespace, "name": web.id.name, "uid": web.uid,
+                "resourceVersion": web.resource_version, "annotations": web.annotations},
+            "spec": {"replicas": web.replicas, "template": web.template},
+        })))
+    }
+
+    async fn create_lease(&self, lease: &ObjectRef, body: &Value) -> Result<bool, SkillError> {
+        self.objects.create_lease(lease, body).await
+    }
+
+    async fn merge(
+        &self,
+        object: &ObjectRef,
+        version: &str,
+        patch: &Value,
+    ) -> Result<Option<Value>, SkillError> {
+        if *object != guard::object(&web_id()) {
+            return self.objects.merge(object, version, patch).await;
+        }
+        {
+            let mut web = self.web.lock().unwrap();
+            if web.resource_version != version {
+                return Ok(None);
+            }
+            let annotations = &patch["metadata"]["annotations"];
+            assert!(
+                annotations.is_object(),
+                "only the template's saga writes more"
+            );
+            merge(&mut web.annotations, annotations);
+            web.resource_version.push('a');
+        }
+        self.get(object).await
     }
 }
