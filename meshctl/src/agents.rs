@@ -70,6 +70,15 @@ pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String>
             .databases
             .iter()
             .for_each(|database| add("database", database.clone())),
+        "monitoring-agent" => {
+            let ports = ground.ports.get(agent);
+            let port = ports.map_or(0, |ports| ports.webhooks);
+            add("webhook-listen", format!("127.0.0.1:{port}"));
+            add(
+                "webhook-secrets",
+                path(&ground.agent_dir(agent).join("webhooks")),
+            );
+        }
         _ => {}
     }
     flags

@@ -21,6 +21,9 @@ const KEY_VALIDITY: time::Duration = time::Duration::days(3650);
 /// The person whose key `meshctl approve` uses.
 pub const APPROVER: &str = "local-approver";
 
+/// The agent that takes webhooks.
+const WEBHOOK_AGENT: &str = "monitoring-agent";
+
 /// Ports of one agent on loopback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
@@ -30,6 +33,9 @@ pub struct Ports {
     pub health: u16,
     /// Metrics.
     pub metrics: u16,
+    /// Webhooks, for the agent that takes some.
+    #[serde(default)]
+    pub webhooks: u16,
 }
 
 /// A prepared state folder.
@@ -174,7 +180,7 @@ fn copy_manifests(
     Ok(())
 }
 
-/// The ports of design §3: 71xx A2A, 72xx health, 73xx metrics.
+/// The ports of design §3: 71xx A2A, 72xx health, 73xx metrics, 74xx webhooks.
 ///
 /// # Errors
 /// Names the first port that is taken.
@@ -185,12 +191,15 @@ pub fn fixed_ports(fleet: &Fleet) -> anyhow::Result<BTreeMap<String, Ports>> {
             a2a: member.port,
             health: member.port + 100,
             metrics: member.port + 200,
+            webhooks: member.port + 300,
         };
-        for (port, what) in [
+        let webhooks = (agent == WEBHOOK_AGENT).then_some((ports.webhooks, "webhooks"));
+        let of_all = [
             (ports.a2a, "A2A"),
             (ports.health, "health"),
             (ports.metrics, "metrics"),
-        ] {
+        ];
+        for (port, what) in of_all.into_iter().chain(webhooks) {
             if TcpListener::bind(("127.0.0.1", port)).is_err() {
                 bail!("port {port} ({agent}, {what}) is taken by another process");
             }
@@ -227,6 +236,7 @@ pub fn free_ports(fleet: &Fleet) -> anyhow::Result<BTreeMap<String, Ports>> {
                     a2a: free()?,
                     health: free()?,
                     metrics: free()?,
+                    webhooks: free()?,
                 },
             ))
         })

@@ -59,7 +59,8 @@ pub struct Args {
     /// directory.json: agents, SPIFFE ids, DIDs and signing keys.
     #[arg(long, env = "AGENT_DIRECTORY", default_value = "directory.json")]
     pub directory: PathBuf,
-    /// Where the agent keeps its state: sqlite:PATH or <postgres://USER@HOST/DATABASE>.
+    /// Where the agent keeps its state: sqlite:PATH or <postgres://USER@HOST/DATABASE>, with sslmode, sslrootcert,
+    /// sslcert and sslkey as libpq means them.
     #[arg(long, env = "AGENT_STORE", default_value = "sqlite:agent.db")]
     pub store: String,
     /// Base URL of another agent, repeatable [default: https://<agent>.<namespace>.svc:8080].

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    SkillError,
+    InputFile, SkillError,
     access::Access,
     tasks::{Caller, Record},
 };
@@ -144,6 +144,7 @@ pub struct Context {
     approval: Option<Approval>,
     cancel: CancellationToken,
     backplane: Arc<dyn Backplane>,
+    files: Arc<[InputFile]>,
 }
 
 impl Context {
@@ -159,7 +160,22 @@ impl Context {
             approval,
             cancel,
             backplane,
+            files: Arc::default(),
         }
+    }
+
+    /// Adds the files of the caller's message; the runtime and tests do this.
+    #[must_use]
+    pub fn with_files(self, files: impl Into<Arc<[InputFile]>>) -> Self {
+        Self {
+            files: files.into(),
+            ..self
+        }
+    }
+
+    /// The files that came in the message beside the input, of the media types in [`crate::Skill::INPUT_FILES`].
+    pub fn files(&self) -> &[InputFile] {
+        &self.files
     }
 
     /// Who called.

@@ -31,6 +31,8 @@ pub struct Registered {
     pub effect: Effect,
     /// Whether the input may hold secrets.
     pub sensitive: bool,
+    /// Media types of the files that it takes.
+    pub files: &'static [&'static str],
     /// JSON Schema of the input.
     pub input: Value,
     /// JSON Schema of the artifact.
@@ -63,6 +65,7 @@ impl Registered {
             tags: S::TAGS,
             effect: S::EFFECT,
             sensitive: S::SENSITIVE_INPUT,
+            files: S::INPUT_FILES,
             input: schema_for!(S::Input).into(),
             output: schema_for!(S::Output).into(),
             prepare: Box::new(prepare),

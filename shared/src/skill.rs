@@ -34,6 +34,8 @@ pub trait Skill: Send + Sync + 'static {
     const EFFECT: Effect = Effect::Read;
     /// Whether the input may hold secrets: it is then dropped from the task as soon as the task ends.
     const SENSITIVE_INPUT: bool = false;
+    /// Media types of the files that a message may bring beside the input, see [`Context::files`]; none by default.
+    const INPUT_FILES: &'static [&'static str] = &[];
 
     /// Typed input. Derive `Deserialize` with `deny_unknown_fields`, and `JsonSchema`.
     type Input: DeserializeOwned + JsonSchema + Send + 'static;

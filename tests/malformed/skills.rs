@@ -360,6 +360,20 @@ pub(super) fn skills() -> Vec<Case> {
         ),
         call(MONITOR, "get_incident", &json!({}), -32602, Some("id")),
         call(
+            MONITOR,
+            "measure_dora",
+            &json!({"environment_tier": "prod"}),
+            -32602,
+            Some("environment_tier"),
+        ),
+        call(
+            MONITOR,
+            "list_alerts",
+            &json!({"limit": 0}),
+            -32602,
+            Some("limit"),
+        ),
+        call(
             AUDITOR,
             "query_audit_trail",
             &json!({"limit": 1_000_000}),

@@ -3,7 +3,9 @@
 mod fault;
 mod observe;
 mod scene;
+mod story;
 
 pub use fault::Fault;
 pub use observe::{Timeline, observe};
 pub use scene::{App, Scene};
+pub use story::{Told, tell};

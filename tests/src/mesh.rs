@@ -201,6 +201,7 @@ const ANY: Ports = Ports {
     a2a: 0,
     health: 0,
     metrics: 0,
+    webhooks: 0,
 };
 
 /// Binds all eight, then tells each where the others are.
@@ -225,6 +226,7 @@ async fn start_all(
             a2a: addresses.a2a.port(),
             health: addresses.health.port(),
             metrics: addresses.metrics.port(),
+            webhooks: 0,
         };
         ground.ports.insert((*name).to_owned(), ports);
     }

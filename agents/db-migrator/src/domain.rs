@@ -23,6 +23,7 @@ pub mod source;
 pub mod split;
 pub mod staging;
 pub mod statement;
+pub mod undo;
 pub mod version;
 pub mod waiting;
 

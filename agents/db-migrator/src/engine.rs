@@ -3,6 +3,7 @@
 mod adopt;
 mod apply;
 mod assess;
+mod at_once;
 mod backfill;
 mod contract;
 mod execute;
@@ -26,6 +27,7 @@ mod rollback;
 mod script;
 mod shadow;
 mod status;
+mod undo;
 mod verify;
 
 pub use adopt::{
@@ -40,6 +42,7 @@ pub use parts::Progress;
 pub use prove::plan;
 pub use rollback::{RollbackRequest, RolledBack, rollback};
 pub use status::{ExpansionStatus, Status, status};
+pub use undo::FailedScript;
 pub use verify::{Verified, verify};
 
 use std::future::Future;

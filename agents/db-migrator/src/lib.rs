@@ -15,7 +15,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context as _;
 use clients::{
     DatabaseSpec, Databases, OciRegistries, Workspace,
-    databases::{FleetSpec, parse_lines},
+    databases::{FleetSpec, PlaceholderSpec, parse_lines},
     hooks::{AllowedHost, Outlets, SecretFile},
 };
 use skills::{
@@ -55,6 +55,16 @@ pub struct Cli {
         value_delimiter = ';'
     )]
     pub fleet: Vec<FleetSpec>,
+
+    /// The value of a placeholder of Flyway's layout. Repeatable; several in the variable are separated by `;`.
+    #[arg(
+        long,
+        value_name = "NAME=VALUE",
+        env = "DB_MIGRATOR_PLACEHOLDERS",
+        hide_env_values = true,
+        value_delimiter = ';'
+    )]
+    pub placeholder: Vec<PlaceholderSpec>,
 
     /// A host that HTTP hooks may post to; any port when there is none. Repeatable; none by default.
     #[arg(
@@ -120,7 +130,8 @@ impl Cli {
             }
         };
         specs.extend(self.database.iter().cloned());
-        Ok(Databases::new(specs).with_fleets(self.fleet.iter().cloned())?)
+        let databases = Databases::new(specs).with_placeholders(self.placeholder.iter().cloned());
+        Ok(databases.with_fleets(self.fleet.iter().cloned())?)
     }
 
     /// What hooks may reach: allowed hosts, named secrets, and the edges of the manifest.

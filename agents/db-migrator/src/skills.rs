@@ -26,7 +26,8 @@ pub use migration_status::{
     MigrationStatusOutput,
 };
 pub use parts::{
-    Decision, InlineFile, MigrationReport, MigrationSource, PlanReport, StatementReport, Workbench,
+    Decision, InlineFile, MigrationReport, MigrationSource, PlanReport, StatementReport,
+    UndoReport, Workbench,
 };
 pub use plan_migration::{PlanMigration, PlanMigrationInput};
 pub use rollback_migration::{RollbackMigration, RollbackMigrationInput, RollbackMigrationOutput};

@@ -1,9 +1,12 @@
 //! What the agent knows and decides: pure functions over values, with the time as an argument.
 
+pub mod alert;
 pub mod at;
 pub mod attribution;
+pub mod dora;
 pub mod health;
 pub mod incident;
+pub mod notice;
 pub mod objects;
 pub mod pod;
 pub mod thresholds;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use shared::SkillError;
 use store::{Entry, Scan, Store, StoreError, Write};
 
-use crate::domain::{At, Finding, Incident};
+use crate::{
+    domain::{At, Finding, Incident},
+    notices::notify,
+};
 
 const INCIDENTS: &str = "incidents";
 const EPISODES: &str = "incident_episodes";
@@ -93,7 +96,8 @@ impl Ledger {
             collection: INCIDENTS,
             entry: document(&incident)?,
         };
-        match self.0.submit(vec![count, insert]).await {
+        let [notice, fact] = notify(&incident)?;
+        match self.0.submit(vec![count, insert, notice, fact]).await {
             Ok(()) => Ok(Some(incident)),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(unavailable(error)),
@@ -109,7 +113,9 @@ impl Ledger {
             collection: INCIDENTS,
             entry: document(incident)?,
         };
-        self.0.submit(vec![write]).await.map_err(unavailable)
+        let [notice, fact] = notify(incident)?;
+        let batch = vec![write, notice, fact];
+        self.0.submit(batch).await.map_err(unavailable)
     }
 
     /// An incident by its id.

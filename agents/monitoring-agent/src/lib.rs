@@ -1,16 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+pub mod archive;
 mod checkup;
 pub mod clients;
 pub mod domain;
+pub mod dora;
 pub mod ledger;
 mod metrics;
+pub mod notices;
 pub mod response;
+pub mod rollouts;
 pub mod skills;
 pub mod watch;
+pub mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use cluster::{Cluster, ClusterArgs};
 use futures::{FutureExt, future::BoxFuture};
 use shared::{AgentBuilder, Args, Context, Daemon};
@@ -20,12 +26,18 @@ pub use checkup::checkup;
 pub use metrics::Metrics;
 
 use crate::{
+    archive::{Archive, Intake},
     clients::{Inventory, KubernetesInventory},
     domain::{Thresholds, thresholds},
     ledger::Ledger,
-    skills::{CheckHealth, GetIncident, ListIncidents},
+    notices::{NoticeArgs, Notices},
+    skills::{CheckHealth, GetIncident, ListAlerts, ListIncidents, MeasureDora},
     watch::Watch,
+    webhooks::{AlertLog, Secrets, WebhookArgs, Webhooks},
 };
+
+/// How often the secrets of webhooks are read again.
+const SECRETS_EVERY: Duration = Duration::from_secs(30);
 
 /// Watches workloads, opens incidents and asks for a rollback when a release fails.
 #[derive(Debug, clap::Parser)]
@@ -40,6 +52,12 @@ pub struct Cli {
     /// When incidents are opened.
     #[command(flatten)]
     pub triggers: TriggerArgs,
+    /// Where webhooks come in.
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
+    /// Where incidents are told.
+    #[command(flatten)]
+    pub notices: NoticeArgs,
 }
 
 /// The numbers behind triggers.
@@ -104,8 +122,11 @@ impl Daemon for Cli {
             ledger: ledger.clone(),
             inventory: inventory.clone(),
             thresholds,
-            metrics,
+            metrics: metrics.clone(),
         };
+        let agent = delivery(agent, &self.webhooks, &metrics)?;
+        let notices = Notices::new(&self.notices, agent.store())?;
+        let rollouts = recorded(&watch, agent.store());
         let agent = agent
             .skill(CheckHealth {
                 inventory,
@@ -115,11 +136,64 @@ impl Daemon for Cli {
             .skill(GetIncident(ledger));
         // A snapshot does not change, and nothing in it can be rolled back.
         Ok(if live {
-            agent.background("watch-workloads", looped(watch))
+            agent
+                .background("watch-workloads", looped(watch))
+                .background("watch-rollouts", rollouts)
+                .background("send-notices", move |context, shutdown| {
+                    notices::run(notices.clone(), context, shutdown)
+                })
         } else {
             agent
         })
     }
+}
+
+/// The loop that records rollouts.
+fn recorded(
+    watch: &Watch,
+    store: Arc<dyn store::Store>,
+) -> impl Fn(Context, CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> + use<> {
+    let (cluster, namespaces) = (watch.cluster.clone(), watch.namespaces.clone());
+    move |_, shutdown| {
+        let archive = Archive(store.clone());
+        rollouts::run(cluster.clone(), namespaces.clone(), archive, shutdown).boxed()
+    }
+}
+
+/// What is known of deliveries: webhooks, their log and what it is measured by.
+fn delivery(
+    agent: AgentBuilder,
+    args: &WebhookArgs,
+    metrics: &Metrics,
+) -> anyhow::Result<AgentBuilder> {
+    let archive = Archive(agent.store());
+    let alerts = AlertLog(agent.store());
+    let (retention, log) = (args.event_retention, archive.clone());
+    let (shown, gauges) = (archive.clone(), metrics.dora.clone());
+    let mut agent = agent
+        .skill(MeasureDora(archive.clone()))
+        .skill(ListAlerts(alerts.clone()))
+        .background("keep-up-events", move |_, shutdown| {
+            dora::keep_up(log.clone(), retention, shutdown)
+        })
+        .every("show-dora", dora::gauges_every(), move |_| {
+            dora::show(shown.clone(), gauges.clone())
+        });
+    if let Some(folder) = &args.webhook_secrets {
+        let secrets = Secrets::read(folder).context("cannot use --webhook-secrets")?;
+        let fresh = secrets.clone();
+        let intake = Intake::open(archive);
+        let state = Webhooks::new(secrets, intake, Arc::new(alerts), metrics.webhooks.clone());
+        agent = agent.webhooks(args.webhook_listen, state.router()).every(
+            "read-webhook-secrets",
+            SECRETS_EVERY,
+            move |_| {
+                let fresh = fresh.clone();
+                async move { Ok(fresh.refresh()?) }
+            },
+        );
+    }
+    Ok(agent)
 }
 
 fn looped(

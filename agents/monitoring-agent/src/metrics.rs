@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::domain::Incident;
+use crate::{domain::Incident, dora::Gauges, webhooks::Counts};
 
 /// Upper bounds in seconds: from a rollback within seconds to an incident of a day.
 const BUCKETS: [f64; 12] = [
@@ -25,6 +25,10 @@ struct Labels {
 pub struct Metrics {
     detected: Family<Labels, Counter>,
     recovery: Histogram,
+    /// DORA metrics.
+    pub dora: Gauges,
+    /// Webhook events.
+    pub webhooks: Counts,
 }
 
 impl Metrics {
@@ -33,8 +37,12 @@ impl Metrics {
         let metrics = Self {
             detected: Family::default(),
             recovery: Histogram::new(BUCKETS),
+            dora: Gauges::register(registry),
+            webhooks: Counts::register(registry),
         };
-        let Self { detected, recovery } = &metrics;
+        let Self {
+            detected, recovery, ..
+        } = &metrics;
         registry.register("incidents_detected", "Incidents opened", detected.clone());
         let help = "Time from an incident's first sign to its end";
         registry.register("mttr_seconds", help, recovery.clone());

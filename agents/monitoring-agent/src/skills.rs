@@ -2,11 +2,15 @@
 
 pub mod check_health;
 pub mod get_incident;
+pub mod list_alerts;
 pub mod list_incidents;
+pub mod measure_dora;
 
 pub use check_health::CheckHealth;
 pub use get_incident::GetIncident;
+pub use list_alerts::ListAlerts;
 pub use list_incidents::ListIncidents;
+pub use measure_dora::MeasureDora;
 
 use shared::SkillError;
 

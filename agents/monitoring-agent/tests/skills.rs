@@ -7,6 +7,7 @@ use monitoring_agent::{
     domain::{
         At, Attribution, Container, ContainerState, Deployment, Finding, Key, Pod, Probes,
         ReplicaSet, Severity, Thresholds, Trigger, Verdict,
+        dora::{Definition, Interval, Question, Report, measure},
     },
     ledger::Ledger,
     skills::{CheckHealth, GetIncident, ListIncidents, check_health, list_incidents},
@@ -299,6 +300,8 @@ fn the_manifest_declares_the_metrics_that_exist() {
         1,
         T0,
     ));
+    metrics.webhooks.add("push", "kept");
+    metrics.dora.set(&full_report());
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(
@@ -306,11 +309,34 @@ fn the_manifest_declares_the_metrics_that_exist() {
         "{text}"
     );
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    let registered: Vec<String> = types
+    let mut registered: Vec<String> = types
         .map(|line| match line.split_once(' ').unwrap() {
             (name, "counter") => format!("{name}_total"),
             (name, _) => name.to_owned(),
         })
         .collect();
+    registered.sort_unstable();
     assert_eq!(registered, names);
+}
+
+/// A report in which every metric has a number.
+fn full_report() -> Report {
+    let question = Question {
+        from: 0,
+        to: 1,
+        tier: "production".into(),
+        definition: Definition::Strict,
+        interval: Interval::All,
+    };
+    let mut report = measure(&[], &question);
+    for metric in [
+        &mut report.deployment_frequency,
+        &mut report.lead_time_for_changes,
+        &mut report.change_failure_rate,
+        &mut report.time_to_restore,
+        &mut report.rework_rate,
+    ] {
+        metric.value = Some(1.0);
+    }
+    report
 }

@@ -18,6 +18,8 @@ pub(crate) const A2A: (u16, &str) = (8080, "tcp-a2a");
 pub(crate) const HEALTH: (u16, &str) = (8081, "http-health");
 /// Scraped by Prometheus.
 pub(crate) const METRICS: (u16, &str) = (9090, "http-metrics");
+/// Webhooks of GitLab and Alertmanager, plain HTTP with a token or signature.
+pub(crate) const WEBHOOKS: (u16, &str) = (8082, "http-webhooks");
 
 /// Label that selects an agent's pods.
 pub(crate) const NAME_LABEL: &str = "app.kubernetes.io/name";

@@ -55,7 +55,7 @@ const AGENTS: [(&str, &str, u16, u8, &str); 8] = [
         "observability-system",
         7107,
         2,
-        "check_health list_incidents get_incident",
+        "check_health list_incidents get_incident measure_dora list_alerts",
     ),
     (
         "performance-optimizer",

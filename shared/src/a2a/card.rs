@@ -99,10 +99,15 @@ pub(crate) struct Cards {
 impl Cards {
     /// Makes and signs the public card.
     pub(crate) fn new(
-        profile: Profile,
+        mut profile: Profile,
         registry: &Registry,
         signer: Option<identity::SigningKey>,
     ) -> Self {
+        for mode in registry.iter().flat_map(|skill| skill.files) {
+            if !profile.input_modes.iter().any(|known| known == mode) {
+                profile.input_modes.push((*mode).to_owned());
+            }
+        }
         let public = signed(card(&profile, registry), signer.as_ref());
         let body = serde_json::to_string(&public).unwrap_or_default();
         let etag = format!("\"{}\"", digest::of_bytes(body.as_bytes()));
@@ -197,6 +202,12 @@ fn signed(mut card: AgentCard, signer: Option<&identity::SigningKey>) -> AgentCa
     card
 }
 
+/// The input, then the files that may come with it.
+fn modes(files: &[&str]) -> Vec<String> {
+    let all = std::iter::once(&"application/json").chain(files);
+    all.map(|&mode| mode.to_owned()).collect()
+}
+
 /// The card, unsigned.
 fn card(profile: &Profile, registry: &Registry) -> AgentCard {
     let skills = registry.iter().map(|skill| AgentSkill {
@@ -204,7 +215,7 @@ fn card(profile: &Profile, registry: &Registry) -> AgentCard {
         name: skill.name.to_owned(),
         description: skill.description.to_owned(),
         tags: skill.tags.iter().map(|&tag| tag.to_owned()).collect(),
-        input_modes: vec!["application/json".into()],
+        input_modes: modes(skill.files),
         output_modes: vec!["application/json".into()],
         ..AgentSkill::default()
     });

@@ -9,7 +9,7 @@ use super::Meta;
 use crate::{
     SkillError,
     a2a::fault::Fault,
-    digest,
+    digest, files,
     tasks::{Caller, Key, Record},
     telemetry::traces,
 };
@@ -39,7 +39,7 @@ pub(super) fn record_of(asked: Asked) -> Record {
         continues,
     } = asked;
     let owner = principal.id.to_string();
-    let input_digest = digest::of_json(&input);
+    let input_digest = files::digest_with(&input, message.as_ref());
     let named = mutates
         .then(|| input.get("idempotency_key")?.as_str())
         .flatten();

@@ -25,7 +25,7 @@ use crate::{
     a2a::fault::{Fault, Kind},
     context::Work,
     converse::{Reply, Turn},
-    digest, registry,
+    digest, files, registry,
     tasks::{Created, Live, Record, parse_time},
     telemetry::{Chain, traces},
     trail::Fact,
@@ -142,15 +142,17 @@ impl Engine {
                 .mutates
                 .then(|| Fact::of_run(record, &work, "intent", "started", None));
             let approval = record.approval.clone().map(Into::into);
-            (skill, deadline, work, intent, approval)
+            let context = (work, approval, files::of_task(record));
+            (skill, deadline, intent, context)
         });
-        let Some((skill, deadline, work, intent, approval)) = begun else {
+        let Some((skill, deadline, intent, (work, approval, files))) = begun else {
             return;
         };
         let result = match self.intend(intent).await {
             Ok(()) => {
                 let cancel = live.cancel.clone();
                 let context = Context::new(work, approval, cancel.clone(), self.plane.clone());
+                let context = context.with_files(files);
                 let work = supervise(prepared(context), deadline, cancel);
                 live.accompany(&*self.plane.store, work).await
             }

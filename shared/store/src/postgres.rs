@@ -8,11 +8,15 @@ use std::{fmt, sync::Arc};
 
 use futures::FutureExt;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio_postgres::{Client, Config, NoTls, Row, types::ToSql};
+use tokio_postgres::{Client, Row, types::ToSql};
 
 use crate::{Commit, Entry, Scan, Store, StoreError, Write, sql, validate};
 
+mod address;
+mod tls;
 mod writer;
+
+pub use address::{Address, AddressError, ConnectError, Connection};
 
 /// The advisory lock keeps replicas that start at the same moment from making the tables twice.
 const SCHEMA: &str = r#"
@@ -34,7 +38,7 @@ struct Job {
 
 /// One PostgreSQL database; share it as `Arc<dyn Store>`.
 pub struct PostgresStore {
-    config: Config,
+    address: Address,
     queue: mpsc::UnboundedSender<Job>,
     reader: Mutex<Arc<Client>>,
 }
@@ -42,7 +46,7 @@ pub struct PostgresStore {
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
-            .field("database", &self.config.get_dbname())
+            .field("database", &self.address.config().get_dbname())
             .finish_non_exhaustive()
     }
 }
@@ -53,16 +57,16 @@ impl PostgresStore {
     /// # Errors
     /// `Unavailable` when the address is wrong or the server does not answer.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let config: Config = url.parse().map_err(|e| unavailable(&e))?;
-        let reader = connect(&config).await?;
+        let address: Address = url.parse().map_err(|e| unavailable(&e))?;
+        let reader = connect(&address).await?;
         reader
             .batch_execute(SCHEMA)
             .await
             .map_err(|e| unavailable(&e))?;
         let (queue, jobs) = mpsc::unbounded_channel();
-        tokio::spawn(writer::run(config.clone(), jobs));
+        tokio::spawn(writer::run(address.clone(), jobs));
         Ok(Self {
-            config,
+            address,
             queue,
             reader: Mutex::new(Arc::new(reader)),
         })
@@ -72,7 +76,7 @@ impl PostgresStore {
     async fn reader(&self) -> Result<Arc<Client>, StoreError> {
         let mut reader = self.reader.lock().await;
         if reader.is_closed() {
-            *reader = Arc::new(connect(&self.config).await?);
+            *reader = Arc::new(connect(&self.address).await?);
         }
         Ok(Arc::clone(&reader))
     }
@@ -158,8 +162,8 @@ impl Store for PostgresStore {
     }
 }
 
-async fn connect(config: &Config) -> Result<Client, StoreError> {
-    let (client, connection) = config.connect(NoTls).await.map_err(|e| unavailable(&e))?;
+async fn connect(address: &Address) -> Result<Client, StoreError> {
+    let (client, connection) = address.connect().await.map_err(|e| unavailable(&e))?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::warn!(error = %unavailable(&error), "lost a connection to PostgreSQL");
@@ -188,7 +192,7 @@ fn entry(row: &Row) -> Result<Entry, StoreError> {
 }
 
 /// The error with its cause: tokio-postgres alone says only "db error".
-fn unavailable(error: &tokio_postgres::Error) -> StoreError {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+fn unavailable(error: &dyn std::error::Error) -> StoreError {
+    let cause = error.source().map(|cause| format!(": {cause}"));
     StoreError::Unavailable(format!("{error}{}", cause.unwrap_or_default()))
 }

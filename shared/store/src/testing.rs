@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::TcpListener,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -70,8 +70,20 @@ impl TemporaryPostgres {
     /// # Errors
     /// When PostgreSQL is not installed or does not start.
     pub fn start_with(settings: &[&str]) -> Result<Self, StartPostgresError> {
+        Self::start_with_files(settings, &[])
+    }
+
+    /// Starts a server with settings and with files in its data folder, for example `server.crt`, `server.key` and
+    /// `pg_hba.conf`.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not start.
+    pub fn start_with_files(
+        settings: &[&str],
+        files: &[(&str, &str)],
+    ) -> Result<Self, StartPostgresError> {
         let bin = programs().ok_or(StartPostgresError::NotInstalled)?;
-        Self::start_programs(bin, settings)
+        Self::start_programs(bin, settings, files)
     }
 
     /// Starts a server of a major version, as the test command installs it or the distribution has it.
@@ -85,10 +97,14 @@ impl TemporaryPostgres {
             .into_iter()
             .find(|bin| bin.join("postgres").is_file())
             .ok_or(StartPostgresError::NoVersion(version))?;
-        Self::start_programs(bin, settings)
+        Self::start_programs(bin, settings, &[])
     }
 
-    fn start_programs(bin: PathBuf, settings: &[&str]) -> Result<Self, StartPostgresError> {
+    fn start_programs(
+        bin: PathBuf,
+        settings: &[&str],
+        files: &[(&str, &str)],
+    ) -> Result<Self, StartPostgresError> {
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
         if let Some((uid, gid)) = server_user() {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid))?;
@@ -106,6 +122,9 @@ impl TemporaryPostgres {
             "--no-sync",
         ]);
         finish("initdb", initdb.output()?)?;
+        for (name, content) in files {
+            place(&data.join(name), content)?;
+        }
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut keeper = as_server_user(Path::new("/bin/sh"));
         keeper
@@ -195,6 +214,16 @@ impl Drop for TemporaryPostgres {
             tracing::warn!(%error, "the temporary PostgreSQL server did not stop");
         }
     }
+}
+
+/// Writes a file that only the server's user may read, as it demands of keys.
+fn place(path: &Path, content: &str) -> io::Result<()> {
+    fs::write(path, content)?;
+    fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+    if let Some((uid, gid)) = server_user() {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
+    }
+    Ok(())
 }
 
 fn finish(program: &'static str, output: Output) -> Result<(), StartPostgresError> {

@@ -121,7 +121,7 @@ fn is_refused(deployment: &Deployment) -> bool {
 }
 
 /// The rule of `kubectl rollout status`, with all pods ready.
-fn is_complete(deployment: &Deployment) -> bool {
+pub(super) fn is_complete(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.replicas.unwrap_or(1);
     let Some(status) = &deployment.status else {
         return false;

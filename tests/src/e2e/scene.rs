@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Context as _;
-use control_plane::{ControlPlane, simulation::Behaviour};
+use anyhow::{Context as _, bail};
+use control_plane::{
+    ControlPlane,
+    simulation::{self, Behaviour},
+};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, Client};
+use kube::{Api, Client, runtime::wait::await_condition};
 use meshctl::agents::Resources;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::Fault;
+use super::{Fault, observe::is_complete};
 use crate::Mesh;
 
 /// The namespace that mesh.yaml gives the agents.
@@ -21,8 +24,8 @@ const AGENTS: [&str; 3] = [
     "rollback-coordinator",
     "security-scanner",
 ];
-/// Longest wait for anything: 2 minutes, for a machine that does much else.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Longest wait for anything: 4 minutes, for a machine that does much else.
+const PATIENCE: Duration = Duration::from_mins(4);
 /// Pause between questions to an agent.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -114,12 +117,43 @@ impl Scene {
         Ok(app)
     }
 
-    /// Releases the second version of an app, which fails.
+    /// Releases the second version of an app, which fails in this way or is fine.
     ///
     /// # Errors
     /// When the API server refuses it.
     pub async fn release(&self, app: &App, fault: Option<Fault>) -> anyhow::Result<()> {
         self.plane.apply(&app.manifest("2", fault)).await.map(drop)
+    }
+
+    /// Releases a second version that is fine and takes its time, as its startup probe allows.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn release_slowly(&self, app: &App) -> anyhow::Result<()> {
+        let behaviour = Behaviour::failing(simulation::Fault::SlowStart).after(8.0);
+        let probe = json!({"httpGet": {"path": "/started", "port": 8080}, "periodSeconds": 2, "failureThreshold": 30});
+        let slow = |_: &mut Value, container: &mut Value| container["startupProbe"] = probe;
+        let manifest = app.manifest_of("2", &behaviour, slow);
+        self.plane.apply(&manifest).await.map(drop)
+    }
+
+    /// Waits until a rollout is complete and so many pods are available.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub async fn settled(&self, app: &App, replicas: u32) -> anyhow::Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client().await?, &app.namespace);
+        let wanted = i32::try_from(replicas)?;
+        let complete = |found: Option<&Deployment>| {
+            found.is_some_and(|one| one.spec.replicas == Some(wanted) && is_complete(one))
+        };
+        let settled = await_condition(deployments.clone(), &app.name, complete);
+        if let Ok(settled) = timeout(PATIENCE, settled).await {
+            settled?;
+            return Ok(());
+        }
+        let status = deployments.get(&app.name).await?.status;
+        bail!("{} never had {replicas} pods: {status:#?}", app.name)
     }
 
     /// The newest incident of an app.
@@ -148,8 +182,22 @@ impl Scene {
 
 impl App {
     /// The Deployment of a version.
-    fn manifest(&self, version: &str, fault: Option<Fault>) -> String {
+    pub fn manifest(&self, version: &str, fault: Option<Fault>) -> String {
         let behaviour = fault.map_or_else(Behaviour::healthy, Fault::behaviour);
+        self.manifest_of(version, &behaviour, |pod, container| {
+            if let Some(fault) = fault {
+                fault.spoil(pod, container);
+            }
+        })
+    }
+
+    /// The Deployment of a version with changes of its pod and its first container.
+    fn manifest_of(
+        &self,
+        version: &str,
+        behaviour: &Behaviour,
+        spoil: impl FnOnce(&mut Value, &mut Value),
+    ) -> String {
         let mut annotations = behaviour.annotations();
         annotations.insert("version".into(), version.into());
         let mut container = json!({
@@ -158,9 +206,7 @@ impl App {
             "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1},
         });
         let mut spec = json!({"terminationGracePeriodSeconds": 1});
-        if let Some(fault) = fault {
-            fault.spoil(&mut spec, &mut container);
-        }
+        spoil(&mut spec, &mut container);
         spec["containers"] = json!([container, {"name": "sidecar", "image": "example/sidecar:1"}]);
         json!({
             "apiVersion": "apps/v1",

@@ -2,13 +2,15 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use store::postgres::{Address, AddressError};
+
 use super::{
     hooks::{Desk, Outlets},
     postgres::PostgresTarget,
     sqlite::SqliteTarget,
     target::Target,
 };
-use crate::domain::fleet::matches;
+use crate::domain::{fleet::matches, source::Placeholders};
 
 /// `NAME=URL[,dev][,service=NAME][,owner=ROLE][,superuser=allow]`, for example `shop=sqlite:shop.db,dev`. Its `Debug`
 /// never shows the URL.
@@ -56,9 +58,9 @@ pub enum DatabaseSpecError {
     /// Neither `sqlite:` nor `postgres://`, or a URL that cannot be read.
     #[error("a URL is sqlite:PATH or postgres://USER@HOST/DATABASE")]
     Url,
-    /// TLS to PostgreSQL is not built in.
-    #[error("sslmode=require is not supported: use sslmode=disable inside the mesh")]
-    Tls,
+    /// The URL's form, or a parameter of TLS.
+    #[error(transparent)]
+    Address(#[from] AddressError),
 }
 
 impl FromStr for DatabaseSpec {
@@ -77,13 +79,9 @@ impl FromStr for DatabaseSpec {
                 }
                 Arc::new(SqliteTarget::new(path.trim_start_matches("//")))
             } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-                let config = url
-                    .parse::<tokio_postgres::Config>()
-                    .map_err(|_| DatabaseSpecError::Url)?;
-                if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-                    return Err(DatabaseSpecError::Tls);
-                }
-                Arc::new(PostgresTarget::owned(config, options.owner.clone()))
+                let address: Address = url.parse()?;
+                address.check()?;
+                Arc::new(PostgresTarget::new(address, options.owner.clone()))
             } else {
                 return Err(DatabaseSpecError::Url);
             };
@@ -149,6 +147,7 @@ pub struct Database {
 pub struct Databases {
     all: Vec<Database>,
     fleets: Vec<Fleet>,
+    placeholders: Placeholders,
 }
 
 /// `NAME=DATABASE,...`, where a database may be a pattern with `*`.
@@ -171,6 +170,41 @@ impl FromStr for FleetSpec {
         Ok(Self {
             name: name.to_owned(),
             members,
+        })
+    }
+}
+
+/// `NAME=VALUE` of a placeholder. Its `Debug` never shows the value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PlaceholderSpec {
+    name: String,
+    value: String,
+}
+
+impl fmt::Debug for PlaceholderSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlaceholderSpec")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a placeholder cannot be configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected NAME=VALUE of at most 1024 bytes, with a name of letters, digits, _, ., : and -")]
+pub struct PlaceholderSpecError;
+
+impl FromStr for PlaceholderSpec {
+    type Err = PlaceholderSpecError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) = text.split_once('=').ok_or(PlaceholderSpecError)?;
+        if !Placeholders::fits(name, value) {
+            return Err(PlaceholderSpecError);
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            value: value.to_owned(),
         })
     }
 }
@@ -223,7 +257,23 @@ impl Databases {
         Self {
             all,
             fleets: Vec::new(),
+            placeholders: Placeholders::default(),
         }
+    }
+
+    /// Gives the placeholders of sources values, unless a request has others.
+    #[must_use]
+    pub fn with_placeholders(self, values: impl IntoIterator<Item = PlaceholderSpec>) -> Self {
+        let values = values.into_iter().map(|spec| (spec.name, spec.value));
+        Self {
+            placeholders: self.placeholders.with(values),
+            ..self
+        }
+    }
+
+    /// The values that the operator gave placeholders.
+    pub fn placeholders(&self) -> &Placeholders {
+        &self.placeholders
     }
 
     /// Lets the hooks of all databases reach what these outlets allow.
@@ -353,8 +403,7 @@ mod tests {
             ("Shop=sqlite:x", DatabaseSpecError::Name),
             ("a=mysql://x", DatabaseSpecError::Url),
             ("a=sqlite:", DatabaseSpecError::Url),
-            ("a=postgres://h/d?sslmode=require", DatabaseSpecError::Tls),
-            ("a=postgres://h:port/d", DatabaseSpecError::Url),
+            ("a=postgres://h:port/d", AddressError::Form.into()),
         ] {
             assert_eq!(
                 text.parse::<DatabaseSpec>().unwrap_err(),
@@ -362,6 +411,9 @@ mod tests {
                 "{text}"
             );
         }
+        let spec = "a=postgres://h/d?sslmode=verify-full".parse::<DatabaseSpec>();
+        let said = spec.unwrap_err().to_string();
+        assert!(said.starts_with("sslrootcert: expected a file"), "{said}");
         assert_eq!(
             parse_lines("# targets\n\na=sqlite:x\nb=what").unwrap_err(),
             (4, DatabaseSpecError::Url)

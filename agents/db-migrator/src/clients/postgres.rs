@@ -7,14 +7,16 @@ mod lock;
 mod recipes;
 mod session;
 mod shadow;
+mod stamp;
 mod values;
 mod watch;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use store::postgres::{Address, ConnectError};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
 use super::target::{Session, Shadow, Target, TargetError, Value};
 use crate::domain::{Dialect, redact};
@@ -32,18 +34,15 @@ const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0
 /// A database on a PostgreSQL server (14 or newer). Its `Debug` shows host and database, never the password.
 #[derive(Debug, Clone)]
 pub struct PostgresTarget {
-    config: Config,
+    address: Address,
     owner: Option<String>,
+    memory: stamp::Memory,
 }
 
 impl PostgresTarget {
-    /// A target for this configuration.
-    pub fn new(config: Config) -> Self {
-        Self::owned(config, None)
-    }
-
     /// A target whose sessions act as the role `owner`.
-    pub fn owned(mut config: Config, owner: Option<String>) -> Self {
+    pub fn new(mut address: Address, owner: Option<String>) -> Self {
+        let config = address.config_mut();
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
@@ -55,7 +54,11 @@ impl PostgresTarget {
             .as_ref()
             .map_or_else(String::new, |owner| format!(" -c role={owner}"));
         config.options(options + &role);
-        Self { config, owner }
+        Self {
+            address,
+            owner,
+            memory: stamp::Memory::default(),
+        }
     }
 }
 
@@ -70,13 +73,14 @@ impl Target for PostgresTarget {
     }
 
     async fn connect(&self, run: &str) -> Result<Box<dyn Session>, TargetError> {
-        let link = connect(&self.config, run).await?;
+        let link = connect(&self.address, run).await?;
         Ok(Box::new(PostgresSession {
             backend: backend(&link.client).await?,
             link,
-            config: self.config.clone(),
+            address: self.address.clone(),
             owner: None,
             scratch: None,
+            memory: Some(self.memory.clone()),
             acts_for_another: self.owner.is_some(),
         }))
     }
@@ -87,15 +91,16 @@ impl Target for PostgresTarget {
         run: &str,
         live: &mut dyn Session,
     ) -> Result<Box<dyn Session>, TargetError> {
-        let (scratch, config) =
-            Scratch::create((&self.config, self.owner.as_deref()), kind, run, live).await?;
-        match connect(&config, run).await {
+        let (scratch, address) =
+            Scratch::create((&self.address, self.owner.as_deref()), kind, run, live).await?;
+        match connect(&address, run).await {
             Ok(link) => Ok(Box::new(PostgresSession {
                 backend: backend(&link.client).await?,
                 link,
-                config,
+                address,
                 owner: None,
                 scratch: Some(scratch),
+                memory: None,
                 acts_for_another: self.owner.is_some(),
             })),
             Err(error) => {
@@ -123,10 +128,10 @@ impl Link {
     }
 }
 
-async fn connect(config: &Config, run: &str) -> Result<Link, TargetError> {
-    let mut config = config.clone();
-    config.application_name(application_name(run));
-    let (client, connection) = config.connect(NoTls).await?;
+async fn connect(address: &Address, run: &str) -> Result<Link, TargetError> {
+    let mut address = address.clone();
+    address.config_mut().application_name(application_name(run));
+    let (client, connection) = address.connect().await?;
     let task = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "the connection to a target ended");
@@ -137,6 +142,15 @@ async fn connect(config: &Config, run: &str) -> Result<Link, TargetError> {
 
 async fn backend(client: &Client) -> Result<i64, TargetError> {
     integer(client, "SELECT pg_backend_pid()::bigint", &[]).await
+}
+
+impl From<ConnectError> for TargetError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Postgres(error) => error.into(),
+            ConnectError::Address(error) => Self::Unreachable(error.into()),
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for TargetError {

@@ -1,12 +1,20 @@
 //! Whether a database can go back, decided from its ledger.
 
+mod halfway;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MigrationRecord, MigrationState, Verdict, Version, ledger::MeasuredAddition,
-    plan::rollback_digest, proof::TableRows, sha256_hex, statement::Lock,
+    MigrationRecord, MigrationState, Verdict, Version,
+    ledger::MeasuredAddition,
+    plan::rollback_digest,
+    proof::TableRows,
+    sha256_hex,
+    statement::Lock,
+    undo::{Halfway, HalfwayReport},
 };
+use halfway::{against_undoing, undone, verdict};
 
 /// The answer to "may the service go back?".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +74,9 @@ pub struct Assessment {
     pub plan_digest: String,
     /// Why, in sentences.
     pub evidence: Vec<String>,
+    /// The migration that stopped half way, when there is one: it is finished or undone first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halfway: Option<HalfwayReport>,
 }
 
 /// What the database says at the moment of the question.
@@ -77,6 +88,8 @@ pub struct Facts {
     pub rows: Vec<Vec<Option<TableRows>>>,
     /// Fingerprint of the catalog now.
     pub fingerprint: String,
+    /// What stands of the migration that stopped half way and would be undone, by its place in the ledger.
+    pub halfway: Option<(i64, Halfway)>,
 }
 
 /// Rows written since the migration: zero when nothing changed, at least one when anything did.
@@ -104,7 +117,10 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
     let reverts = above
         .clone()
         .rev()
-        .map(|((migration, down), rows)| revert(migration, down, rows))
+        .map(|((migration, down), rows)| Revert {
+            verdict: verdict(facts, migration),
+            ..revert(migration, down, rows)
+        })
         .collect::<Vec<_>>();
     let rows_at_risk = reverts
         .iter()
@@ -112,13 +128,18 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
         .map(|at_risk| at_risk.rows)
         .sum();
     let newest = facts.migrations.last().map(|(migration, _)| migration);
-    let mut evidence = evidence(&reverts, newest, &facts.fingerprint);
+    let mut evidence = evidence(&reverts, newest, facts);
     evidence.extend(stays_on_top(facts, target));
-    let halfway = facts
+    let interrupted = facts
         .migrations
         .iter()
-        .any(|(migration, _)| migration.state != MigrationState::Applied);
-    let answer = match (reverts.is_empty() && !halfway, evidence.is_empty()) {
+        .map(|(migration, _)| migration)
+        .find(|migration| migration.state != MigrationState::Applied);
+    let halfway = interrupted.and_then(|migration| halfway::report(facts, migration, target));
+    let answer = match (
+        reverts.is_empty() && interrupted.is_none(),
+        evidence.is_empty(),
+    ) {
         (true, _) => Answer::SafeWithoutDatabase,
         (false, true) => Answer::Reversible,
         (false, false) => Answer::PointOfNoReturn,
@@ -138,11 +159,12 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
             && only_adds(facts, target),
         plan_digest: rollback_digest(database, &facts.fingerprint, &digests),
         evidence: if evidence.is_empty() {
-            good_news(&reverts)
+            good_news(&reverts, halfway.as_ref())
         } else {
             evidence
         },
         reverts,
+        halfway,
     }
 }
 
@@ -195,20 +217,27 @@ fn revert(
 }
 
 /// Everything that speaks against the rollback.
-fn evidence(
-    reverts: &[Revert],
-    newest: Option<&MigrationRecord>,
-    fingerprint: &str,
-) -> Vec<String> {
+fn evidence(reverts: &[Revert], newest: Option<&MigrationRecord>, facts: &Facts) -> Vec<String> {
+    let fingerprint = &facts.fingerprint;
     let mut found = Vec::new();
-    if let Some(newest) = newest.filter(|newest| newest.state != MigrationState::Applied) {
+    let goes_back = |newest: &&MigrationRecord| {
+        reverts
+            .iter()
+            .any(|revert| revert.version == newest.version.as_str())
+    };
+    let undoing = newest
+        .filter(goes_back)
+        .and_then(|newest| Some((newest, undone(facts, newest)?)));
+    if let Some((newest, halfway)) = undoing {
+        found.extend(against_undoing(newest, halfway, fingerprint));
+    } else if let Some(newest) = newest.filter(|newest| newest.state != MigrationState::Applied) {
         found.push(format!(
             "{} {} is half way ({}): finish it first by running its task again",
             newest.version,
             newest.name,
             newest.state.name()
         ));
-    } else if newest.is_some_and(|newest| newest.fingerprint_after != fingerprint)
+    } else if newest.is_some_and(|newest| newest.fingerprint_after != *fingerprint)
         && !reverts.is_empty()
     {
         found.push(
@@ -216,7 +245,8 @@ fn evidence(
         );
     }
     for revert in reverts {
-        if !revert.verdict.is_proven() {
+        let stopped = undoing.is_some_and(|(newest, _)| newest.version.as_str() == revert.version);
+        if !revert.verdict.is_proven() && !stopped {
             found.push(format!(
                 "{} {} is {}",
                 revert.version,
@@ -245,17 +275,18 @@ fn count(rows: u64) -> String {
     }
 }
 
-fn good_news(reverts: &[Revert]) -> Vec<String> {
+fn good_news(reverts: &[Revert], halfway: Option<&HalfwayReport>) -> Vec<String> {
     if reverts.is_empty() {
         return vec!["no migration is newer than that version".into()];
     }
     reverts
         .iter()
-        .map(|revert| {
-            format!(
+        .map(|revert| match halfway.filter(|one| one.version == revert.version) {
+            Some(halfway) => halfway.good_news(),
+            None => format!(
                 "the down of {} {} was proven on a shadow and nothing was written to what it drops",
                 revert.version, revert.name
-            )
+            ),
         })
         .collect()
 }
@@ -332,6 +363,7 @@ mod tests {
             ],
             rows: vec![vec![now.clone()], vec![now]],
             fingerprint: "f2".into(),
+            halfway: None,
         }
     }
 

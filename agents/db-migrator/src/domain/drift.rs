@@ -127,7 +127,9 @@ fn finding(check: &str, severity: Severity, object: &str, sentence: &str) -> Fin
 }
 
 fn is_halfway(migration: &MigrationRecord) -> bool {
-    [Direction::Up.running(), Direction::Down.running()].contains(&migration.state)
+    [Direction::Up, Direction::Down, Direction::Undo]
+        .map(Direction::running)
+        .contains(&migration.state)
 }
 
 fn catalog_findings(facts: &Facts, found: &mut Vec<Finding>) {
@@ -167,7 +169,7 @@ fn run_findings(facts: &Facts, found: &mut Vec<Finding>) {
     }
     for migration in facts.migrations.iter().filter(|one| is_halfway(one)) {
         let name = format!("{} {}", migration.version, migration.name);
-        let sentence = "some of its statements committed: the next apply_migration finishes it";
+        let sentence = "some of its statements committed: the next apply_migration finishes it, and rollback_migration takes it back";
         found.push(finding(
             "halfway_migration",
             Severity::Error,

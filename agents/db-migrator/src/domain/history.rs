@@ -198,6 +198,12 @@ pub fn adopted<'a>(
     }
     let found = source.iter().filter_map(|migration| {
         let own = entry(&migration.version);
+        // Only its own row says that a baseline migration or a repeatable ran.
+        let special =
+            migration.version.baselined().is_some() || migration.version.repeats().is_some();
+        if own.is_none() && special {
+            return None;
+        }
         if own.is_some() && decisions.get(&migration.version) == Some(&DirtyDecision::NotApplied) {
             return None;
         }
@@ -213,7 +219,42 @@ pub fn adopted<'a>(
             baseline,
         })
     });
-    Ok(found.collect())
+    // A repeatable that was edited since is no migration that was edited: it is to run again.
+    let is_due = |adopted: &Adopted<'_>| {
+        adopted.migration.version.repeats().is_some()
+            && adopted.checksum == ChecksumVerdict::Differs
+    };
+    Ok(found.filter(|adopted| !is_due(adopted)).collect())
+}
+
+/// The versions of what is taken over, in order: repeatables come after the newest other one.
+pub fn placed(taken: &[Adopted<'_>]) -> Vec<Version> {
+    let versions = || taken.iter().map(|adopted| &adopted.migration.version);
+    let newest = versions()
+        .filter(|version| version.repeats().is_none())
+        .max();
+    versions()
+        .map(|version| {
+            if version.is_unplaced() {
+                version.placed_after(newest, 1)
+            } else {
+                version.clone()
+            }
+        })
+        .collect()
+}
+
+/// What of a source is left to run after these were taken over: a baseline stands for all versions up to its own.
+pub fn left<'a>(source: &'a [Migration], taken: &[&Migration]) -> Vec<&'a Migration> {
+    let floor = taken.iter().filter_map(|one| one.version.baselined()).max();
+    let left = source.iter().filter(|migration| {
+        let version = &migration.version;
+        let covered = floor.as_ref().is_some_and(|floor| version <= floor);
+        version.baselined().is_none()
+            && !covered
+            && !taken.iter().any(|taken| taken.version == *version)
+    });
+    left.collect()
 }
 
 /// Whether a newer entry stands for it.

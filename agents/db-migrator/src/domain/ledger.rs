@@ -2,13 +2,15 @@
 
 use super::{Inverse, Verdict, Version, proof::Addition};
 
-/// Up or down.
+/// Up, down, or back from half way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Applies.
     Up,
     /// Reverts.
     Down,
+    /// Reverts what an up that stopped half way had applied, statement by statement.
+    Undo,
 }
 
 impl Direction {
@@ -17,6 +19,7 @@ impl Direction {
         match self {
             Self::Up => "up",
             Self::Down => "down",
+            Self::Undo => "undo",
         }
     }
 
@@ -25,6 +28,7 @@ impl Direction {
         match self {
             Self::Up => MigrationState::Applying,
             Self::Down => MigrationState::Reverting,
+            Self::Undo => MigrationState::Undoing,
         }
     }
 
@@ -32,12 +36,13 @@ impl Direction {
     pub const fn done(self) -> MigrationState {
         match self {
             Self::Up => MigrationState::Applied,
-            Self::Down => MigrationState::Reverted,
+            Self::Down | Self::Undo => MigrationState::Reverted,
         }
     }
 }
 
-/// The life of a migration in the ledger: planned, applying, applied, reverting, reverted; or abandoned before it began.
+/// The life of a migration in the ledger: planned, applying, applied, reverting, reverted; undoing instead when it stopped
+/// half way and goes back, or abandoned before it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MigrationState {
     /// Part of a run that has not come to it yet.
@@ -48,6 +53,8 @@ pub enum MigrationState {
     Applied,
     /// Some of its down statements committed.
     Reverting,
+    /// It stopped half way, and its statements are reverted one by one.
+    Undoing,
     /// Rolled back.
     Reverted,
     /// Its run ended before it began.
@@ -62,6 +69,7 @@ impl MigrationState {
             Self::Applying => "applying",
             Self::Applied => "applied",
             Self::Reverting => "reverting",
+            Self::Undoing => "undoing",
             Self::Reverted => "reverted",
             Self::Abandoned => "abandoned",
         }
@@ -74,6 +82,7 @@ impl MigrationState {
             Self::Applying,
             Self::Applied,
             Self::Reverting,
+            Self::Undoing,
             Self::Reverted,
             Self::Abandoned,
         ];
@@ -90,6 +99,10 @@ pub enum StepState {
     Intent,
     /// Run.
     Applied,
+    /// About to be reverted outside a transaction: in doubt until it is `Reverted`.
+    Reverting,
+    /// Run, and reverted.
+    Reverted,
 }
 
 impl StepState {
@@ -99,14 +112,51 @@ impl StepState {
             Self::Pending => "pending",
             Self::Intent => "intent",
             Self::Applied => "applied",
+            Self::Reverting => "reverting",
+            Self::Reverted => "reverted",
         }
     }
 
     /// Reads the ledger's word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Pending, Self::Intent, Self::Applied]
-            .into_iter()
-            .find(|state| state.name() == word)
+        let all = [
+            Self::Pending,
+            Self::Intent,
+            Self::Applied,
+            Self::Reverting,
+            Self::Reverted,
+        ];
+        all.into_iter().find(|state| state.name() == word)
+    }
+}
+
+impl Direction {
+    /// What the ledger notes of a statement of an up: seen from its inverse, an applied statement is one to be run.
+    pub const fn noted(self, state: StepState) -> StepState {
+        match (self, state) {
+            (Self::Undo, StepState::Pending) => StepState::Applied,
+            (Self::Undo, StepState::Intent) => StepState::Reverting,
+            (Self::Undo, StepState::Applied) => StepState::Reverted,
+            (_, state) => state,
+        }
+    }
+
+    /// The opposite of [`Self::noted`].
+    pub const fn read(self, noted: StepState) -> StepState {
+        match (self, noted) {
+            (Self::Undo, StepState::Applied) => StepState::Pending,
+            (Self::Undo, StepState::Reverting) => StepState::Intent,
+            (Self::Undo, StepState::Reverted) => StepState::Applied,
+            (_, state) => state,
+        }
+    }
+
+    /// The half whose statements it runs or reverts.
+    pub const fn half(self) -> &'static str {
+        match self {
+            Self::Up | Self::Undo => "up",
+            Self::Down => "down",
+        }
     }
 }
 
@@ -257,12 +307,19 @@ mod tests {
             MigrationState::Applying,
             MigrationState::Applied,
             MigrationState::Reverting,
+            MigrationState::Undoing,
             MigrationState::Reverted,
             MigrationState::Abandoned,
         ] {
             assert_eq!(MigrationState::parse(state.name()), Some(state));
         }
-        for state in [StepState::Pending, StepState::Intent, StepState::Applied] {
+        for state in [
+            StepState::Pending,
+            StepState::Intent,
+            StepState::Applied,
+            StepState::Reverting,
+            StepState::Reverted,
+        ] {
             assert_eq!(StepState::parse(state.name()), Some(state));
         }
         assert_eq!(

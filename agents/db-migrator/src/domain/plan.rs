@@ -10,6 +10,7 @@ use super::{
     sha256_hex,
     staging::Retained,
     statement::{Lock, Statement},
+    undo::{self, StepUndo},
 };
 
 /// One statement of a plan.
@@ -66,6 +67,8 @@ pub struct Parts {
     pub expansion: Option<Expansion>,
     /// What its up took away and keeps until the end of the retention window.
     pub retained: Vec<Retained>,
+    /// What undoes each statement of an up that does not run in one transaction; empty for every other.
+    pub undo: Vec<StepUndo>,
 }
 
 /// Migrations to apply, in order.
@@ -100,6 +103,8 @@ struct CanonicalMigration<'a> {
     verdict: Verdict,
     destroys: bool,
     fingerprint_after: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undo: Option<String>,
 }
 
 impl Plan {
@@ -112,6 +117,7 @@ impl Plan {
             verdict: migration.proof.verdict,
             destroys: !migration.proof.destroys.is_empty(),
             fingerprint_after: &migration.fingerprint_after,
+            undo: undo::hash(&migration.parts.undo),
         });
         let plan = digest(&Canonical {
             schema: "db-migrator/plan/v1",
@@ -150,6 +156,23 @@ impl Plan {
             )
         };
         unproven.map(sentence).collect()
+    }
+
+    /// Why a failure half way cannot be promised to be reverted; absent when it can.
+    pub fn unrevertible(&self) -> Option<String> {
+        let several =
+            |migration: &&PlannedMigration| !migration.up.atomic && migration.up.steps.len() > 1;
+        self.migrations
+            .iter()
+            .filter(several)
+            .find_map(|migration| {
+                let reason = if migration.parts.undo.is_empty() {
+                    Some("it is only finished forward, and then reverted as a whole".to_owned())
+                } else {
+                    undo::unrevertible(&migration.parts.undo)
+                };
+                reason.map(|reason| format!("{} {}: {reason}", migration.version, migration.name))
+            })
     }
 
     /// The highest risk among its migrations.

@@ -6,12 +6,14 @@ mod diesel;
 mod flyway;
 mod goose;
 mod layout;
+mod placeholders;
 mod plain;
 mod script;
 #[cfg(test)]
 mod tests;
 
 pub use layout::Layout;
+pub use placeholders::{MAX_PLACEHOLDERS, MAX_VALUE, Placeholders};
 
 use super::{Dialect, Statement, Version, split::SplitError, statement::Forbidden};
 
@@ -82,7 +84,7 @@ impl Script {
 /// A migration as its author wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
-    /// Its place in the order.
+    /// Its place in the order; a repeatable of Flyway has none before it is [`super::pending::pending`].
     pub version: Version,
     /// What its file name says it does.
     pub name: String,
@@ -218,6 +220,19 @@ pub fn read_as(
     dialect: Dialect,
     layout: Option<Layout>,
 ) -> Result<Source, SourceError> {
+    read_with(files, dialect, layout, &Placeholders::default())
+}
+
+/// The same with the values of placeholders, which Flyway's layout has.
+///
+/// # Errors
+/// Every variant of [`SourceError`].
+pub fn read_with(
+    files: &[SourceFile],
+    dialect: Dialect,
+    layout: Option<Layout>,
+    values: &Placeholders,
+) -> Result<Source, SourceError> {
     check_size(files)?;
     let files = &files
         .iter()
@@ -228,12 +243,28 @@ pub fn read_as(
         Some(layout) => layout,
         None => layout::recognise(files)?,
     };
-    let found = layout.take_apart(files)?;
+    let found = layout.take_apart(files, values)?;
     Ok(Source {
         layout,
         migrations: assemble::assemble(found.halves, dialect)?,
         notes: found.notes,
     })
+}
+
+/// The files as they are run: with values in the place of placeholders, when the layout has them.
+///
+/// # Errors
+/// `Unsupported` with the first placeholder that has no value.
+pub fn filled(
+    files: Vec<SourceFile>,
+    layout: Option<Layout>,
+    values: &Placeholders,
+) -> Result<Vec<SourceFile>, SourceError> {
+    match layout.map_or_else(|| layout::recognise(&files), Ok) {
+        Ok(Layout::Flyway) => flyway::filled(&files, values),
+        // What is wrong with the layout is said by who reads the files.
+        _ => Ok(files),
+    }
 }
 
 fn check_size(files: &[SourceFile]) -> Result<(), SourceError> {

@@ -297,6 +297,7 @@ mod tests {
                 additive_only: false,
                 plan_digest: String::new(),
                 evidence: vec!["good".into()],
+                halfway: None,
             };
             weigh(&mut assessment, &[standing]);
             assessment

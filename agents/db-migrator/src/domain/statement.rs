@@ -56,6 +56,15 @@ pub struct Statement {
     pub rename: Option<Rename>,
 }
 
+impl Statement {
+    /// Its keywords and object: `INSERT log`.
+    pub fn what(&self) -> String {
+        format!("{} {}", self.kind, self.object)
+            .trim_end()
+            .to_owned()
+    }
+}
+
 /// `ALTER TABLE ... RENAME`: what has a new name afterwards is not new. Names are without schema and quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rename {

@@ -9,6 +9,7 @@ use super::{
     own::Errand,
     parts,
     recover::head,
+    undo::FailedScript,
 };
 use crate::{
     clients::{Session, Transaction},
@@ -34,6 +35,8 @@ pub struct ApplyRequest<'a> {
     pub covered: Option<&'a str>,
     /// How long what the migrations take away is kept.
     pub retention: Retention,
+    /// What becomes of a script that fails half way.
+    pub on_failure: FailedScript,
 }
 
 /// What was applied.
@@ -88,16 +91,14 @@ impl Job<'_> {
                 let end = self.end(session).await?;
                 return Ok(self.report(end, None, own.plan_digest, Vec::new()));
             }
-            finished = self.finish_interrupted(session).await?;
+            finished = self.finish_earlier(session, request).await?;
             if own.outcome.is_none() {
-                self.begin_hooks(session, RunKind::Apply).await?;
-                let done = self.continue_planned(session).await?;
-                self.hook(session, Point::AfterRun, None).await?;
-                let end = self.finish_applied(session, &done).await?;
+                self.refuse_taken_back(session).await?;
+                let end = self.run_planned(session, request).await?;
                 return Ok(self.report(end, None, own.plan_digest, finished));
             }
         } else if self.has_ledger(session).await? {
-            finished = self.finish_interrupted(session).await?;
+            finished = self.finish_earlier(session, request).await?;
             self.purge(session, false).await?;
             self.run_backfills(session).await?;
         }
@@ -116,6 +117,12 @@ impl Job<'_> {
                 seen,
             ));
         }
+        if request.on_failure == FailedScript::Revert
+            && let Some(reason) = plan.unrevertible()
+        {
+            let expected = "a plan whose every statement has a proven inverse, or resume";
+            return Err(SkillError::rejected("on_failure", expected, reason));
+        }
         let covered = request.covered == Some(digest.as_str());
         if !covered && (!self.database.dev || !plan.refusals().is_empty()) {
             self.context.require_approval(&digest, plan.summary())?;
@@ -127,11 +134,34 @@ impl Job<'_> {
             (&digest, request.release, request.retention),
         )
         .await?;
-        self.begin_hooks(session, RunKind::Apply).await?;
-        let done = self.continue_planned(session).await?;
-        self.hook(session, Point::AfterRun, None).await?;
-        let end = self.finish_applied(session, &done).await?;
+        let end = self.run_planned(session, request).await?;
         Ok(self.report(end, Some(plan), digest, finished))
+    }
+
+    async fn finish_earlier(
+        &self,
+        session: &mut dyn Session,
+        request: &ApplyRequest<'_>,
+    ) -> Result<Vec<MigrationRecord>, SkillError> {
+        match self.finish_interrupted(session).await {
+            Err(error) => Err(self.after_failure(session, error, request.on_failure).await),
+            finished => finished,
+        }
+    }
+
+    /// Runs what the ledger holds as planned by this run, with the hooks around it.
+    async fn run_planned(
+        &self,
+        session: &mut dyn Session,
+        request: &ApplyRequest<'_>,
+    ) -> Result<End, SkillError> {
+        self.begin_hooks(session, RunKind::Apply).await?;
+        let done = match self.continue_planned(session).await {
+            Err(error) => Err(self.after_failure(session, error, request.on_failure).await),
+            done => done,
+        }?;
+        self.hook(session, Point::AfterRun, None).await?;
+        self.finish_applied(session, &done).await
     }
 
     /// Closes the row of a run that applied something. On SQLite its last commit was compared with the proof; on
@@ -237,7 +267,7 @@ impl Job<'_> {
             let end = End {
                 fingerprint: match reached {
                     Some(fingerprint) => fingerprint,
-                    None => session.catalog().await?.fingerprint(),
+                    None => session.shape().await?.fingerprint.clone(),
                 },
                 migrations: ledger::migrations(session).await?,
             };

@@ -1,5 +1,7 @@
 //! Completes expanded migrations: the contract is a migration of its own, proven, approved and run like any other.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use shared::SkillError;
 
@@ -259,9 +261,11 @@ impl Job<'_> {
                 may_run_late: false,
             },
             parts: Parts {
-                expansion: None,
                 retained,
+                ..Parts::default()
             },
+            back: BTreeMap::new(),
+            authored: None,
         })
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use shared::SkillError;
 
-use super::{Goal, Job, assess_rollback, ledger, plan};
+use super::{FailedScript, Goal, Job, assess_rollback, ledger, plan};
 use crate::{
     clients::Database,
     domain::{
@@ -42,6 +42,8 @@ pub enum Work<'a> {
         release: Option<&'a str>,
         /// How long what the migrations take away is kept.
         retention: Retention,
+        /// What becomes of a script that fails half way.
+        on_failure: FailedScript,
     },
     /// Rolls them back.
     Rollback {

@@ -49,8 +49,10 @@ impl Job<'_> {
                     .iter()
                     .rev()
                     .find(|migration| {
-                        migration.state == MigrationState::Applied
-                            && Some(migration.version.as_str()) == newest.map(String::as_str)
+                        matches!(
+                            migration.state,
+                            MigrationState::Applied | MigrationState::Applying
+                        ) && Some(migration.version.as_str()) == newest.map(String::as_str)
                     })
                     .map(|migration| migration.run.clone());
                 let (inherited, _) = match run {

@@ -2,6 +2,7 @@
 
 pub(super) mod hooks;
 mod record;
+pub(super) mod undo;
 
 pub(super) use record::record_plan;
 
@@ -77,7 +78,7 @@ pub(super) async fn install(session: &mut dyn Session) -> Result<(), TargetError
             verdict text NOT NULL, evidence text NOT NULL, state text NOT NULL, run_id text NOT NULL, reverted_by text, fingerprint_before text NOT NULL,
             fingerprint_after text NOT NULL, fingerprint_reverted text, up_atomic bigint NOT NULL, down_atomic bigint NOT NULL, up_keys_off bigint NOT NULL,
             down_keys_off bigint NOT NULL, additions text NOT NULL, touches text NOT NULL, inverse text NOT NULL, changed_at text NOT NULL);
-        CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {prefix}migration (version) WHERE state IN ('applying', 'applied', 'reverting');
+        CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {prefix}migration (version) WHERE state IN ('applying', 'applied', 'reverting', 'undoing');
         CREATE TABLE IF NOT EXISTS {prefix}step (migration bigint NOT NULL, direction text NOT NULL, ordinal bigint NOT NULL, hash text NOT NULL,
             statement text NOT NULL, transactional bigint NOT NULL, state text NOT NULL, fingerprint_before text, fingerprint_after text,
             run_id text, backend bigint, changed_at text, PRIMARY KEY (migration, direction, ordinal));"
@@ -326,7 +327,10 @@ pub(super) async fn finish_run(
 /// Moves a migration to another state.
 pub(super) fn state_row(dialect: Dialect, sequence: i64, state: MigrationState, run: &str) -> Own {
     let Names { prefix, now, .. } = names(dialect);
-    let by = if matches!(state, MigrationState::Reverting | MigrationState::Reverted) {
+    let by = if matches!(
+        state,
+        MigrationState::Reverting | MigrationState::Undoing | MigrationState::Reverted
+    ) {
         "reverted_by"
     } else {
         "run_id"
@@ -345,19 +349,16 @@ pub(super) async fn write(session: &mut dyn Session, own: Own) -> Result<(), Tar
 }
 
 /// Notes what a migration's additions held right after it.
-pub(super) async fn set_additions(
-    session: &mut dyn Session,
+pub(super) fn additions_row(
+    dialect: Dialect,
     sequence: i64,
     additions: &[MeasuredAddition],
-) -> Result<(), TargetError> {
-    let prefix = names(session.dialect()).prefix;
-    session
-        .query(
-            &format!("UPDATE {prefix}migration SET additions = $1 WHERE sequence = $2"),
-            &[json(&additions).into(), sequence.into()],
-        )
-        .await
-        .map(drop)
+) -> Own {
+    let prefix = names(dialect).prefix;
+    Own {
+        sql: format!("UPDATE {prefix}migration SET additions = $1 WHERE sequence = $2"),
+        parameters: vec![json(&additions).into(), sequence.into()],
+    }
 }
 
 /// Which statements a change of state is about.
@@ -374,11 +375,11 @@ pub(super) fn steps_row(session: &dyn Session, steps: Steps, state: StepState, r
     let Names { prefix, now, .. } = names(session.dialect());
     let one = steps.ordinal.map_or("", |_| " AND ordinal = $6");
     let mut parameters = vec![
-        state.name().into(),
+        steps.direction.noted(state).name().into(),
         run.into(),
         session.backend().into(),
         steps.migration.into(),
-        steps.direction.name().into(),
+        steps.direction.half().into(),
     ];
     parameters.extend(steps.ordinal.map(Value::from));
     Own {

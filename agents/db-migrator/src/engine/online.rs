@@ -28,6 +28,10 @@ use crate::{
 pub(super) struct Work {
     pub(super) migration: Migration,
     pub(super) parts: Parts,
+    /// What brings back what single statements of its staged up take away, by their place from 0.
+    pub(super) back: BTreeMap<usize, String>,
+    /// The down as its author wrote it.
+    pub(super) authored: Option<Script>,
 }
 
 impl Work {
@@ -35,6 +39,8 @@ impl Work {
         Self {
             migration: migration.clone(),
             parts: Parts::default(),
+            back: BTreeMap::new(),
+            authored: migration.down.clone(),
         }
     }
 

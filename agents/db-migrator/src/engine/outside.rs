@@ -28,16 +28,10 @@ impl Job<'_> {
         step: &StepRecord,
     ) -> Result<(), EngineError> {
         let mut observer = Observer::new(self, session);
-        if step.state == StepState::Intent {
-            self.metrics.in_doubt(session.dialect());
-            let what = format!("{}: clearing up statement {}", script.name(), step.ordinal);
-            self.context.progress(&what, 0, 0);
-            if self
-                .took_effect(session, step, &mut observer, &what)
-                .await?
-            {
-                return self.note(session, script, step, StepState::Applied).await;
-            }
+        if step.state == StepState::Intent
+            && self.clear_up(session, script, step, &mut observer).await?
+        {
+            return self.note(session, script, step, StepState::Applied).await;
         }
         self.note(session, script, step, StepState::Intent).await?;
         let mut deadlocks = 0;
@@ -72,7 +66,21 @@ impl Job<'_> {
         self.note(session, script, step, StepState::Applied).await
     }
 
-    async fn note(
+    /// Whether a statement in doubt took effect.
+    pub(super) async fn clear_up(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+        step: &StepRecord,
+        observer: &mut Observer,
+    ) -> Result<bool, EngineError> {
+        self.metrics.in_doubt(session.dialect());
+        let what = format!("{}: clearing up statement {}", script.name(), step.ordinal);
+        self.context.progress(&what, 0, 0);
+        self.took_effect(session, step, observer, &what).await
+    }
+
+    pub(super) async fn note(
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,

@@ -2,6 +2,7 @@
 
 mod migration;
 mod staged;
+mod undo;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,11 @@ use crate::{
     clients::{Session, Shadow, TargetError},
     domain::{
         Catalog, Direction, Migration, MigrationRecord, MigrationState, Plan, PlannedMigration,
-        pending::pending, plan::PlannedScript, staging::Retention,
+        expand::classified,
+        pending::{last_run, pending},
+        plan::PlannedScript,
+        source::Script,
+        staging::Retention,
     },
 };
 use migration::Proven;
@@ -52,7 +57,15 @@ impl Job<'_> {
                 error.to_string(),
             )
         })?;
-        let works = missing.into_iter().map(Work::new).collect();
+        let mut works = Vec::new();
+        for mut migration in missing {
+            if let Some(earlier) = migration.version.repeats()
+                && let Some(last) = last_run(&ledger, earlier)
+            {
+                migration.down = self.reading(earlier_text(session, last)).await?;
+            }
+            works.push(Work::new(&migration));
+        }
         self.plan_works(session, works, retention).await
     }
 
@@ -103,6 +116,17 @@ impl Job<'_> {
         };
         self.context.tool(call, shadow_run.prove_all()).await
     }
+}
+
+/// What reverts a repeatable migration that runs again: its text of before, as the ledger holds it.
+async fn earlier_text(
+    session: &mut dyn Session,
+    last: &MigrationRecord,
+) -> Result<Option<Script>, TargetError> {
+    let dialect = session.dialect();
+    let steps = ledger::steps(session, last.sequence, Direction::Up).await?;
+    let statements = steps.iter().map(|step| classified(&step.text, dialect));
+    Ok(statements.collect::<Option<Vec<_>>>().map(Script::of))
 }
 
 async fn read_ledger(session: &mut dyn Session) -> Result<Vec<MigrationRecord>, TargetError> {
@@ -197,6 +221,10 @@ impl Prover<'_> {
                 .map_err(|error| error.into_skill(&job))?;
             let proven = self
                 .prove_staged(shadow, at, plain)
+                .await
+                .map_err(|error| error.into_skill(&job))?;
+            let proven = self
+                .prove_undo(shadow, at, proven)
                 .await
                 .map_err(|error| error.into_skill(&job))?;
             let spoiled = proven.spoiled;

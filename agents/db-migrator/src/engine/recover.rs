@@ -7,15 +7,15 @@ use shared::SkillError;
 use super::{Job, execute::is_interrupted, ledger, parts, script::Script};
 use crate::{
     clients::Session,
-    domain::{Direction, MigrationRecord, MigrationState, StepRecord},
+    domain::{Dialect, Direction, MigrationRecord, MigrationState, StepRecord},
 };
 
 /// Migrations whose statements are in memory at once.
 const LOADED_AT_ONCE: usize = 100;
 
 impl Job<'_> {
-    /// Finishes the one migration that is in the middle of its statements, whichever run began it: it was approved then,
-    /// and forward is the only way that leads to a proven state. Returns what was finished.
+    /// Finishes the one migration that is in the middle of its statements, whichever run began it, in the direction that
+    /// was approved then. Returns what was finished.
     pub(super) async fn finish_interrupted(
         &self,
         session: &mut dyn Session,
@@ -26,15 +26,23 @@ impl Job<'_> {
             .filter(|migration| is_interrupted(migration.state))
             .collect::<Vec<_>>();
         for migration in &interrupted {
-            let direction = if migration.state == MigrationState::Applying {
-                Direction::Up
-            } else {
-                Direction::Down
+            let script = match migration.state {
+                MigrationState::Undoing => self.undo_script(session, migration).await?,
+                MigrationState::Applying => {
+                    self.recorded(session, migration, Direction::Up, true)
+                        .await?
+                }
+                _ => {
+                    self.recorded(session, migration, Direction::Down, true)
+                        .await?
+                }
             };
-            let script = self.recorded(session, migration, direction, true).await?;
             self.execute(session, &script).await?;
         }
-        Ok(interrupted)
+        Ok(interrupted
+            .into_iter()
+            .filter(|migration| migration.state != MigrationState::Undoing)
+            .collect())
     }
 
     /// Applies what this very run planned before it crashed. Returns what was applied.
@@ -51,6 +59,10 @@ impl Job<'_> {
             .collect::<Vec<_>>();
         let backfills = self.reading(parts::exist(session)).await?;
         let total = own.len() as u64;
+        let dialect = session.dialect();
+        let compares_before = dialect == Dialect::Postgres;
+        // What a hook of a step has seen must not be lost.
+        let alone = self.database.desk.hooks(self.run()).is_none() && !backfills;
         let mut done = 0;
         // The statements of many migrations come with one query.
         for chunk in own.chunks(LOADED_AT_ONCE) {
@@ -70,7 +82,9 @@ impl Job<'_> {
                     migration,
                     direction: Direction::Up,
                     steps: steps.remove(&migration.sequence).unwrap_or_default(),
-                    verify: done == total,
+                    verify: done == if compares_before { 1 } else { total },
+                    flushes_later: done < total && alone && dialect == Dialect::Postgres,
+                    foreign_keys_off: migration.foreign_keys_off.0,
                 };
                 self.run_hooked(session, &script).await?;
             }
@@ -106,11 +120,14 @@ impl Job<'_> {
         let steps = ledger::steps(session, migration.sequence, direction)
             .await
             .map_err(|error| self.skill(error))?;
+        let (up, down) = migration.foreign_keys_off;
         Ok(Script {
             migration,
             direction,
             steps,
             verify,
+            flushes_later: false,
+            foreign_keys_off: if direction == Direction::Up { up } else { down },
         })
     }
 

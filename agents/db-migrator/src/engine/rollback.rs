@@ -87,7 +87,7 @@ impl Job<'_> {
             return self.rolled_back(session, None).await;
         }
         if self.has_ledger(session).await? {
-            self.finish_interrupted(session).await?;
+            self.settle(session, &request.goal).await?;
         }
         let mut assessment = self.assess_with(session, &request.goal).await?;
         assessment.plan_digest = hooks::digest(assessment.plan_digest, request.hooks);
@@ -112,8 +112,9 @@ impl Job<'_> {
             self.metrics.rollback();
         }
         self.begin_hooks(session, RunKind::Rollback).await?;
-        self.revert_above(session, &Version::recorded(assessment.to_version.clone()))
-            .await?;
+        let target = Version::recorded(assessment.to_version.clone());
+        self.undo_above(session, &target).await?;
+        self.revert_above(session, &target).await?;
         self.hook(session, Point::AfterRun, None).await?;
         self.finish_run(session, "completed", None).await?;
         self.rolled_back(session, Some(assessment)).await
@@ -133,6 +134,14 @@ impl Job<'_> {
         assessment: &Assessment,
         request: &RollbackRequest<'_>,
     ) -> Result<(), SkillError> {
+        if let Some(halfway) = assessment.halfway.as_ref().filter(|one| !one.can_undo) {
+            return Err(SkillError::failed(format!(
+                "{} {} stopped half way, and {} stands in the way of undoing it: apply_migration finishes it",
+                halfway.version,
+                halfway.name,
+                halfway.blocked_by.as_deref().unwrap_or("a missing inverse")
+            )));
+        }
         if let Some(impossible) = assessment
             .reverts
             .iter()

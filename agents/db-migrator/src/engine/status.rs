@@ -74,7 +74,7 @@ pub async fn status(job: Job<'_>, source: &[Migration]) -> Result<Status, SkillE
     };
     let pending = missing
         .into_iter()
-        .map(|migration| (migration.version.to_string(), migration.name.clone()))
+        .map(|migration| (migration.version.to_string(), migration.name))
         .collect();
     let head = head(&all);
     let gone = [MigrationState::Reverted, MigrationState::Abandoned];

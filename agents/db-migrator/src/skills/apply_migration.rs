@@ -9,7 +9,9 @@ use shared::{Context, Effect, Skill, SkillError};
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
     fleet::{FleetWork, Pace, Scope, applying, fingerprint},
-    parts::{MigrationSource, PlanReport, Workbench, checked_release, checked_retention},
+    parts::{
+        INPUT_FILES, MigrationSource, PlanReport, Workbench, checked_release, checked_retention,
+    },
 };
 use crate::{
     clients::Database,
@@ -19,7 +21,7 @@ use crate::{
         history::DirtyDecision,
         hooks::{HookCall, HookSpec},
     },
-    engine::{self, AdoptOutcome, AdoptRequest, Applied, ApplyRequest, Job},
+    engine::{self, AdoptOutcome, AdoptRequest, Applied, ApplyRequest, FailedScript, Job},
 };
 
 /// Applies migrations with a ledger inside the database.
@@ -37,6 +39,7 @@ pub struct ApplyMigrationInput {
     /// How a fleet is walked through.
     pub pace: Option<Pace>,
     /// The migrations.
+    #[serde(default)]
     pub source: MigrationSource,
     /// The release they come with: `assess_rollback` can name it later.
     pub release: Option<String>,
@@ -64,6 +67,10 @@ pub struct ApplyMigrationInput {
     /// How long dropped tables, columns and rows are kept, as an ISO 8601 duration of days and times (`P7D`, the
     /// default), or `none`.
     pub retain: Option<String>,
+    /// What becomes of a script that cannot run in one transaction and fails half way: `resume` (the default) leaves what it
+    /// applied for the next run to continue, `revert` reverts it statement by statement.
+    #[serde(default)]
+    pub on_failure: FailedScript,
 }
 
 fn yes() -> bool {
@@ -104,6 +111,7 @@ impl Skill for ApplyMigration {
     const DESCRIPTION: &'static str = "Applies pending migrations one by one under a lock, with their proven inverse in a ledger inside the database. \
         Every statement takes effect exactly once, also over crashes. Needs an approval outside dev databases and for plans that are not proven.";
     const TAGS: &'static [&'static str] = &["database", "migration", "apply", "schema"];
+    const INPUT_FILES: &'static [&'static str] = INPUT_FILES;
     const EFFECT: Effect = Effect::Mutate;
 
     type Input = ApplyMigrationInput;
@@ -132,7 +140,7 @@ impl ApplyMigration {
     ) -> Result<ApplyMigrationOutput, SkillError> {
         let (mut source, hooks) = self
             .0
-            .read_hooked(input.source, database, input.hooks)
+            .read_hooked(context, input.source, database, input.hooks)
             .await?;
         input.out_of_order.mark(&mut source);
         let retention = checked_retention(input.retain.as_deref())?;
@@ -162,6 +170,7 @@ impl ApplyMigration {
             hooks: &hooks,
             covered: None,
             retention,
+            on_failure: input.on_failure,
         };
         let applied = engine::apply(job, request).await?;
         Ok(output(applied, database.dev))
@@ -176,9 +185,10 @@ impl ApplyMigration {
         let Self(bench) = self;
         adoption::refuse_for_fleet(input.adopt, input.baseline.as_deref(), input.out_of_order)?;
         let source = Some(input.source);
-        let fleet = FleetWork::read(bench, members, source, input.hooks, input.pace).await?;
+        let fleet =
+            FleetWork::read((bench, context), members, source, input.hooks, input.pace).await?;
         let retention = checked_retention(input.retain.as_deref())?;
-        let work = applying(input.release.as_deref(), retention);
+        let work = applying(input.release.as_deref(), retention, input.on_failure);
         let (plan, report) = if input.dry_run {
             let plan = fleet.report(fleet.plan(bench, context, work).await?);
             (Some(plan.clone()), plan.fleet)

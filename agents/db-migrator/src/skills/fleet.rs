@@ -19,7 +19,7 @@ use crate::{
         sha256_hex,
         staging::Retention,
     },
-    engine::{self, FleetPlan, FleetRequest, Goal, Job, Member, Work},
+    engine::{self, FailedScript, FleetPlan, FleetRequest, Goal, Job, Member, Work},
 };
 
 /// Members of a wave that run at the same time, unless the request says otherwise.
@@ -98,7 +98,7 @@ pub(super) struct FleetWork<'a> {
 impl<'a> FleetWork<'a> {
     /// Reads source and hooks for every dialect of the members.
     pub(super) async fn read(
-        bench: &Workbench,
+        (bench, context): (&Workbench, &Context),
         (name, members): (&'a str, Vec<&'a Database>),
         source: Option<MigrationSource>,
         hooks: Vec<HookSpec>,
@@ -113,7 +113,7 @@ impl<'a> FleetWork<'a> {
             }
             let read = if let Some(source) = &source {
                 bench
-                    .read_hooked(source.clone(), member, hooks.clone())
+                    .read_hooked(context, source.clone(), member, hooks.clone())
                     .await?
             } else {
                 let outlets = member.desk.outlets();
@@ -233,8 +233,16 @@ pub(super) fn fingerprint(report: &FleetReport) -> String {
 }
 
 /// Apply with this release, and keep what it takes away for so long.
-pub(super) const fn applying(release: Option<&str>, retention: Retention) -> Work<'_> {
-    Work::Apply { release, retention }
+pub(super) const fn applying(
+    release: Option<&str>,
+    retention: Retention,
+    on_failure: FailedScript,
+) -> Work<'_> {
+    Work::Apply {
+        release,
+        retention,
+        on_failure,
+    }
 }
 
 /// Roll back to this goal.

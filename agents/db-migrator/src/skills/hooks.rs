@@ -1,6 +1,6 @@
 //! Hooks of a request and its source, checked before anything runs.
 
-use shared::SkillError;
+use shared::{Context, SkillError};
 
 use super::parts::{MigrationSource, Workbench};
 use crate::{
@@ -15,12 +15,13 @@ impl Workbench {
     /// The migrations of a source with its hooks and those of the request.
     pub(super) async fn read_hooked(
         &self,
+        context: &Context,
         source: MigrationSource,
         database: &Database,
         own: Vec<HookSpec>,
     ) -> Result<(Vec<Migration>, Vec<Hook>), SkillError> {
         let dialect = database.target.dialect();
-        let (migrations, files) = self.read_with_files(source, dialect).await?;
+        let (migrations, files) = self.read_with_files(context, source, dialect).await?;
         let hooks = checked(&files, own, dialect, database.desk.outlets())?;
         Ok((migrations, hooks))
     }

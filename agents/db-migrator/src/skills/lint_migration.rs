@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, Workbench};
+use super::parts::{INPUT_FILES, MigrationSource, Workbench};
 use crate::{
     domain::{
         Dialect, Migration, MigrationRecord, SourceFile,
@@ -39,6 +39,7 @@ pub struct LintMigrationInput {
     /// reported.
     pub database: Option<String>,
     /// The migrations.
+    #[serde(default)]
     pub source: MigrationSource,
     /// Without a database: `postgres` (the default) or `sqlite`.
     pub dialect: Option<Dialect>,
@@ -114,6 +115,7 @@ impl Skill for LintMigration {
     const DESCRIPTION: &'static str = "Looks for what locks, breaks or loses in migrations, by the rules of squawk, its peers and our own; with a database it knows \
         table sizes, rows and what is in force. Answers with findings, a GitLab Code Quality report, SARIF or a text. Changes nothing.";
     const TAGS: &'static [&'static str] = &["database", "migration", "lint", "gitlab", "sarif"];
+    const INPUT_FILES: &'static [&'static str] = INPUT_FILES;
 
     type Input = LintMigrationInput;
     type Output = LintMigrationOutput;
@@ -122,7 +124,10 @@ impl Skill for LintMigration {
         let choice = choice(&input.rules)?;
         let (dialect, server) = self.server(&input)?;
         let (folder, named) = (input.source.path.clone(), input.source.layout);
-        let files = self.files(input.source).await?;
+        let values = input.source.placeholders(&self.0)?;
+        let files = input.source.gather(&self.0, context).await?;
+        let files = source::filled(files, named, &values)
+            .map_err(|error| SkillError::rejected("source", "SQL files", error.to_string()))?;
         let mut scripts = LintScript::of(&files);
         if scripts.is_empty() {
             return Err(SkillError::rejected("source", "SQL files", "none"));
@@ -178,12 +183,6 @@ struct Asked<'a> {
 }
 
 impl LintMigration {
-    /// Reads the files off the async threads.
-    async fn files(&self, source: MigrationSource) -> Result<Vec<SourceFile>, SkillError> {
-        let Self(bench) = self;
-        source.gather(&bench.workspace, &bench.registries).await
-    }
-
     fn server(&self, input: &LintMigrationInput) -> Result<(Dialect, u32), SkillError> {
         let version = input.server_version.unwrap_or(DEFAULT_SERVER);
         if !SERVERS.contains(&version) {

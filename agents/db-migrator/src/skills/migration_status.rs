@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, Workbench, checked_release};
+use super::parts::{INPUT_FILES, MigrationSource, Workbench, checked_release};
 use crate::{
     domain::{
         Dialect, MigrationRecord, RunRecord, Verdict,
@@ -121,6 +121,7 @@ impl Skill for MigrationStatus {
     const NAME: &'static str = "Migration status";
     const DESCRIPTION: &'static str = "Lists what is applied and pending in a database, and whether its catalog or its migrations were changed since. Takes no lock.";
     const TAGS: &'static [&'static str] = &["database", "migration", "status", "drift"];
+    const INPUT_FILES: &'static [&'static str] = INPUT_FILES;
 
     type Input = MigrationStatusInput;
     type Output = MigrationStatusOutput;
@@ -128,8 +129,8 @@ impl Skill for MigrationStatus {
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let database = self.0.database(&input.database)?;
         let dialect = database.target.dialect();
-        let source = match input.source {
-            Some(source) => self.0.read(source, dialect).await?,
+        let source = match MigrationSource::given(input.source, context) {
+            Some(source) => self.0.read(context, source, dialect).await?,
             None => Vec::new(),
         };
         let release = checked_release(input.release)?;

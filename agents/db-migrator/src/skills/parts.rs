@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::{Context, SkillError};
 
 use super::adoption::AdoptionReport;
+pub(super) use super::source::INPUT_FILES;
 pub use super::source::{InlineFile, MigrationSource};
 use crate::{
     Metrics,
@@ -21,6 +22,7 @@ use crate::{
         source::{self, SourceError},
         staging::Retention,
         statement::Lock,
+        undo::{StepUndo, Undo},
     },
     engine::{Goal, Job},
 };
@@ -73,22 +75,25 @@ impl Workbench {
     /// Reads the source off the async threads.
     pub(super) async fn read(
         &self,
+        context: &Context,
         source: MigrationSource,
         dialect: Dialect,
     ) -> Result<Vec<Migration>, SkillError> {
-        Ok(self.read_with_files(source, dialect).await?.0)
+        Ok(self.read_with_files(context, source, dialect).await?.0)
     }
 
     /// The same with the files, of which some declare hooks.
     pub(super) async fn read_with_files(
         &self,
+        context: &Context,
         source: MigrationSource,
         dialect: Dialect,
     ) -> Result<(Vec<Migration>, Vec<SourceFile>), SkillError> {
         let layout = source.layout;
-        let files = source.gather(&self.workspace, &self.registries).await?;
+        let values = source.placeholders(self)?;
+        let files = source.gather(self, context).await?;
         let read = tokio::task::spawn_blocking(move || {
-            let read = source::read_as(&files, dialect, layout);
+            let read = source::read_with(&files, dialect, layout, &values);
             read.map(|read| (read, files))
         });
         let read = read
@@ -246,6 +251,22 @@ pub struct MigrationReport {
     /// What it takes away and keeps until the end of the retention window.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<String>,
+    /// What undoes each statement of an up that does not run in one transaction, the first 50: it may stop half way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<UndoReport>,
+}
+
+/// What undoes one statement.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct UndoReport {
+    /// Place of the statement within its script, from 1.
+    pub statement: u64,
+    /// What is run, string literals masked; absent when nothing has to be, or nothing is proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
+    /// Why no inverse is proven: once this statement took effect, the script can only be finished forward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<String>,
 }
 
 /// One statement of a plan.
@@ -322,7 +343,27 @@ fn migration_report(migration: &PlannedMigration, dialect: Dialect) -> Migration
             .iter()
             .map(|retained| retained.what.clone())
             .collect(),
+        undo: undo(&migration.parts.undo, dialect),
     }
+}
+
+fn undo(steps: &[StepUndo], dialect: Dialect) -> Vec<UndoReport> {
+    let report = |step: &StepUndo| UndoReport {
+        statement: u64::try_from(step.ordinal).unwrap_or_default(),
+        sql: match &step.undo {
+            Undo::By(way) => Some(lex::masked(&way.text, dialect)),
+            Undo::Nothing | Undo::Unproven(_) => None,
+        },
+        unproven: match &step.undo {
+            Undo::Unproven(reason) => Some(reason.clone()),
+            Undo::Nothing | Undo::By(_) => None,
+        },
+    };
+    steps
+        .iter()
+        .take(MAX_LISTED_STATEMENTS)
+        .map(report)
+        .collect()
 }
 
 fn statements(script: &PlannedScript, dialect: Dialect) -> Vec<StatementReport> {

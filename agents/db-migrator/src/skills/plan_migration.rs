@@ -9,12 +9,12 @@ use shared::{Context, Skill, SkillError};
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
     fleet::{FleetWork, Scope, applying},
-    parts::{MigrationSource, PlanReport, Workbench, checked_retention},
+    parts::{INPUT_FILES, MigrationSource, PlanReport, Workbench, checked_retention},
 };
 use crate::{
     clients::Database,
     domain::{history::DirtyDecision, hooks::HookSpec},
-    engine,
+    engine::{self, FailedScript},
 };
 
 /// Plans migrations by running them up, down and up on a shadow.
@@ -30,6 +30,7 @@ pub struct PlanMigrationInput {
     /// Name of a configured fleet.
     pub fleet: Option<String>,
     /// The migrations.
+    #[serde(default)]
     pub source: MigrationSource,
     /// Take over the history of another tool without running it again: `auto`, or the tool's name.
     pub adopt: Option<AdoptChoice>,
@@ -54,6 +55,7 @@ impl Skill for PlanMigration {
     const DESCRIPTION: &'static str = "Runs pending migrations up, down and up on a shadow of the database, says for each whether its rollback is proven, \
         and refuses what would lose data. Answers with the plan and the digest that an approval is bound to.";
     const TAGS: &'static [&'static str] = &["database", "migration", "plan", "rollback", "proof"];
+    const INPUT_FILES: &'static [&'static str] = INPUT_FILES;
 
     type Input = PlanMigrationInput;
     type Output = PlanReport;
@@ -72,9 +74,14 @@ impl Skill for PlanMigration {
                 let retention = checked_retention(input.retain.as_deref())?;
                 let source = Some(input.source);
                 let fleet =
-                    FleetWork::read(bench, (name, members), source, input.hooks, None).await?;
+                    FleetWork::read((bench, context), (name, members), source, input.hooks, None)
+                        .await?;
                 let plan = fleet
-                    .plan(bench, context, applying(None, retention))
+                    .plan(
+                        bench,
+                        context,
+                        applying(None, retention, FailedScript::Resume),
+                    )
                     .await?;
                 Ok(fleet.report(plan))
             }
@@ -91,7 +98,7 @@ impl PlanMigration {
     ) -> Result<PlanReport, SkillError> {
         let Self(bench) = self;
         let (mut source, hooks) = bench
-            .read_hooked(input.source, database, input.hooks)
+            .read_hooked(context, input.source, database, input.hooks)
             .await?;
         input.out_of_order.mark(&mut source);
         let retention = checked_retention(input.retain.as_deref())?;

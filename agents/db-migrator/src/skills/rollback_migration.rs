@@ -156,7 +156,8 @@ impl RollbackMigration {
     ) -> Result<RollbackMigrationOutput, SkillError> {
         let Self(bench) = self;
         let database = members.0.to_owned();
-        let fleet = FleetWork::read(bench, members, None, input.hooks, input.pace).await?;
+        let fleet =
+            FleetWork::read((bench, context), members, None, input.hooks, input.pace).await?;
         let work = reverting(goal);
         let report = if input.dry_run {
             fleet.plan(bench, context, work).await?.report

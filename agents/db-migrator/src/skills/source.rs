@@ -1,16 +1,23 @@
 //! Where the migrations of a request are.
 
+mod message;
+
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
-use shared::SkillError;
+use shared::{Context, SkillError, ToolCall};
 
-use super::parts::{MAX_NAME, bounded};
+use super::parts::{MAX_NAME, Workbench, bounded};
 use crate::{
     clients::{
-        OciRegistries, Workspace,
+        Workspace,
         source::{OciError, WorkspaceError},
     },
-    domain::{SourceFile, source::Layout},
+    domain::{
+        SourceFile,
+        source::{Layout, MAX_PLACEHOLDERS, Placeholders},
+    },
 };
 
 /// Most inline files of a request.
@@ -18,7 +25,19 @@ const MAX_INLINE_FILES: usize = 200;
 /// Most bytes of all inline files of a request.
 const MAX_INLINE_BYTES: usize = 1 << 20;
 
-/// Where migrations are: exactly one of `path`, `archive`, `oci` and `files`.
+/// Media types of the files that a message may bring as a source.
+pub(super) const INPUT_FILES: &[&str] = &[
+    "application/sql",
+    "application/toml",
+    "text/plain",
+    "application/octet-stream",
+    "application/x-tar",
+    "application/gzip",
+    "application/zip",
+];
+
+/// Where migrations are: exactly one of `path`, `archive`, `oci` and `files`, or none of them beside the file parts of an
+/// A2A message.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MigrationSource {
@@ -28,12 +47,15 @@ pub struct MigrationSource {
     pub archive: Option<String>,
     /// An artifact of a registry that the agent allows: `REGISTRY/REPOSITORY@sha256:DIGEST` or `REGISTRY/REPOSITORY:TAG`.
     pub oci: Option<String>,
-    /// Folder inside of `archive` or `oci` that holds the migrations.
+    /// Folder inside of the archive or artifact that holds the migrations.
     pub subfolder: Option<String>,
     /// The files themselves, at most 200 and 1 MiB together.
     pub files: Option<Vec<InlineFile>>,
     /// The layout, when the files fit more than one.
     pub layout: Option<Layout>,
+    /// Values of Flyway's placeholders by name, at most 100 of 1 KiB; they win over those of the agent.
+    #[serde(default)]
+    pub placeholders: BTreeMap<String, String>,
 }
 
 /// One file in a request.
@@ -47,22 +69,61 @@ pub struct InlineFile {
 }
 
 impl MigrationSource {
+    /// An optional source: files of the message are one, too.
+    pub(super) fn given(source: Option<Self>, context: &Context) -> Option<Self> {
+        source.or_else(|| (!context.files().is_empty()).then(Self::default))
+    }
+
+    /// The values of placeholders: the agent's, and those of the request.
+    pub(super) fn placeholders(&self, bench: &Workbench) -> Result<Placeholders, SkillError> {
+        let own = &self.placeholders;
+        let wrong = own
+            .iter()
+            .find(|(name, value)| !Placeholders::fits(name, value));
+        if let Some((name, _)) = wrong {
+            return Err(SkillError::rejected(
+                "source.placeholders",
+                "names of letters, digits, _, ., : and -, with values of at most 1024 bytes",
+                bounded(name).escape_debug().to_string(),
+            ));
+        }
+        if own.len() > MAX_PLACEHOLDERS {
+            let got = format!("{} of them", own.len());
+            return Err(SkillError::rejected(
+                "source.placeholders",
+                "at most 100",
+                got,
+            ));
+        }
+        Ok(bench.databases.placeholders().clone().with(own))
+    }
+
     /// The files, from wherever they are.
     pub(super) async fn gather(
         self,
-        workspace: &Workspace,
-        registries: &OciRegistries,
+        bench: &Workbench,
+        context: &Context,
     ) -> Result<Vec<SourceFile>, SkillError> {
-        let packed = self.archive.is_some() || self.oci.is_some();
+        let workspace = &bench.workspace;
+        let parts = context.files();
+        let packed = self.archive.is_some() || self.oci.is_some() || message::is_archive(parts);
         let subfolder = self.subfolder.unwrap_or_default();
         if !subfolder.is_empty() && (!packed || escapes(&subfolder)) {
             return Err(SkillError::rejected(
                 "source.subfolder",
-                "a relative folder without .. of source.archive or source.oci",
+                "a relative folder without .. of an archive or artifact",
                 bounded(&subfolder),
             ));
         }
         match (self.path, self.archive, self.oci, self.files) {
+            (None, None, None, None) if !parts.is_empty() => {
+                message::read(parts.to_vec(), subfolder).await
+            }
+            _ if !parts.is_empty() => Err(SkillError::rejected(
+                "source",
+                "none of path, archive, oci and files beside the files of the message",
+                "both",
+            )),
             (Some(path), None, None, None) => {
                 on_disk(workspace, move |workspace| {
                     workspace
@@ -79,18 +140,34 @@ impl MigrationSource {
                 })
                 .await
             }
-            (None, None, Some(reference), None) => registries
-                .pull(&reference, &subfolder)
-                .await
-                .map_err(|error| rejected_artifact(&reference, error)),
+            (None, None, Some(reference), None) => {
+                pull(bench, context, &reference, &subfolder).await
+            }
             (None, None, None, Some(files)) => inline(files),
             _ => Err(SkillError::rejected(
                 "source",
-                "exactly one of path, archive, oci and files",
+                "exactly one of path, archive, oci and files, or files in the message",
                 "several or none",
             )),
         }
     }
+}
+
+/// Pulls an artifact as an audited tool call.
+async fn pull(
+    bench: &Workbench,
+    context: &Context,
+    reference: &str,
+    subfolder: &str,
+) -> Result<Vec<SourceFile>, SkillError> {
+    let rejected = |error| rejected_artifact(reference, error);
+    let artifact = bench.registries.locate(reference).map_err(rejected)?;
+    let call = ToolCall::read("registry.pull", [artifact.to_string()]);
+    let pulled = async {
+        let pulled = bench.registries.pull(&artifact, subfolder).await;
+        pulled.map_err(rejected)
+    };
+    context.tool(call, pulled).await
 }
 
 async fn on_disk(

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Skill, SkillError};
 
-use super::parts::{MigrationSource, Workbench};
+use super::parts::{INPUT_FILES, MigrationSource, Workbench};
 use crate::{
     domain::{
         Dialect,
@@ -66,6 +66,7 @@ impl Skill for VerifySchema {
     const DESCRIPTION: &'static str = "Compares a database with what its ledger leads to and names what was added, removed or changed behind its back; lists invalid \
         indexes, unvalidated constraints, unfinished runs and missing rights. Changes nothing.";
     const TAGS: &'static [&'static str] = &["database", "schema", "drift", "verification"];
+    const INPUT_FILES: &'static [&'static str] = INPUT_FILES;
 
     type Input = VerifySchemaInput;
     type Output = VerifySchemaOutput;
@@ -73,8 +74,8 @@ impl Skill for VerifySchema {
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let database = self.0.database(&input.database)?;
         let dialect = database.target.dialect();
-        let source = match input.source {
-            Some(source) => self.0.read(source, dialect).await?,
+        let source = match MigrationSource::given(input.source, context) {
+            Some(source) => self.0.read(context, source, dialect).await?,
             None => Vec::new(),
         };
         let verified = engine::verify(self.0.job(context, database), &source).await?;

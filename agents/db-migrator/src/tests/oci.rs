@@ -11,10 +11,15 @@ use axum::{
 };
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
+use shared::{Skill, SkillError, testing::FakeAgent};
 
-use crate::clients::{
-    OciRegistries,
-    source::{ArchiveError, OciError},
+use crate::{
+    Metrics,
+    clients::{
+        Databases, OciRegistries, Workspace,
+        source::{ArchiveError, OciError},
+    },
+    skills::{LintMigration, Workbench},
 };
 
 /// Blobs and manifests by digest, manifests by tag, and the password that is asked for.
@@ -185,7 +190,8 @@ async fn names(
     reference: &str,
     subfolder: &str,
 ) -> Result<Vec<String>, OciError> {
-    let files = registries.pull(reference, subfolder).await?;
+    let artifact = registries.locate(reference)?;
+    let files = registries.pull(&artifact, subfolder).await?;
     Ok(files.into_iter().map(|file| file.name).collect())
 }
 
@@ -252,4 +258,38 @@ async fn shows_its_credentials_to_their_registry_only() {
         matches!(refused, Err(OciError::Unreachable(_))),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn each_pull_is_an_audited_call() {
+    let host = serve(shop().0).await;
+    let bench = Workbench {
+        databases: Arc::new(Databases::default()),
+        workspace: Workspace::new("."),
+        registries: OciRegistries::new([], [host.clone()], None).unwrap(),
+        metrics: Metrics::default(),
+    };
+    let lint = LintMigration(bench);
+    let pull = async |tag: &str, host: &str| {
+        let (context, agent) = FakeAgent::default().context();
+        let source = json!({ "oci": format!("{host}/shop/migrations:{tag}") });
+        let input = serde_json::from_value(json!({ "source": source })).unwrap();
+        let answer = lint.run(&context, input).await;
+        (answer.map(|answer| answer.files), agent.trail())
+    };
+    let (answer, trail) = pull("folder", &host).await;
+    assert_eq!(answer.unwrap(), 2);
+    let artifact = format!("{host}/shop/migrations:folder");
+    assert_eq!(trail, [format!("outcome registry.pull {artifact} ok")]);
+    let (answer, trail) = pull("none", &host).await;
+    assert!(matches!(answer, Err(SkillError::Rejected { .. })));
+    let artifact = format!("{host}/shop/migrations:none");
+    assert_eq!(
+        trail,
+        [format!("outcome registry.pull {artifact} rejected")]
+    );
+    // Nobody is asked where nobody may be asked.
+    let (answer, trail) = pull("folder", "other.example").await;
+    assert!(matches!(answer, Err(SkillError::Rejected { .. })));
+    assert_eq!(trail, Vec::<String>::new());
 }

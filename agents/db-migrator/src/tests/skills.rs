@@ -16,7 +16,7 @@ use crate::{
         AssessRollbackInput, AssessRollbackOutput, CompleteMigrationInput, CompleteMigrationOutput,
         Decision, LintMigrationInput, LintMigrationOutput, MigrationStatus, MigrationStatusInput,
         MigrationStatusOutput, PlanMigration, PlanMigrationInput, PlanReport, RollbackMigration,
-        RollbackMigrationInput, RollbackMigrationOutput, Workbench,
+        RollbackMigrationInput, RollbackMigrationOutput, UndoReport, Workbench,
     },
 };
 
@@ -302,7 +302,9 @@ fn shows_real_requests_and_answers_in_the_readme() {
         rollback_answer,
         verify,
         verify_answer,
-    ] = blocks.try_into().expect("sixteen blocks");
+        undo,
+    ] = blocks.try_into().expect("seventeen blocks");
+    assert_eq!(input::<Vec<UndoReport>>(undo).len(), 3);
     drop(input::<crate::skills::VerifySchemaInput>(verify));
     let verified = input::<crate::skills::VerifySchemaOutput>(verify_answer);
     assert_eq!(verified.answer, crate::domain::drift::SchemaState::InSync);

@@ -3,12 +3,15 @@
 use manifest::{Caller, Fleet, Manifest};
 use serde_json::{Value, json};
 
-use super::{A2A, METRICS, NAME_LABEL, metadata, profile::profile};
+use super::{A2A, METRICS, NAME_LABEL, WEBHOOKS, metadata, profile::profile};
 use crate::render::site::Site;
 
 /// Label that an operator puts on a namespace from which an external caller of mesh.yaml calls. It opens the
 /// port only: who calls is proven by the certificate.
 const EXTERNAL_LABEL: &str = "agent-mesh/external-caller";
+/// Label that an operator puts on a namespace from which webhooks come, for example that of the ingress. It opens
+/// the port only: who sends is proven by token or signature.
+const SENDER_LABEL: &str = "agent-mesh/webhook-sender";
 /// Label that Kubernetes itself puts on every namespace.
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -31,6 +34,11 @@ pub(super) fn policy(fleet: &Fleet, site: &Site, manifest: &Manifest) -> Value {
     }
     ingress
         .push(json!({"from": [namespace(&site.monitoring_namespace)], "ports": tcp(&[METRICS.0])}));
+    if profile(&manifest.name, site).webhooks {
+        let senders = json!({"namespaceSelector": {"matchLabels": {SENDER_LABEL: "true"}}});
+        let from = [namespace(&site.monitoring_namespace), senders];
+        ingress.push(json!({"from": from, "ports": tcp(&[WEBHOOKS.0])}));
+    }
     document(
         manifest,
         &manifest.name,

@@ -9,6 +9,10 @@ pub(super) const DATA: &str = "/var/lib/agent";
 
 /// An agent's own flags, and the volumes that they name.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each opens one way in or out"
+)]
 pub(super) struct Profile {
     /// Flags and values.
     pub(super) flags: Vec<(&'static str, String)>,
@@ -22,6 +26,8 @@ pub(super) struct Profile {
     pub(super) prometheus: bool,
     /// Whether it connects to PostgreSQL databases.
     pub(super) databases: bool,
+    /// Whether it takes webhooks.
+    pub(super) webhooks: bool,
 }
 
 /// The profile of an agent; one that is not known here has no flags of its own.
@@ -35,7 +41,14 @@ pub(super) fn profile(agent: &str, site: &Site) -> Profile {
                 json!({"name": "data", "mountPath": "/advisories", "subPath": "advisories", "readOnly": true}),
             );
         }
-        "monitoring-agent" | "rollback-coordinator" => profile.in_cluster(),
+        "monitoring-agent" => {
+            profile.in_cluster();
+            profile.webhooks = true;
+            profile.flag("webhook-secrets", "/webhooks");
+            let source = json!({"secretName": "monitoring-agent-webhooks", "defaultMode": SECRET_MODE, "optional": true});
+            profile.mount("webhooks", "/webhooks", json!({"secret": source}));
+        }
+        "rollback-coordinator" => profile.in_cluster(),
         "performance-optimizer" | "cost-analyzer" => {
             profile.prometheus = true;
             profile.flag("prometheus", site.prometheus_url());

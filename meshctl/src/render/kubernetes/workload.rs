@@ -4,7 +4,7 @@ use manifest::Manifest;
 use serde_json::{Value, json};
 
 use super::{
-    A2A, HEALTH, METRICS, NAME_LABEL, labels, metadata,
+    A2A, HEALTH, METRICS, NAME_LABEL, WEBHOOKS, labels, metadata,
     profile::{DATA, Profile, SECRET_MODE, profile},
 };
 use crate::render::site::Site;
@@ -41,7 +41,7 @@ pub(super) fn objects(site: &Site, manifest: &Manifest) -> Vec<Value> {
         account,
         claim,
         deployment(site, manifest),
-        service(manifest),
+        service(site, manifest),
     ]
 }
 
@@ -53,12 +53,22 @@ fn storage(agent: &str) -> &'static str {
     }
 }
 
-fn service(manifest: &Manifest) -> Value {
+fn service(site: &Site, manifest: &Manifest) -> Value {
     let mut head = metadata(manifest, &manifest.name, &manifest.namespace);
     if let Some(head) = head.as_object_mut() {
         let uri = format!("agent://{}/{}", manifest.namespace, manifest.name);
         head.insert("annotations".into(), json!({"ossa.io/agent-uri": uri}));
     }
+    let plain = |(number, name): (u16, &str)| json!({"name": name, "port": number, "targetPort": name, "protocol": "TCP", "appProtocol": "http"});
+    let mut ports = vec![
+        json!({"name": A2A.1, "port": A2A.0, "targetPort": A2A.1, "protocol": "TCP"}),
+        plain(METRICS),
+    ];
+    ports.extend(
+        profile(&manifest.name, site)
+            .webhooks
+            .then(|| plain(WEBHOOKS)),
+    );
     json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -66,10 +76,7 @@ fn service(manifest: &Manifest) -> Value {
         "spec": {
             "type": "ClusterIP",
             "selector": {NAME_LABEL: manifest.name},
-            "ports": [
-                {"name": A2A.1, "port": A2A.0, "targetPort": A2A.1, "protocol": "TCP"},
-                {"name": METRICS.1, "port": METRICS.0, "targetPort": METRICS.1, "protocol": "TCP", "appProtocol": "http"},
-            ],
+            "ports": ports,
         },
     })
 }
@@ -133,6 +140,8 @@ fn pod(site: &Site, manifest: &Manifest, profile: &Profile) -> Value {
 
 fn container(site: &Site, manifest: &Manifest, profile: &Profile) -> Value {
     let port = |(number, name): (u16, &str)| json!({"name": name, "containerPort": number, "protocol": "TCP"});
+    let mut ports = vec![port(A2A), port(HEALTH), port(METRICS)];
+    ports.extend(profile.webhooks.then(|| port(WEBHOOKS)));
     let probe = |path: &str, period: u32, failures: u32| {
         json!({
             "httpGet": {"path": path, "port": HEALTH.1},
@@ -147,7 +156,7 @@ fn container(site: &Site, manifest: &Manifest, profile: &Profile) -> Value {
         "imagePullPolicy": "IfNotPresent",
         "args": arguments(profile),
         "env": environment(site, manifest),
-        "ports": [port(A2A), port(HEALTH), port(METRICS)],
+        "ports": ports,
         "startupProbe": probe("/livez", 1, 30),
         "livenessProbe": probe("/livez", 10, 3),
         "readinessProbe": probe("/readyz", 5, 2),

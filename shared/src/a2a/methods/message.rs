@@ -67,10 +67,41 @@ fn implied(part: &Part) -> &'static str {
     }
 }
 
+/// Refuses files that a skill does not take, so that nothing of a message is passed over.
+fn check_files(engine: &Engine, skill: &str, message: &Message) -> Result<(), Fault> {
+    let Some(skill) = engine.registry.get(skill) else {
+        return Ok(());
+    };
+    for (index, part) in message.parts.iter().enumerate() {
+        let field = format!("message.parts[{index}]");
+        if part.raw.is_none() && part.url.is_none() {
+            continue;
+        }
+        let kind = part.media_type.as_deref().unwrap_or_else(|| implied(part));
+        if !takes(skill.files, kind) {
+            let modes = match skill.files {
+                [] => String::from("no file"),
+                modes => modes.join(" or "),
+            };
+            let said = format!("{field}: expected {modes}: {} takes no other", skill.id);
+            return Err(Fault::new(Kind::ContentTypeNotSupported, said).with("field", field));
+        }
+        if part.url.is_some() {
+            let expected = "raw, since files are not fetched from addresses";
+            return Err(Fault::field(
+                &format!("{field}.url"),
+                expected,
+                "an address",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Whether one of the modes covers a media type; parameters do not count.
-fn takes(modes: &[String], kind: &str) -> bool {
+fn takes(modes: &[impl AsRef<str>], kind: &str) -> bool {
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    modes.iter().any(|mode| {
+    modes.iter().map(AsRef::as_ref).any(|mode| {
         mode == "*/*"
             || mode.eq_ignore_ascii_case(kind)
             || mode
@@ -146,6 +177,7 @@ pub(super) fn reading(engine: &Engine, message: &Message) -> Result<Reading, Fau
         if let Some(meta) = data.get("_meta") {
             input.insert("_meta".into(), meta.clone());
         }
+        check_files(engine, skill, message)?;
         return Ok(Reading::Skill(skill.to_owned(), input));
     }
     let text = message

@@ -4,9 +4,9 @@ use std::{future::Future, iter, pin::Pin};
 
 use futures::{future::maybe_done, poll};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio_postgres::{Client, Config, Error, Statement, error::SqlState};
+use tokio_postgres::{Client, Error, Statement, error::SqlState};
 
-use super::{Job, connect, unavailable};
+use super::{Address, Job, connect, unavailable};
 use crate::{StoreError, Write, sql};
 
 /// At most this many batches share one transaction, so that replicas do not hold each other's rows for long.
@@ -17,7 +17,7 @@ const MAX_TRIES: usize = 20;
 type Outcome = Result<(), StoreError>;
 
 /// Writes until every sender is gone and the queue is empty.
-pub(super) async fn run(config: Config, mut queue: UnboundedReceiver<Job>) {
+pub(super) async fn run(address: Address, mut queue: UnboundedReceiver<Job>) {
     let mut session = None;
     while let Some(first) = queue.recv().await {
         let waiting = iter::from_fn(|| queue.try_recv().ok()).take(MAX_GROUP - 1);
@@ -25,7 +25,7 @@ pub(super) async fn run(config: Config, mut queue: UnboundedReceiver<Job>) {
             .chain(waiting)
             .map(|job| (job.batch, job.done))
             .unzip();
-        let results = write(&config, &mut session, &batches)
+        let results = write(&address, &mut session, &batches)
             .await
             .unwrap_or_else(|error| {
                 tracing::error!(%error, batches = batches.len(), "cannot commit");
@@ -39,7 +39,7 @@ pub(super) async fn run(config: Config, mut queue: UnboundedReceiver<Job>) {
 }
 
 async fn write(
-    config: &Config,
+    address: &Address,
     session: &mut Option<Session>,
     batches: &[Vec<Write>],
 ) -> Result<Vec<Outcome>, StoreError> {
@@ -47,7 +47,7 @@ async fn write(
         .as_ref()
         .is_none_or(|session| session.client.is_closed())
     {
-        *session = Some(Session::open(config).await?);
+        *session = Some(Session::open(address).await?);
     }
     let Some(open) = session.as_ref() else {
         return Err(StoreError::Unavailable(String::from("no connection")));
@@ -89,8 +89,8 @@ type Running<'a> = Pin<
 >;
 
 impl Session {
-    async fn open(config: &Config) -> Result<Self, StoreError> {
-        let client = connect(config).await?;
+    async fn open(address: &Address) -> Result<Self, StoreError> {
+        let client = connect(address).await?;
         let prepare = async {
             Ok(Self {
                 insert: client.prepare(sql::INSERT).await?,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use store::postgres::Address;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
 use super::{
     super::target::TargetError,
@@ -51,7 +52,7 @@ fn key(database: &str) -> i64 {
 /// Polls: a waiting `pg_advisory_lock` holds a snapshot that `CREATE INDEX CONCURRENTLY` waits for, a deadlock.
 pub(super) async fn take(
     client: &Client,
-    config: &Config,
+    address: &Address,
     backend: i64,
     run: &str,
     until: Instant,
@@ -66,7 +67,7 @@ pub(super) async fn take(
     if row.integer(1)? != 0 {
         return Err(TargetError::Standby);
     }
-    refuse_pooler(client, config, backend, run).await?;
+    refuse_pooler(client, address, backend, run).await?;
     let (key, owner) = (key(&row.text(0)?), owner_name(run));
     let mut pause = FIRST_POLL;
     while integer(
@@ -97,12 +98,12 @@ pub(super) async fn take(
 /// transaction is given it, or takes another one away.
 async fn refuse_pooler(
     client: &Client,
-    config: &Config,
+    address: &Address,
     backend: i64,
     run: &str,
 ) -> Result<(), TargetError> {
     const BACKEND: &str = "SELECT pg_backend_pid()::bigint";
-    let other = connect(config, run).await?;
+    let other = connect(address, run).await?;
     other.client.batch_execute("BEGIN").await?;
     let shared = integer(&other.client, BACKEND, &[]).await? == backend;
     let moved = !shared && integer(client, BACKEND, &[]).await? != backend;

@@ -1,7 +1,8 @@
 //! Scratch databases on the target's own server, which no crash leaves behind for long.
 
 use sha2::{Digest, Sha256};
-use tokio_postgres::{Client, Config};
+use store::postgres::Address;
+use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::{Link, Session, Shadow, TargetError, connect};
@@ -10,7 +11,7 @@ use super::{Link, Session, Shadow, TargetError, connect};
 /// whose lock is free has no owner any more, and whoever makes the next one drops it.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    config: Config,
+    address: Address,
     run: String,
     original: Option<Link>,
     name: String,
@@ -20,11 +21,11 @@ impl Scratch {
     /// Makes one, and sweeps what crashed runs on the same database left. `live` makes it, because a copy is possible
     /// only while nobody else is connected.
     pub(super) async fn create(
-        (config, owner): (&Config, Option<&str>),
+        (address, owner): (&Address, Option<&str>),
         kind: Shadow,
         run: &str,
         live: &mut dyn Session,
-    ) -> Result<(Self, Config), TargetError> {
+    ) -> Result<(Self, Address), TargetError> {
         let oid = live
             .query(
                 "SELECT oid::bigint FROM pg_database WHERE datname = current_database()",
@@ -45,16 +46,16 @@ impl Scratch {
         let sql = format!("CREATE DATABASE {name} {template}{by}");
         as_login(live, owner, &sql).await.map_err(explain)?;
         let mut scratch = Self {
-            config: config.clone(),
+            address: address.clone(),
             run: format!("shadow/{run}"),
             original: None,
             name,
         };
         if kind == Shadow::Empty {
-            scratch.original = Some(connect(config, &scratch.run).await?);
+            scratch.original = Some(connect(address, &scratch.run).await?);
         }
-        let mut own = config.clone();
-        own.dbname(&scratch.name);
+        let mut own = address.clone();
+        own.config_mut().dbname(&scratch.name);
         Ok((scratch, own))
     }
 
@@ -68,7 +69,7 @@ impl Scratch {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let link = match self.original {
             Some(link) => link,
-            None => connect(&self.config, &self.run).await?,
+            None => connect(&self.address, &self.run).await?,
         };
         let client = &link.client;
         // Only the role that logged in may end the backends of its own that are still there.

@@ -1,7 +1,8 @@
 //! Looks at a session's backend from a second connection.
 
 use async_trait::async_trait;
-use tokio_postgres::{CancelToken, Client, Config, NoTls};
+use store::postgres::Address;
+use tokio_postgres::{CancelToken, Client};
 
 use super::{
     super::{
@@ -28,7 +29,7 @@ const PHASES: &str = "SELECT command || ': ' || phase, CASE WHEN lockers_total >
 
 /// The second connection; it is opened when it is first needed.
 pub(super) struct PostgresWatch {
-    config: Config,
+    address: Address,
     backend: i64,
     token: CancelToken,
     link: Option<Link>,
@@ -43,9 +44,9 @@ impl std::fmt::Debug for PostgresWatch {
 }
 
 impl PostgresWatch {
-    pub(super) fn new(config: Config, backend: i64, token: CancelToken) -> Self {
+    pub(super) fn new(address: Address, backend: i64, token: CancelToken) -> Self {
         Self {
-            config,
+            address,
             backend,
             token,
             link: None,
@@ -58,7 +59,7 @@ impl PostgresWatch {
             .as_ref()
             .is_none_or(|link| link.client.is_closed())
         {
-            self.link = Some(connect(&self.config, "watch").await?);
+            self.link = Some(connect(&self.address, "watch").await?);
         }
         self.link
             .as_ref()
@@ -130,6 +131,6 @@ impl Watch for PostgresWatch {
     }
 
     async fn cancel(&mut self) -> Result<(), TargetError> {
-        Ok(self.token.cancel_query(NoTls).await?)
+        Ok(self.address.cancel(&self.token).await?)
     }
 }

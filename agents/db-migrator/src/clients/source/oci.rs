@@ -187,15 +187,11 @@ impl OciRegistries {
         })
     }
 
-    /// The migration files of an artifact below a folder of it.
+    /// The artifact that a reference names, in a registry that is allowed. Asks nobody.
     ///
     /// # Errors
-    /// Every variant of [`OciError`].
-    pub async fn pull(
-        &self,
-        reference: &str,
-        subfolder: &str,
-    ) -> Result<Vec<SourceFile>, OciError> {
+    /// `Reference` and `NotAllowed`.
+    pub fn locate(&self, reference: &str) -> Result<Reference, OciError> {
         let reference = reference
             .parse::<Reference>()
             .map_err(|_| OciError::Reference)?;
@@ -203,7 +199,19 @@ impl OciRegistries {
         if !self.allowed.iter().any(|allowed| allowed == host) {
             return Err(OciError::NotAllowed(host.to_owned()));
         }
-        tokio::time::timeout(PULL_TIMEOUT, self.layers(&reference, subfolder))
+        Ok(reference)
+    }
+
+    /// The migration files of an artifact below a folder of it.
+    ///
+    /// # Errors
+    /// Every variant of [`OciError`].
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        subfolder: &str,
+    ) -> Result<Vec<SourceFile>, OciError> {
+        tokio::time::timeout(PULL_TIMEOUT, self.layers(reference, subfolder))
             .await
             .map_err(|error| OciError::Unreachable(error.into()))?
     }
@@ -336,8 +344,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn reaches_only_registries_that_are_allowed() {
+    #[test]
+    fn reaches_only_registries_that_are_allowed() {
         let registries = OciRegistries::new(["r.example".into()], [], None).unwrap();
         for other in [
             "q.example/a:1",
@@ -345,11 +353,11 @@ mod tests {
             "r.example.evil/a:1",
             "a:1",
         ] {
-            let pulled = registries.pull(other, "").await;
-            assert!(matches!(pulled, Err(OciError::NotAllowed(_))), "{other}");
+            let located = registries.locate(other);
+            assert!(matches!(located, Err(OciError::NotAllowed(_))), "{other}");
         }
         assert!(matches!(
-            registries.pull("R E F", "").await,
+            registries.locate("R E F"),
             Err(OciError::Reference)
         ));
     }

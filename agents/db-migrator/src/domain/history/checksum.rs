@@ -29,7 +29,7 @@ pub(super) fn compare(tool: Tool, migration: &Migration, recorded: &str) -> Chec
     let same: fn(&Migration, &str, &str) -> bool = match tool {
         Tool::Sqlx => |_, text, recorded| sha384(text).eq_ignore_ascii_case(recorded),
         Tool::Refinery => is_refinery,
-        Tool::Flyway => |_, text, recorded| flyway(text).to_string() == recorded,
+        Tool::Flyway => is_flyway,
         Tool::Diesel | Tool::GolangMigrate | Tool::Dbmate | Tool::Goose => {
             return ChecksumVerdict::NotRecorded;
         }
@@ -69,6 +69,14 @@ pub(super) fn refinery(name: &str, version: impl Hash, text: &str) -> u64 {
     version.hash(&mut hasher);
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Flyway keeps that of a file, and of a repeatable that with its placeholders filled in.
+fn is_flyway(migration: &Migration, text: &str, recorded: &str) -> bool {
+    let filled = || {
+        migration.version.repeats().is_some() && flyway(&migration.up.text).to_string() == recorded
+    };
+    flyway(text).to_string() == recorded || filled()
 }
 
 /// Flyway: CRC-32 of the lines without their ends, as a signed number.

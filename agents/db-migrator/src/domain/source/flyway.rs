@@ -1,9 +1,9 @@
 //! Flyway and refinery: `V1__name.sql`, with what each adds to it.
 
 use super::{
-    Layout, SourceError, SourceFile,
+    Layout, Placeholders, SourceError, SourceFile,
     assemble::{Half, Parts, Piece, Role},
-    is_sql, normalize,
+    is_sql, normalize, placeholders,
     plain::extra,
 };
 use crate::domain::Version;
@@ -73,7 +73,7 @@ pub(super) fn or_refinery(files: &[SourceFile]) -> Result<Layout, SourceError> {
         return Ok(Layout::Flyway);
     }
     let unclear =
-        all().find(|(file, named)| named.prefix == 'U' || placeholder(&file.content).is_some());
+        all().find(|(file, named)| named.prefix == 'U' || placeholders::any(&file.content));
     match unclear {
         Some((file, _)) => Err(SourceError::Ambiguous {
             first: file.name.clone(),
@@ -84,17 +84,29 @@ pub(super) fn or_refinery(files: &[SourceFile]) -> Result<Layout, SourceError> {
     }
 }
 
-/// The first `${name}` of a text.
-fn placeholder(text: &str) -> Option<&str> {
-    let part = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
-    text.split("${").skip(1).find_map(|rest| {
-        let (name, _) = rest.split_once('}')?;
-        (!name.is_empty() && name.chars().all(part)).then_some(name)
-    })
+/// The files with values in the place of placeholders.
+pub(super) fn filled(
+    files: &[SourceFile],
+    values: &Placeholders,
+) -> Result<Vec<SourceFile>, SourceError> {
+    let fill = |file: &SourceFile| {
+        let keep = !is_sql(&file.name) || says(file, files, "placeholderReplacement", "false");
+        let content = if keep {
+            file.content.clone()
+        } else {
+            values.fill(file, &file.content)?
+        };
+        let name = file.name.clone();
+        Ok(SourceFile { name, content })
+    };
+    files.iter().map(fill).collect()
 }
 
 /// Flyway's rules.
-pub(super) fn take_apart(files: &[SourceFile]) -> Result<Parts, SourceError> {
+pub(super) fn take_apart(
+    files: &[SourceFile],
+    values: &Placeholders,
+) -> Result<Parts, SourceError> {
     let mut parts = Parts::default();
     for file in files.iter().filter(|file| is_sql(&file.name)) {
         if is_callback(&file.name) {
@@ -106,33 +118,27 @@ pub(super) fn take_apart(files: &[SourceFile]) -> Result<Parts, SourceError> {
         }
         let named = named(&file.name).ok_or_else(|| SourceError::NoVersion(file.name.clone()))?;
         let role = match (named.prefix, named.role) {
-            ('V', role) => role,
+            ('V', role) | ('R' | 'B', role @ Role::Up) => role,
             ('U', Role::Up) => Role::Down,
-            ('R', _) => {
-                return Err(unsupported(
-                    file,
-                    "a repeatable migration (R__)",
-                    "give it a version, and a new one whenever it changes",
-                ));
-            }
-            ('B', _) => {
-                return Err(unsupported(
-                    file,
-                    "a baseline migration (B)",
-                    "name the version in `baseline`",
-                ));
+            ('R' | 'B', _) => {
+                return Err(SourceError::Rule {
+                    file: file.name.clone(),
+                    rule: "only a migration with a version (V) has a contract or a backfill".into(),
+                });
             }
             _ => return Err(SourceError::NoVersion(file.name.clone())),
         };
-        if let Some(name) = placeholder(&file.content) {
-            return Err(unsupported(
-                file,
-                &format!("the placeholder ${{{name}}}"),
-                "a migration says the same everywhere, so write the value out",
-            ));
-        }
-        let no_transaction = runs_without_transaction(file, files);
-        parts.halves.push(half(file, &named, role, no_transaction)?);
+        let no_transaction = says(file, files, "executeInTransaction", "false");
+        let half = half(file, &named, role, no_transaction)?;
+        let text = if says(file, files, "placeholderReplacement", "false") {
+            file.content.clone()
+        } else {
+            values.fill(file, &file.content)?
+        };
+        parts.halves.push(Half {
+            pieces: vec![Piece::Sql(normalize(&text))],
+            ..half
+        });
     }
     Ok(parts)
 }
@@ -156,22 +162,21 @@ pub(super) fn take_apart_refinery(files: &[SourceFile]) -> Result<Parts, SourceE
     Ok(parts)
 }
 
-fn unsupported(file: &SourceFile, feature: &str, instead: &'static str) -> SourceError {
-    SourceError::Unsupported {
-        file: file.name.clone(),
-        feature: feature.into(),
-        instead,
-    }
-}
-
 fn half(
     file: &SourceFile,
     named: &Named<'_>,
     role: Role,
     no_transaction: bool,
 ) -> Result<Half, SourceError> {
-    let version = Version::parse(&named.version.replace('_', "."))
-        .ok_or_else(|| SourceError::NoVersion(file.name.clone()))?;
+    let version = match named.prefix {
+        'R' => Version::parse(Version::repeatable(named.description).as_str()),
+        _ => Version::parse(&named.version.replace('_', ".")),
+    };
+    let version = version.ok_or_else(|| SourceError::NoVersion(file.name.clone()))?;
+    let version = match named.prefix {
+        'B' => version.baseline(),
+        _ => version,
+    };
     Ok(Half {
         version,
         name: named.description.to_owned(),
@@ -184,8 +189,8 @@ fn half(
     })
 }
 
-/// `executeInTransaction=false` in `NAME.sql.conf`.
-fn runs_without_transaction(file: &SourceFile, files: &[SourceFile]) -> bool {
+/// Whether `NAME.sql.conf` gives a setting this value.
+fn says(file: &SourceFile, files: &[SourceFile], setting: &str, wanted: &str) -> bool {
     let settings = format!("{}.conf", file.name);
     let lines = files
         .iter()
@@ -193,5 +198,5 @@ fn runs_without_transaction(file: &SourceFile, files: &[SourceFile]) -> bool {
         .flat_map(|settings| settings.content.lines());
     lines
         .filter_map(|line| line.split_once('='))
-        .any(|(key, value)| key.trim() == "executeInTransaction" && value.trim() == "false")
+        .any(|(key, value)| key.trim() == setting && value.trim() == wanted)
 }

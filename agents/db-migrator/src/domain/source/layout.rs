@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    SourceError, SourceFile, assemble::Parts, dbmate, diesel, flyway, goose, is_sql, plain,
+    Placeholders, SourceError, SourceFile, assemble::Parts, dbmate, diesel, flyway, goose, is_sql,
+    plain,
 };
 
 /// The layouts that are read.
@@ -23,7 +24,7 @@ pub enum Layout {
     Dbmate,
     /// `V_name.sql` with `-- +goose Up` and `-- +goose Down`.
     Goose,
-    /// `V1_2__name.sql` with the undo `U1_2__name.sql`.
+    /// `V1_2__name.sql` with the undo `U1_2__name.sql`, repeatables `R__name.sql` and baselines `B1_2__name.sql`.
     Flyway,
 }
 
@@ -42,7 +43,11 @@ impl Layout {
     }
 
     /// The parts of migrations in these files.
-    pub(super) fn take_apart(self, files: &[SourceFile]) -> Result<Parts, SourceError> {
+    pub(super) fn take_apart(
+        self,
+        files: &[SourceFile],
+        values: &Placeholders,
+    ) -> Result<Parts, SourceError> {
         match self {
             Self::Sqlx => plain::take_apart(files, plain::Tool::Sqlx),
             Self::GolangMigrate => plain::take_apart(files, plain::Tool::GolangMigrate),
@@ -50,7 +55,7 @@ impl Layout {
             Self::Dbmate => plain::take_apart(files, plain::Tool::Dbmate),
             Self::Goose => plain::take_apart(files, plain::Tool::Goose),
             Self::Refinery => flyway::take_apart_refinery(files),
-            Self::Flyway => flyway::take_apart(files),
+            Self::Flyway => flyway::take_apart(files, values),
         }
     }
 }

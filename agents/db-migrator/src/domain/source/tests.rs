@@ -174,14 +174,69 @@ fn reads_the_layout_of_flyway() {
     assert!(source.notes[0].contains("a callback of Flyway"));
     refused(
         &[file("V1_0__a.sql", "create table ${schema}.a (x int)")],
-        "the placeholder ${schema}, which is not supported",
-    );
-    refused(
-        &[file("V1__a.sql", ""), file("R__views.sql", "")],
-        "R__views.sql uses a repeatable migration",
+        "the placeholder ${schema}, which is not supported: give it a value",
     );
     let dollars = one("V1_0__a.sql", "do $${}$$", Dialect::Postgres);
     assert_eq!(dollars.up.statements.len(), 1);
+}
+
+#[test]
+fn reads_repeatables_baselines_and_placeholders_of_flyway() {
+    let files = [
+        file(
+            "R__b_views.sql",
+            "create view ${Schema}.v as select '${flyway:filename}'",
+        ),
+        file("R__a_views.sql", "select '${kept}'"),
+        file("R__a_views.sql.conf", "placeholderReplacement=false"),
+        file("V2__two.sql", "create table ${schema}.t (x int)"),
+        file("B1.2__all.sql", "create table a (x int)"),
+    ];
+    let values = Placeholders::default().with([("schema", "shop")]);
+    let read = |values: &Placeholders| read_with(&files, Dialect::Postgres, None, values);
+    let source = read(&values).unwrap();
+    let found = source
+        .migrations
+        .iter()
+        .map(|m| (m.version.as_str(), m.name.as_str()));
+    let expected = [
+        ("1.2.baseline", "all"),
+        ("2", "two"),
+        ("R.a_views", "a_views"),
+        ("R.b_views", "b_views"),
+    ];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    let texts = source
+        .migrations
+        .iter()
+        .map(|m| m.up.text.as_str())
+        .collect::<Vec<_>>();
+    assert_eq!(
+        texts[1..],
+        [
+            "create table shop.t (x int)",
+            "select '${kept}'",
+            "create view shop.v as select 'R__b_views.sql'"
+        ]
+    );
+    assert_eq!(
+        source.migrations[1].original, files[3].content,
+        "Flyway's checksum is over the file"
+    );
+    let other = read(&Placeholders::default().with([("schema", "other")])).unwrap();
+    assert_ne!(source.migrations[1].checksum, other.migrations[1].checksum);
+    let said = read(&Placeholders::default()).unwrap_err().to_string();
+    assert!(said.contains("placeholder ${Schema}"), "{said}");
+    refused(
+        &[file("R__a.contract.sql", ""), file("V1__a.sql", "")],
+        "only a migration with a version",
+    );
+    refused(
+        &[file("R__a.sql", ""), file("x/R__a.sql", "")],
+        "the same half of the same version",
+    );
+    let filled = filled(files.to_vec(), None, &values).unwrap();
+    assert_eq!(filled[3].content, "create table shop.t (x int)");
 }
 
 #[test]

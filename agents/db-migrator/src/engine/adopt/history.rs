@@ -58,8 +58,12 @@ fn rows(tool: Tool, table: &str, dialect: Dialect) -> String {
         Tool::Refinery => (text("version"), always(), text("checksum"), "''", "version"),
         Tool::GolangMigrate => (text("version"), truth("NOT dirty"), none(), "''", "version"),
         Tool::Goose => (text("version_id"), truth("is_applied"), none(), "''", "id"),
+        // A repeatable has no version, only a description, in which underscores are spaces.
         Tool::Flyway => (
-            text("version"),
+            String::from(
+                "CASE WHEN version IS NULL AND type = 'SQL' THEN 'R.' || replace(description, ' ', '_') \
+                 WHEN type = 'SQL_BASELINE' THEN version || '.baseline' ELSE CAST(version AS text) END",
+            ),
             truth("success"),
             text("checksum"),
             "CAST(type AS text)",

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         Catalog, Inverse, Migration, Plan, PlannedMigration, Verdict, Version,
         catalog::Change,
-        history::{AdoptError, Adopted, ChecksumVerdict, History, adopted},
+        history::{AdoptError, Adopted, ChecksumVerdict, History, adopted, left, placed},
         plan::Parts,
         proof::Proof,
     },
@@ -80,8 +80,9 @@ impl Job<'_> {
         if !differences.is_empty() {
             planned = assumed(taken, &replayed, &differences, &live.fingerprint());
         }
-        for (migration, adopted) in planned.iter_mut().zip(taken) {
+        for ((migration, adopted), version) in planned.iter_mut().zip(taken).zip(placed(taken)) {
             annotate(migration, adopted);
+            migration.version = version;
         }
         Ok(Adoption {
             tool: Some(history.tool),
@@ -109,7 +110,8 @@ impl Job<'_> {
         }
         let live = self.reading(session.catalog()).await?;
         let fingerprint = live.fingerprint();
-        let below = request.source.iter().filter(|m| m.version <= *version);
+        let ran = |m: &&Migration| m.version.baselined().is_none() && m.version <= *version;
+        let below = request.source.iter().filter(ran);
         let below = below.collect::<Vec<_>>();
         let planned = below
             .iter()
@@ -328,9 +330,7 @@ fn entry(adopted: &Adopted<'_>) -> AdoptionEntry {
 }
 
 fn pending(source: &[Migration], taken: &[&Migration]) -> Vec<String> {
-    let left = source
-        .iter()
-        .filter(|migration| !taken.iter().any(|taken| taken.version == migration.version));
+    let left = left(source, taken).into_iter();
     left.map(|migration| migration.version.to_string())
         .collect()
 }

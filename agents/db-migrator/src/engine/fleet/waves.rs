@@ -136,7 +136,11 @@ impl Job<'_> {
     ) -> MemberReport {
         let covered = prospect.digest.as_deref();
         let ran = match work {
-            Work::Apply { release, retention } => {
+            Work::Apply {
+                release,
+                retention,
+                on_failure,
+            } => {
                 let request = ApplyRequest {
                     source: member.source,
                     plan_digest: covered.filter(|_| prospect.plan.is_some()),
@@ -144,6 +148,7 @@ impl Job<'_> {
                     hooks: member.hooks,
                     covered,
                     retention: *retention,
+                    on_failure: *on_failure,
                 };
                 let applied = Box::pin(apply(*self, request)).await;
                 applied.map(|applied| (applied.head, versions(&applied.migrations)))

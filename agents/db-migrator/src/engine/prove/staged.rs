@@ -75,7 +75,7 @@ impl Prover<'_> {
         (migration, plain): (&Migration, &Proven),
     ) -> Result<Option<PlannedMigration>, EngineError> {
         self.renew(shadow, at).await?;
-        let Some((up, staged)) = stage(shadow.session.as_mut(), migration).await? else {
+        let Some((up, staged, places)) = stage(shadow.session.as_mut(), migration).await? else {
             return Ok(None);
         };
         let by_name = staged.len() == migration.up.statements.len()
@@ -97,6 +97,8 @@ impl Prover<'_> {
             let tried = (form, &plain.planned, by_name, inverse);
             if let Some(planned) = self.prove_form(shadow, at, tried).await? {
                 if let Some(work) = self.works.get_mut(at) {
+                    let back = staged.iter().map(|one| one.down.join(";\n"));
+                    work.back = places.into_iter().zip(back).collect();
                     work.parts
                         .retained
                         .extend(staged.into_iter().map(|one| one.retained));
@@ -216,11 +218,11 @@ fn statement(text: String, dialect: Dialect) -> Statement {
 async fn stage(
     session: &mut dyn Session,
     migration: &Migration,
-) -> Result<Option<(Script, Vec<Staged>)>, EngineError> {
+) -> Result<Option<(Script, Vec<Staged>, Vec<usize>)>, EngineError> {
     let up = &migration.up;
     let before = session.catalog().await?;
     let foreign_keys_off = up.foreign_keys_off();
-    let (mut statements, mut staged) = (Vec::new(), Vec::new());
+    let (mut statements, mut staged, mut places) = (Vec::new(), Vec::new(), Vec::new());
     for (ordinal, statement) in (1..).zip(&up.statements) {
         let own = form(
             session,
@@ -248,13 +250,14 @@ async fn stage(
                 session.execute(&text).await?;
             }
         }
+        places.extend(own.as_ref().map(|_| ordinal - 1));
         staged.extend(own);
         statements.push(Statement {
             text,
             ..statement.clone()
         });
     }
-    Ok((!staged.is_empty()).then(|| (Script::of(statements), staged)))
+    Ok((!staged.is_empty()).then(|| (Script::of(statements), staged, places)))
 }
 
 /// The staged form of one statement, when there is one.

@@ -1,0 +1,2 @@
+mod hooks;
+mod metrics;
