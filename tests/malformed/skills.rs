@@ -317,6 +317,20 @@ pub(super) fn skills() -> Vec<Case> {
             -32602,
             Some("rollback_id"),
         ),
+        call(
+            COORDINATOR,
+            "abort_rollback",
+            &json!({"rollback_id": "no-such"}),
+            -32602,
+            Some("rollback_id"),
+        ),
+        call(
+            COORDINATOR,
+            "resume_gitops",
+            &json!({"rollback_id": "no-such", "dry_run": false}),
+            -32602,
+            Some("idempotency_key"),
+        ),
         Case {
             status: 403,
             ..call(

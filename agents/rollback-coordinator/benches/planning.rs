@@ -124,6 +124,7 @@ fn main() {
         rows_at_risk: 0,
         additive_only: false,
         plan_digest: String::new(),
+        reverts: Vec::new(),
     };
     println!("revisions      plan/s     naive/s    ratio");
     for revisions in [10, 100, 1_000] {

@@ -1,9 +1,13 @@
 //! The world: Kubernetes behind a port.
 
 mod kubernetes;
+mod objects;
+mod pipelines;
 mod read;
 
 pub use kubernetes::Kubernetes;
+pub use objects::{KubernetesObjects, Objects};
+pub use pipelines::Pipelines;
 
 use shared::SkillError;
 

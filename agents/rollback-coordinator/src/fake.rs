@@ -1,7 +1,10 @@
 //! A small world for tests: one workload, its database, the peers, and a store that can die at any write.
 
+pub(crate) mod fuse;
+pub(crate) mod objects;
+
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,9 +16,11 @@ use shared::{SkillError, testing::FakeAgent};
 use store::{Commit, Entry, Scan, Store, StoreError, Write, memory::MemoryStore};
 use tokio::sync::Notify;
 
+use self::objects::MemoryObjects;
 use crate::{
     clients::{RolloutControl, Waited},
     domain::{Change, Health, Kind, Member, Revision, Rollout, Workload, WorkloadId},
+    guard::{Guard, Settings},
     history::History,
     metrics::Metrics,
     saga::Saga,
@@ -41,6 +46,19 @@ pub(crate) struct World {
     pub(crate) reverted: Mutex<BTreeSet<String>>,
     /// What db-migrator answers to `assess_rollback`.
     pub(crate) assessment: Value,
+    /// Leases, and objects of other controllers.
+    pub(crate) objects: MemoryObjects,
+    /// What else happens when health is asked for, and while something is waited for.
+    pub(crate) meanwhile: Mutex<BTreeMap<&'static str, Hook>>,
+}
+
+/// Something that happens meanwhile.
+pub(crate) struct Hook(Box<dyn Fn(&World) + Send + Sync>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 /// Deployment `web` of `shop`.
@@ -92,6 +110,8 @@ impl World {
             conflicts: AtomicUsize::new(0),
             reverted: Mutex::default(),
             assessment,
+            objects: MemoryObjects::default(),
+            meanwhile: Mutex::default(),
         })
     }
 
@@ -126,6 +146,24 @@ impl World {
         self.web.lock().unwrap().clone()
     }
 
+    /// Does something whenever health is asked for.
+    pub(crate) fn on_health(&self, happens: impl Fn(&World) + Send + Sync + 'static) {
+        let hook = Hook(Box::new(happens));
+        self.meanwhile.lock().unwrap().insert("health", hook);
+    }
+
+    /// Does something whenever something is waited for.
+    pub(crate) fn on_wait(&self, happens: impl Fn(&World) + Send + Sync + 'static) {
+        let hook = Hook(Box::new(happens));
+        self.meanwhile.lock().unwrap().insert("wait", hook);
+    }
+
+    fn happen(&self, what: &str) {
+        if let Some(Hook(happens)) = self.meanwhile.lock().unwrap().get(what) {
+            happens(self);
+        }
+    }
+
     pub(crate) fn break_at(&self, word: &'static str) {
         self.broken.lock().unwrap().push(word);
     }
@@ -145,6 +183,7 @@ impl World {
 
     /// Notes a wait that ends, or never ends.
     async fn wait(&self, word: &'static str) -> Result<Waited, SkillError> {
+        self.happen("wait");
         if self.hanging.lock().unwrap().contains(&word) {
             std::future::pending::<()>().await;
         }
@@ -159,6 +198,7 @@ impl World {
         let (assess, revert, health) = (self.clone(), self.clone(), self.clone());
         FakeAgent::default()
             .namespace("shop")
+            .namespace("argocd")
             .peer("db-migrator", "assess_rollback", move |_| {
                 Ok(assess.assessment.clone())
             })
@@ -184,6 +224,7 @@ impl World {
                 Ok(json!({}))
             })
             .peer("monitoring-agent", "check_health", move |_| {
+                health.happen("health");
                 health.effect("check_health")?;
                 let failing = health.hanging.lock().unwrap().contains(&"check_health");
                 Ok(json!({"verdict": if failing { "failing" } else { "healthy" }, "workloads": []}))
@@ -194,13 +235,20 @@ impl World {
         Planner {
             control: self.clone(),
             history: History(store.clone()),
+            guard: self.guard(),
         }
+    }
+
+    pub(crate) fn guard(self: &Arc<Self>) -> Guard {
+        let namespaces = vec!["shop".to_owned(), "argocd".to_owned()];
+        Guard::new(self.clone(), namespaces, Settings::default())
     }
 
     pub(crate) fn execute(self: &Arc<Self>, store: &Arc<dyn Store>) -> ExecuteRollback {
         let saga = Saga {
             control: self.clone(),
             history: History(store.clone()),
+            guard: self.guard(),
         };
         let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
         ExecuteRollback {

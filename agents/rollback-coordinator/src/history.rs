@@ -1,5 +1,12 @@
 //! What this agent remembers: healthy and quarantined revisions, journals, locks.
 
+mod gates;
+mod holds;
+mod quarantine;
+
+pub use gates::Gate;
+pub use quarantine::marks;
+
 use std::sync::Arc;
 
 use shared::SkillError;
@@ -41,31 +48,27 @@ impl History {
     /// # Errors
     /// When the store does not answer.
     pub async fn complete(&self, mut workload: Workload) -> Result<Workload, SkillError> {
+        let namespace = workload.id.namespace.clone();
         let keys: Vec<String> = workload
             .revisions
             .iter()
             .map(|revision| revision_key(&workload, revision))
             .collect();
         for (revision, key) in workload.revisions.iter_mut().zip(keys) {
-            if self
-                .0
-                .get(QUARANTINE, &key)
-                .await
-                .map_err(unavailable)?
-                .is_some()
-            {
-                revision.health = Health::Quarantined;
-            } else if self
-                .0
-                .get(HEALTHY, &key)
-                .await
-                .map_err(unavailable)?
-                .is_some()
-            {
-                revision.health = Health::Healthy;
-            }
+            let seen = revision.health == Health::Healthy || self.has(HEALTHY, &key).await?;
+            let left = revision.health == Health::Quarantined;
+            revision.health = if left || self.has(QUARANTINE, &key).await? {
+                Health::Quarantined
+            } else {
+                self.judged(&namespace, revision, seen).await?
+            };
         }
         Ok(workload)
+    }
+
+    async fn has(&self, collection: &'static str, key: &str) -> Result<bool, SkillError> {
+        let found = self.0.get(collection, key).await.map_err(unavailable)?;
+        Ok(found.is_some())
     }
 
     /// Remembers every revision that is healthy now. The newest one counts only once it has all the workload's
@@ -154,6 +157,10 @@ impl History {
                 entry: entry(key, Vec::new()),
             });
         }
+        if journal.has_left() {
+            batch.extend(quarantine::writes(journal));
+        }
+        batch.push(holds::index(journal));
         self.0.submit(batch).await.map_err(unavailable)
     }
 

@@ -4,6 +4,7 @@ pub mod clients;
 pub mod domain;
 #[cfg(test)]
 mod fake;
+pub mod guard;
 pub mod history;
 pub mod learn;
 pub mod metrics;
@@ -16,11 +17,15 @@ use cluster::{Cluster, ClusterArgs};
 use shared::{AgentBuilder, Args, Daemon};
 
 use crate::{
-    clients::{Kubernetes, RolloutControl},
+    clients::{Kubernetes, KubernetesObjects, RolloutControl},
+    guard::{Guard, GuardArgs, Settings, sweep},
     history::History,
     metrics::Metrics,
     saga::Saga,
-    skills::{ExecuteRollback, ListRevisions, PlanRollback, Planner, RollbackStatus},
+    skills::{
+        AbortRollback, ExecuteRollback, ListRevisions, PlanRollback, Planner, ResumeGitops,
+        RollbackStatus,
+    },
 };
 
 /// Orchestrates automated rollbacks from health signals.
@@ -33,6 +38,9 @@ pub struct Cli {
     /// The cluster whose workloads are rolled back.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// Limits of the guards.
+    #[command(flatten)]
+    pub guard: GuardArgs,
 }
 
 impl Daemon for Cli {
@@ -47,15 +55,28 @@ impl Daemon for Cli {
         let cluster = Cluster::connect(&self.cluster)?;
         let control: Arc<dyn RolloutControl> = Arc::new(Kubernetes(cluster.clone()));
         let history = History(agent.store());
+        let namespaces = agent.fleet().mesh.targets(Self::NAME).to_vec();
+        let guard = Guard::new(
+            Arc::new(KubernetesObjects(cluster.clone())),
+            namespaces.clone(),
+            Settings::from(&self.guard),
+        );
         let planner = Planner {
             control: control.clone(),
             history: history.clone(),
+            guard: guard.clone(),
         };
         let saga = Saga {
             control: control.clone(),
             history: history.clone(),
+            guard: guard.clone(),
         };
-        let namespaces = agent.fleet().mesh.targets(Self::NAME).to_vec();
+        let sweep = sweep::Sweep {
+            control: control.clone(),
+            history: history.clone(),
+            guard: guard.clone(),
+            metrics: metrics.clone(),
+        };
         let memory = history.clone();
         Ok(agent
             .skill(ListRevisions(planner.clone()))
@@ -65,7 +86,16 @@ impl Daemon for Cli {
                 saga,
                 metrics,
             })
+            .skill(AbortRollback(history.clone()))
+            .skill(ResumeGitops {
+                history: history.clone(),
+                guard,
+            })
             .skill(RollbackStatus(history))
+            .every("resume-gitops", sweep::PERIOD, move |context| {
+                let sweep = sweep.clone();
+                async move { Ok(sweep.run(&context).await?) }
+            })
             .background("learn-healthy-revisions", move |_, shutdown| {
                 let (cluster, namespaces, control, memory) = (
                     cluster.clone(),

@@ -27,6 +27,8 @@ pub struct Metrics {
     duration: Histogram,
     success_rate: Gauge<f64, AtomicU64>,
     ends: Arc<[AtomicU64; 2]>,
+    holding: Gauge,
+    overdue: Gauge,
 }
 
 impl Metrics {
@@ -37,12 +39,16 @@ impl Metrics {
             duration: Histogram::new(BUCKETS),
             success_rate: Gauge::default(),
             ends: Arc::default(),
+            holding: Gauge::default(),
+            overdue: Gauge::default(),
         };
         let Self {
             triggered,
             duration,
             success_rate,
             ends: _,
+            holding,
+            overdue,
         } = &metrics;
         registry.register(
             "rollbacks_triggered",
@@ -59,6 +65,16 @@ impl Metrics {
             "Share of rollbacks that were verified healthy",
             success_rate.clone(),
         );
+        registry.register(
+            "rollbacks_holding",
+            "Rollbacks that still hold GitOps or a controller",
+            holding.clone(),
+        );
+        registry.register(
+            "rollbacks_overdue",
+            "Rollbacks whose pause of GitOps waits for a person",
+            overdue.clone(),
+        );
         metrics
     }
 
@@ -68,6 +84,12 @@ impl Metrics {
         self.triggered
             .get_or_create(&Trigger { trigger_reason })
             .inc();
+    }
+
+    /// Tells how many rollbacks hold something, and how many of them wait for a person.
+    pub fn holding(&self, holding: i64, overdue: i64) {
+        self.holding.set(holding);
+        self.overdue.set(overdue);
     }
 
     /// Counts a rollback that ended.
@@ -105,6 +127,7 @@ mod tests {
         metrics.triggered(true);
         metrics.ended(1.2, true);
         metrics.ended(0.1, false);
+        metrics.holding(2, 1);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         assert!(

@@ -1,18 +1,22 @@
 //! Carries out a plan step by step. Every step is read-compare-write, so doing it again after a crash is harmless.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{Context, SkillError, ToolCall};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     clients::{RolloutControl, Waited},
-    domain::{Change, DatabaseAnswer, Journal, Member, Outcome, Step, StepState, Workload},
+    domain::{
+        Change, DatabaseAnswer, Journal, Member, Outcome, Step, StepState, Workload, hold::Purpose,
+    },
+    guard::Guard,
     history::{History, lock_key},
 };
 
+mod guarded;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +30,6 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(500);
 const VERIFY_LIMIT: Duration = Duration::from_mins(1);
 /// Pause between questions to db-migrator while a person has to approve there.
 const APPROVAL_PAUSE: Duration = Duration::from_millis(500);
-/// Part of the time that is kept for writing down how it ended.
-const RESERVE: Duration = Duration::from_secs(5);
 
 /// Runs rollbacks.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub struct Saga {
     pub control: Arc<dyn RolloutControl>,
     /// The agent's memory.
     pub history: History,
+    /// What surrounds a rollback.
+    pub guard: Guard,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,11 +52,24 @@ impl Saga {
     ///
     /// # Errors
     /// What failed; the journal says how far it came and whether it was compensated.
-    pub async fn run(
+    pub async fn run(&self, context: &Context, journal: Journal) -> Result<Journal, SkillError> {
+        let run = Self {
+            guard: self.guard.for_one_run(),
+            ..self.clone()
+        };
+        let ended = run.carry_out(context, journal).await;
+        run.guard.release(context).await;
+        ended
+    }
+
+    async fn carry_out(
         &self,
         context: &Context,
         mut journal: Journal,
     ) -> Result<Journal, SkillError> {
+        if let Err(error) = self.take_up(context, &journal).await {
+            return self.step_aside(journal, error).await;
+        }
         if journal.outcome == Outcome::Compensating {
             let reason = format!(
                 "the rollback was undone: {}",
@@ -67,16 +84,17 @@ impl Saga {
             context.progress(step.say(), done, total);
             let first = journal.is_pending(step);
             if !journal.past_pivot()
-                && let Err(canceled) = context.check_canceled()
+                && let Err(canceled) = self.may_go_on(context, &journal).await
             {
                 return self
                     .give_up(context, journal, (step, first), canceled)
                     .await;
             }
-            journal.set(step, StepState::Started);
-            self.history.keep(&journal).await?;
+            if let Err(aborted) = self.begin(&mut journal, step).await? {
+                return self.give_up(context, journal, (step, first), aborted).await;
+            }
             let began = Instant::now();
-            if let Err(error) = self.perform(context, &journal, step).await {
+            if let Err(error) = self.perform(context, &mut journal, step).await {
                 return self.give_up(context, journal, (step, first), error).await;
             }
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -90,38 +108,59 @@ impl Saga {
     async fn perform(
         &self,
         context: &Context,
-        journal: &Journal,
+        journal: &mut Journal,
         step: Step,
     ) -> Result<(), SkillError> {
-        let (plan, origin) = (&journal.plan, &journal.origin);
         match step {
-            Step::Lock => self.lock(journal).await,
+            Step::Lock => self.lock(context, journal).await,
+            Step::PauseGitops => self.hold(context, journal, Purpose::Gitops).await,
+            Step::Freeze => self.hold(context, journal, Purpose::Freeze).await,
+            Step::Thaw | Step::ResumeGitops => {
+                self.settle(context, journal).await;
+                Ok(())
+            }
             Step::PauseRollout => self.write(context, journal, &Change::Pause).await,
             Step::StopWriters => {
                 self.write(context, journal, &Change::Stop).await?;
-                within(context, self.await_gone(context, journal)).await
+                self.within(context, journal, self.await_gone(context, journal))
+                    .await
             }
-            Step::RollBackDatabase => within(context, roll_back_database(context, journal)).await,
+            Step::RollBackDatabase => {
+                self.still_ours(context, &self.read(journal).await?).await?;
+                let effect = roll_back_database(context, journal);
+                self.within(context, journal, effect).await
+            }
             Step::RestoreTemplate => {
-                let replicas = plan.database.is_some().then_some(origin.replicas);
+                let stopped = journal.plan.database.is_some();
+                let replicas = stopped.then_some(journal.origin.replicas);
                 let restore = Change::Restore {
-                    template: origin.template.clone(),
+                    template: journal.origin.template.clone(),
                     replicas,
                 };
                 self.write(context, journal, &restore).await
             }
-            Step::AwaitReady => within(context, self.await_ready(context, journal)).await,
-            Step::Verify => within(context, self.verify(context, journal)).await,
+            Step::AwaitReady => {
+                self.within(context, journal, self.await_ready(context, journal))
+                    .await
+            }
+            Step::Verify => {
+                self.within(context, journal, self.verify(context, journal))
+                    .await
+            }
             // The lock goes in the same write as the journal's end.
-            Step::Release => Ok(()),
+            Step::Release => {
+                self.mark(context, journal).await;
+                Ok(())
+            }
         }
     }
 
     /// Takes the lock; under it, the plan still has to fit.
-    async fn lock(&self, journal: &Journal) -> Result<(), SkillError> {
+    async fn lock(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
         self.history
             .lock(&lock_key(journal), &journal.rollback_id)
             .await?;
+        self.grip(context, journal).await?;
         let workload = self.read(journal).await?;
         expect_current(&workload, &journal.origin.from_name)
     }
@@ -146,6 +185,7 @@ impl Saga {
             if change.is_in_force(&workload) {
                 return Ok(());
             }
+            self.still_ours(context, &workload).await?;
             let call = ToolCall::write("kubernetes.patch", [journal.plan.id().to_string()]);
             match context
                 .tool(call, self.control.change(&workload, change))
@@ -276,6 +316,9 @@ impl Saga {
         } else {
             Ok(())
         };
+        if undone.is_ok() {
+            self.settle(context, &mut journal).await;
+        }
         journal.outcome = if undone.is_ok() {
             Outcome::Compensated
         } else {
@@ -296,23 +339,6 @@ fn expect_current(workload: &Workload, name: &str) -> Result<(), SkillError> {
     Err(SkillError::failed(format!(
         "somebody released in between: {current} is in force, not {name}"
     )))
-}
-
-/// Awaits what may take long, and stops in time to write down that it did not happen.
-async fn within<T>(
-    context: &Context,
-    effect: impl Future<Output = Result<T, SkillError>>,
-) -> Result<T, SkillError> {
-    let until = context
-        .deadline()
-        .checked_sub(RESERVE)
-        .unwrap_or_else(|| context.deadline());
-    tokio::select! {
-        biased;
-        result = effect => result,
-        () = context.canceled() => Err(SkillError::Canceled),
-        () = sleep_until(until) => Err(SkillError::DeadlineExceeded),
-    }
 }
 
 async fn roll_back_database(context: &Context, journal: &Journal) -> Result<(), SkillError> {

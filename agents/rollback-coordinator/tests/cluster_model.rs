@@ -14,8 +14,9 @@ use k8s_openapi::api::{
     core::v1::{Namespace, Pod},
 };
 use rollback_coordinator::{
-    clients::{Kubernetes, RolloutControl, Waited},
+    clients::{Kubernetes, KubernetesObjects, RolloutControl, Waited},
     domain::{Health, Kind, Outcome, Rollout, Step, StepState, Workload, WorkloadId},
+    guard::{Guard, Settings as Limits},
     history::History,
     learn,
     metrics::Metrics,
@@ -133,13 +134,17 @@ impl Mesh {
     }
 
     async fn execute(&self, agent: FakeAgent) -> ExecuteRollbackOutput {
+        let objects = Arc::new(KubernetesObjects(self.cluster.clone()));
+        let guard = Guard::new(objects, vec!["shop".into()], Limits::default());
         let planner = Planner {
             control: self.control.clone(),
             history: self.history.clone(),
+            guard: guard.clone(),
         };
         let saga = Saga {
             control: self.control.clone(),
             history: self.history.clone(),
+            guard,
         };
         let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
         let input = json!({"namespace": "shop", "deployment": "web", "dry_run": false, "idempotency_key": "k"});

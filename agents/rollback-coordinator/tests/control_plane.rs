@@ -16,8 +16,9 @@ use control_plane::{
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::ListParams};
 use rollback_coordinator::{
-    clients::{Kubernetes, RolloutControl},
+    clients::{Kubernetes, KubernetesObjects, RolloutControl},
     domain::{Health, Kind, Outcome, Workload, WorkloadId},
+    guard::{Guard, Settings},
     history::History,
     learn,
     metrics::Metrics,
@@ -41,6 +42,7 @@ struct Agent {
     client: Client,
     control: Arc<dyn RolloutControl>,
     history: History,
+    guard: Guard,
     learning: CancellationToken,
 }
 
@@ -68,6 +70,8 @@ impl Agent {
         let cluster = Cluster::connect(&args).unwrap();
         let control: Arc<dyn RolloutControl> = Arc::new(Kubernetes(cluster.clone()));
         let history = History(Arc::new(MemoryStore::default()));
+        let objects = Arc::new(KubernetesObjects(cluster.clone()));
+        let guard = Guard::new(objects, vec!["shop".into()], Settings::default());
         let learning = CancellationToken::new();
         let (eyes, memory, stop) = (control.clone(), history.clone(), learning.clone());
         tokio::spawn(async move {
@@ -79,6 +83,7 @@ impl Agent {
             client: plane.client().await.unwrap(),
             control,
             history,
+            guard,
             learning,
         }
     }
@@ -93,7 +98,8 @@ impl Agent {
         } else {
             annotations.insert("ossa.io/schema-version".into(), "3".into());
         }
-        annotations.insert("ossa.io/database".into(), "shop".into());
+        // A database each: one that others need would not go back.
+        annotations.insert("ossa.io/database".into(), id.name.clone());
         let probe = json!({"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1});
         let mut spec = json!({
             "selector": {"matchLabels": {"app": id.name}},
@@ -164,10 +170,12 @@ impl Agent {
         let planner = Planner {
             control: self.control.clone(),
             history: self.history.clone(),
+            guard: self.guard.clone(),
         };
         let saga = Saga {
             control: self.control.clone(),
             history: self.history.clone(),
+            guard: self.guard.clone(),
         };
         let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
         let input = json!({"namespace": id.namespace, "workload": id.named(), "dry_run": false, "idempotency_key": "k"});

@@ -69,7 +69,7 @@ const AGENTS: [(&str, &str, u16, u8, &str); 8] = [
         "deployment-system",
         7108,
         3,
-        "list_revisions plan_rollback execute_rollback rollback_status",
+        "list_revisions plan_rollback execute_rollback rollback_status abort_rollback resume_gitops",
     ),
     (
         "security-scanner",

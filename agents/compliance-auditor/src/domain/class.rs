@@ -11,7 +11,7 @@ use audit::{Phase, Record};
 /// | `AuditReview` | `query_audit_trail`, `verify_audit_trail`, `prove_audit_record`, `assess_compliance`, `generate_compliance_report`, `check_data_residency` |
 /// | `SecurityScan` | `detect_secrets`, `scan_vulnerabilities`, `audit_rbac`, `update_advisories` |
 /// | `Validation` | `validate_manifests`, `lint_chart`, `evaluate_policies`, `simulate_deployment`, `lint_migration`, `plan_migration`, `verify_schema` |
-/// | `Recovery` | `plan_rollback`, `execute_rollback`, `rollback_status`, `abort_rollback`, `list_revisions`, `rollback_migration`, `assess_rollback` |
+/// | `Recovery` | `plan_rollback`, `execute_rollback`, `rollback_status`, `abort_rollback`, `resume_gitops`, `list_revisions`, `rollback_migration`, `assess_rollback` |
 /// | `Incident` | `list_incidents`, `get_incident`, `acknowledge_incident`, `incident.*` |
 /// | `Monitoring` | `check_health`, `evaluate_slo`, `measure_dora` |
 /// | `Capacity` | `analyze_utilization`, `recommend_*`, `assess_resize`, `allocate_costs`, `find_idle_resources` |
@@ -85,6 +85,7 @@ const NAMES: &[(Class, &[&str])] = &[
             "execute_rollback",
             "rollback_status",
             "abort_rollback",
+            "resume_gitops",
             "list_revisions",
             "rollback_migration",
             "assess_rollback",

@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    hold::Hold,
+    pause::Pause,
     plan::{Plan, Step},
+    surroundings::Environment,
     workload::Workload,
 };
 
@@ -67,6 +70,9 @@ pub struct Origin {
     pub to_name: String,
     /// The target's pod template.
     pub template: serde_json::Value,
+    /// The bad revision's pod template.
+    #[serde(default)]
+    pub from_template: serde_json::Value,
 }
 
 impl Origin {
@@ -80,6 +86,7 @@ impl Origin {
             from_name: from.name.clone(),
             to_name: to.name.clone(),
             template: to.template.clone(),
+            from_template: from.template.clone(),
         })
     }
 }
@@ -101,6 +108,15 @@ pub struct Journal {
     pub outcome: Outcome,
     /// When it began, RFC 3339.
     pub started_at: String,
+    /// What it holds, with what was there before; what is let go leaves the list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Hold>,
+    /// The environment whose pipelines it froze.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Environment>,
+    /// What became of the pause of GitOps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitops: Option<Pause>,
 }
 
 impl Journal {
@@ -122,7 +138,28 @@ impl Journal {
             entries,
             outcome: Outcome::Running,
             started_at: now.into(),
+            held: Vec::new(),
+            frozen: None,
+            gitops: None,
         }
+    }
+
+    /// Whether something is still as the rollback wants it and not as its owner does.
+    pub fn holds_something(&self) -> bool {
+        !self.held.is_empty() || self.frozen.is_some()
+    }
+
+    /// Whether what writes the same fields may have its way again: not while nobody knows what state the workload is in.
+    pub fn may_thaw(&self) -> bool {
+        match self.outcome {
+            Outcome::RolledBack | Outcome::Compensating | Outcome::Compensated => true,
+            Outcome::Running | Outcome::Stuck => self.has_left(),
+        }
+    }
+
+    /// Whether nothing was rolled back, so that Git may go on as before.
+    pub fn is_undone(&self) -> bool {
+        matches!(self.outcome, Outcome::Compensating | Outcome::Compensated)
     }
 
     /// The next step to do, or to do again.

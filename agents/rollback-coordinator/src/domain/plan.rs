@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     revision::{Health, Revision},
+    surroundings::PlannedWrite,
     workload::{Kind, Named, Workload, WorkloadId},
 };
 
@@ -47,6 +48,16 @@ pub struct Assessment {
     /// Digest that an approval at db-migrator is bound to.
     #[serde(default)]
     pub plan_digest: String,
+    /// What would be reverted, newest first.
+    #[serde(default)]
+    pub reverts: Vec<Revert>,
+}
+
+/// A migration that would be reverted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revert {
+    /// Its version.
+    pub version: String,
 }
 
 /// The database part of a plan.
@@ -70,8 +81,12 @@ pub struct DatabaseStep {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// One rollback at a time for a workload.
+    /// One rollback at a time for a workload, whichever coordinator runs it.
     Lock,
+    /// Pauses what would bring the bad revision back from Git, from the root down.
+    PauseGitops,
+    /// Keeps pipelines and controllers still that would write the same fields.
+    Freeze,
     /// Pauses the rollout, so that nobody starts new pods of the bad revision.
     PauseRollout,
     /// Scales the workload to zero and waits until its last pod is gone.
@@ -84,6 +99,10 @@ pub enum Step {
     AwaitReady,
     /// Asks monitoring-agent whether the workload is healthy.
     Verify,
+    /// Gives pipelines and controllers their way again.
+    Thaw,
+    /// Lets Git go on if it holds the good revision; else that is waited for after the rollback.
+    ResumeGitops,
     /// Lets the next rollback in.
     Release,
 }
@@ -111,6 +130,9 @@ pub struct Plan {
     pub reasons: Vec<String>,
     /// What changes in the pod template, as a unified diff.
     pub diff: String,
+    /// What is written besides the template, in order.
+    #[serde(default)]
+    pub writes: Vec<PlannedWrite>,
 }
 
 impl Plan {
@@ -279,6 +301,7 @@ pub fn decide(facts: Facts<'_>) -> Result<Plan, Refusal> {
         database,
         reasons,
         diff: facts.diff,
+        writes: Vec::new(),
     })
 }
 
@@ -351,12 +374,16 @@ impl Step {
     pub fn say(self) -> &'static str {
         match self {
             Self::Lock => "locking the workload",
+            Self::PauseGitops => "pausing GitOps",
+            Self::Freeze => "keeping pipelines and controllers still",
             Self::PauseRollout => "pausing the rollout",
             Self::StopWriters => "stopping the bad revision's writers",
             Self::RollBackDatabase => "rolling back the database",
             Self::RestoreTemplate => "restoring the old template",
             Self::AwaitReady => "waiting for the old revision",
             Self::Verify => "verifying health",
+            Self::Thaw => "giving pipelines and controllers their way again",
+            Self::ResumeGitops => "looking whether Git holds the good revision",
             Self::Release => "releasing the lock",
         }
     }

@@ -17,6 +17,9 @@ use crate::{
 };
 
 mod crash;
+mod guarded;
+mod locked;
+mod seeded;
 
 fn memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::default())

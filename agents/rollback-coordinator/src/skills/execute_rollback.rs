@@ -2,13 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::{Context, Effect, Skill, SkillError};
+use shared::{Context, Effect, Skill, SkillError, telemetry::Chain};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 
 use super::planner::{Planned, Planner, Wanted};
 use crate::{
-    domain::{Journal, Named, Origin, Outcome, Plan, journal::Entry},
+    domain::{Cause, Journal, Named, Origin, Outcome, Pause, Plan, journal::Entry},
     metrics::Metrics,
     saga::Saga,
 };
@@ -39,6 +39,12 @@ pub struct Input {
     /// Revision to go back to; the newest earlier one that was healthy when absent.
     #[serde(default)]
     to_revision: Option<u64>,
+    /// Revision that was found to be bad; another one in force is refused.
+    #[serde(default)]
+    from_revision: Option<u64>,
+    /// What was found to be the cause; only a release is cured by another revision.
+    #[serde(default)]
+    cause: Option<Cause>,
     /// Return the plan only (the default).
     #[serde(default = "yes")]
     dry_run: bool,
@@ -87,6 +93,9 @@ pub struct Output {
     pub plan_digest: String,
     /// The steps with their durations.
     pub steps: Vec<Entry>,
+    /// Whether GitOps is still paused, and what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitops: Option<Pause>,
 }
 
 impl Skill for ExecuteRollback {
@@ -108,6 +117,8 @@ impl Skill for ExecuteRollback {
             workload: input.workload,
             deployment: input.deployment,
             to_revision: input.to_revision,
+            from_revision: input.from_revision,
+            cause: input.cause,
         };
         let (Planned { plan, plan_digest }, workload) = self.planner.plan(context, &wanted).await?;
         if input
@@ -121,14 +132,7 @@ impl Skill for ExecuteRollback {
             ));
         }
         if input.dry_run {
-            return Ok(Output {
-                executed: false,
-                rollback_id: None,
-                outcome: None,
-                plan,
-                plan_digest,
-                steps: Vec::new(),
-            });
+            return Ok(planned(plan, plan_digest));
         }
         if plan.needs_approval {
             context.require_approval(
@@ -160,6 +164,19 @@ impl Skill for ExecuteRollback {
     }
 }
 
+/// The answer of a dry run.
+fn planned(plan: Plan, plan_digest: String) -> Output {
+    Output {
+        executed: false,
+        rollback_id: None,
+        outcome: None,
+        plan,
+        plan_digest,
+        steps: Vec::new(),
+        gitops: None,
+    }
+}
+
 impl ExecuteRollback {
     /// Runs what is left of a journal; one that has ended is answered as it ended.
     async fn finish(&self, context: &Context, journal: Journal) -> Result<Output, SkillError> {
@@ -170,6 +187,12 @@ impl ExecuteRollback {
                 .ended(began.elapsed().as_secs_f64(), result.is_ok());
             result?
         } else {
+            let guard = &self.saga.guard;
+            let id = journal.plan.id();
+            let left = guard.release_left(context, &id, &journal.rollback_id);
+            if let Err(error) = left.await {
+                tracing::warn!(error = %Chain(&error), "the lock is not let go: its time runs out");
+            }
             journal
         };
         let plan_digest = shared::digest::of_json(&journal.plan);
@@ -180,6 +203,7 @@ impl ExecuteRollback {
             plan: journal.plan,
             plan_digest,
             steps: journal.entries,
+            gitops: journal.gitops,
         })
     }
 }

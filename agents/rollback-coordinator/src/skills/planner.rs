@@ -11,9 +11,10 @@ use similar::TextDiff;
 use crate::{
     clients::RolloutControl,
     domain::{
-        Assessment, Facts, Kind, Named, Plan, Refusal, Revision, Target, Workload, WorkloadId,
-        decide, plan::choose,
+        Assessment, Cause, Facts, Kind, Named, Plan, Refusal, Revision, Target, Workload,
+        WorkloadId, decide, plan::choose,
     },
+    guard::Guard,
     history::History,
 };
 
@@ -35,6 +36,12 @@ pub struct Wanted {
     /// Revision to go back to; the newest earlier one that was healthy when absent.
     #[serde(default)]
     pub to_revision: Option<u64>,
+    /// Revision that was found to be bad; another one in force is refused.
+    #[serde(default)]
+    pub from_revision: Option<u64>,
+    /// What was found to be the cause; only a release is cured by another revision.
+    #[serde(default)]
+    pub cause: Option<Cause>,
 }
 
 /// A plan with its digest.
@@ -53,6 +60,8 @@ pub struct Planner {
     pub control: Arc<dyn RolloutControl>,
     /// The agent's memory.
     pub history: History,
+    /// What surrounds a rollback.
+    pub guard: Guard,
 }
 
 impl Planner {
@@ -95,13 +104,19 @@ impl Planner {
             .map_or(Target::LastHealthy, Target::Revision);
         let pair = choose(&workload, target).map_err(refused)?;
         let assessment = assess(context, pair).await?;
-        let plan = decide(Facts {
+        let mut plan = decide(Facts {
             workload: &workload,
             pair,
             assessment: assessment.as_ref(),
             diff: diff(pair),
         })
         .map_err(refused)?;
+        let found = self
+            .surroundings(context, wanted, (&workload, &plan, assessment.as_ref()))
+            .await?;
+        found
+            .enter(&mut plan, &workload, wanted.to_revision.is_some())
+            .map_err(|objection| SkillError::failed(format!("no rollback: {objection}")))?;
         let plan_digest = digest::of_json(&plan);
         Ok((Planned { plan, plan_digest }, workload))
     }

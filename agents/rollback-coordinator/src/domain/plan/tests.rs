@@ -39,6 +39,7 @@ fn assessment(answer: DatabaseAnswer, additive_only: bool) -> Assessment {
         rows_at_risk: 4,
         additive_only,
         plan_digest: String::new(),
+        reverts: Vec::new(),
     }
 }
 
