@@ -1,9 +1,13 @@
 //! The world: Kubernetes behind a port.
 
 mod kubernetes;
+pub mod objects;
 mod read;
 
 pub use kubernetes::Kubernetes;
+pub use objects::{KubeObjects, Objects, Place};
+
+use kubernetes::error as kubernetes_error;
 
 use shared::SkillError;
 

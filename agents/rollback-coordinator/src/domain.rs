@@ -1,6 +1,7 @@
 //! What is rolled back, in which order, and what must not be. No I/O.
 
 pub mod change;
+pub mod config;
 pub mod helm;
 pub mod journal;
 pub mod plan;

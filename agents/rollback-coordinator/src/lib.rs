@@ -7,6 +7,7 @@ mod fake;
 pub mod history;
 pub mod learn;
 pub mod metrics;
+pub mod release;
 pub mod saga;
 pub mod skills;
 

@@ -17,7 +17,7 @@ use crate::domain::{Change, Deployment};
 #[derive(Debug, Clone)]
 pub struct Kubernetes(pub Cluster);
 
-fn error(error: ClusterError) -> SkillError {
+pub(super) fn error(error: ClusterError) -> SkillError {
     match error {
         ClusterError::Denied { .. } | ClusterError::ReadOnly { .. } => {
             SkillError::Denied(error.to_string())

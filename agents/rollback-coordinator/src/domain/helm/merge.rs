@@ -177,8 +177,8 @@ mod tests {
         ];
         for from in &values {
             for to in &values {
-                let made =
-                    merge_patch(from, to).map_or(from.clone(), |patch| patched(from, &patch));
+                let made = merge_patch(from, to)
+                    .map_or_else(|| from.clone(), |patch| patched(from, &patch));
                 assert_eq!(&made, to, "from {from}");
             }
         }

@@ -25,6 +25,8 @@ pub struct Member<'a> {
     pub release: &'a str,
     /// Namespace of the workload.
     pub namespace: &'a str,
+    /// API group of the workload.
+    pub group: &'a str,
     /// Kind of the workload.
     pub kind: &'a str,
     /// Name of the workload.
@@ -36,15 +38,13 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    fn is(&self, id: &ObjectId) -> bool {
-        id.group == "apps"
-            && id.kind == self.kind
-            && id.name == self.name
-            && id.namespace == self.namespace
-    }
-
-    fn find<'a>(&self, objects: &'a [Object]) -> Option<&'a Object> {
-        objects.iter().find(|object| self.is(&object.id))
+    fn id(&self) -> ObjectId {
+        ObjectId {
+            group: self.group.to_owned(),
+            kind: self.kind.to_owned(),
+            namespace: self.namespace.to_owned(),
+            name: self.name.to_owned(),
+        }
     }
 }
 
@@ -68,6 +68,8 @@ pub struct ReleasePlan {
     pub namespace: String,
     /// Its last revision, the bad one.
     pub from_revision: u64,
+    /// The workload that is rolled back.
+    pub workload: ObjectId,
     /// The revision it goes back to.
     pub to_revision: u64,
     /// The revision that will stand for the rollback in Helm's history.
@@ -189,7 +191,7 @@ pub fn plan(
         return Err(ReleaseRefusal::LastAlready { release, revision });
     }
     check_hooks(member, target)?;
-    let all = others(last, target, member)?;
+    let all = others(last, target, &member.id())?;
     for id in all.iter().filter_map(Difference::id) {
         if id.namespace != member.namespace {
             let (object, namespace) = (id.to_string(), id.namespace.clone());
@@ -211,6 +213,7 @@ pub fn plan(
     Ok(Some(ReleasePlan {
         release,
         namespace: member.namespace.to_owned(),
+        workload: member.id(),
         from_revision: last.version,
         to_revision: target.version,
         new_revision: last.version.saturating_add(1),
@@ -225,9 +228,14 @@ fn last(history: &[Record]) -> Option<&Record> {
 }
 
 fn template_fit(objects: &[Object], member: &Member<'_>, template: &Value) -> Option<u32> {
-    let manifest = member.find(objects)?.body.pointer("/spec/template")?;
+    let id = member.id();
+    let object = objects.iter().find(|object| object.id == id)?;
+    let manifest = object.body.pointer("/spec/template")?;
     fit(manifest, template)
 }
+
+/// Annotations of others, whether it was never in force, and how old it is: the smallest is the best.
+type Rank = (u32, bool, std::cmp::Reverse<u64>);
 
 /// The revision whose manifest holds the target's pod template: best the one without anything added to it, then one
 /// that was in force, then the newest.
@@ -235,7 +243,7 @@ fn matching<'a>(
     history: &'a [Record],
     member: &Member<'_>,
 ) -> Result<Option<&'a Record>, ReleaseRefusal> {
-    let mut best: Option<((u32, bool, std::cmp::Reverse<u64>), &Record)> = None;
+    let mut best: Option<(Rank, &Record)> = None;
     for record in history
         .iter()
         .filter(|record| record.status() != Status::Gone)
@@ -274,11 +282,11 @@ fn check_hooks(member: &Member<'_>, target: &Record) -> Result<(), ReleaseRefusa
 pub fn others(
     from: &Record,
     to: &Record,
-    member: &Member<'_>,
+    workload: &ObjectId,
 ) -> Result<Vec<Difference>, ManifestError> {
-    let before = objects(from.manifest(), member.namespace)?;
-    let mut all = differences(before, objects(to.manifest(), member.namespace)?);
-    all.retain(|one| one.id().is_some_and(|id| !member.is(id)));
+    let before = objects(from.manifest(), &workload.namespace)?;
+    let mut all = differences(before, objects(to.manifest(), &workload.namespace)?);
+    all.retain(|one| one.id() != Some(workload));
     Ok(all)
 }
 
@@ -289,12 +297,11 @@ pub fn others(
 pub fn workload(
     from: &Record,
     to: &Record,
-    member: &Member<'_>,
+    workload: &ObjectId,
 ) -> Result<Difference, ManifestError> {
     let find = |record: &Record| -> Result<Option<Object>, ManifestError> {
-        Ok(member
-            .find(&objects(record.manifest(), member.namespace)?)
-            .cloned())
+        let objects = objects(record.manifest(), &workload.namespace)?;
+        Ok(objects.into_iter().find(|object| object.id == *workload))
     };
     Ok(Difference {
         before: find(from)?,
@@ -344,165 +351,4 @@ pub fn ended(history: &[Record], plan: &ReleasePlan, end: End<'_>) -> Vec<Record
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::domain::helm::record::tests::record;
-
-    fn manifest(image: &str, config: Option<&str>) -> String {
-        let deployment = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
-            "spec": {"template": template(image)},
-        });
-        let config = config.map(|value| {
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"mode": value}})
-        });
-        let documents = [config, Some(deployment)].into_iter().flatten();
-        documents.map(|one| format!("---\n{one}\n")).collect()
-    }
-
-    fn template(image: &str) -> Value {
-        json!({"spec": {"containers": [{"name": "app", "image": image}]}})
-    }
-
-    fn planned(
-        history: &[Record],
-        from: &str,
-        to: &str,
-    ) -> Result<Option<ReleasePlan>, ReleaseRefusal> {
-        let (from, to) = (template(from), template(to));
-        let member = Member {
-            release: "web",
-            namespace: "shop",
-            kind: "Deployment",
-            name: "web",
-            from: &from,
-            to: &to,
-        };
-        plan(history, &member)
-    }
-
-    fn without_hooks(version: u64, status: &str, manifest: &str) -> Record {
-        let mut body =
-            serde_json::from_slice::<Value>(&serde_json::to_vec(&json!({})).unwrap()).unwrap();
-        body["name"] = "web".into();
-        body["version"] = version.into();
-        body["manifest"] = manifest.into();
-        body["apply_method"] = "ssa".into();
-        body["info"] = json!({"status": status});
-        let packed =
-            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, body.to_string());
-        Record::read(&std::collections::BTreeMap::new(), packed.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn finds_the_newest_revision_with_the_target_template() {
-        let history = [
-            without_hooks(1, "superseded", &manifest("web:1", Some("old"))),
-            without_hooks(2, "superseded", &manifest("web:1", Some("new"))),
-            without_hooks(3, "failed", &manifest("web:1", None)),
-            without_hooks(4, "deployed", &manifest("web:2", Some("bad"))),
-        ];
-        let plan = planned(&history, "web:2", "web:1").unwrap().unwrap();
-        assert_eq!(
-            (plan.from_revision, plan.to_revision, plan.new_revision),
-            (4, 2, 5)
-        );
-        let objects: Vec<_> = plan
-            .objects
-            .iter()
-            .map(|one| (one.action, one.fields.clone()))
-            .collect();
-        assert_eq!(objects, [(Action::Change, vec!["data.mode".to_owned()])]);
-        assert!(plan.interrupted.is_none());
-    }
-
-    #[test]
-    fn ends_an_interrupted_upgrade() {
-        let history = [
-            without_hooks(1, "deployed", &manifest("web:1", None)),
-            without_hooks(2, "pending-upgrade", &manifest("web:2", Some("x"))),
-        ];
-        let plan = planned(&history, "web:2", "web:1").unwrap().unwrap();
-        assert_eq!(plan.interrupted.as_deref(), Some("pending-upgrade"));
-        assert_eq!(plan.objects[0].action, Action::Remove);
-        let new = Record::rollback(&history[1], &history[0], "now");
-        let all = [history[0].clone(), history[1].clone(), new];
-        let words = |end| -> Vec<(u64, String)> {
-            let written = ended(&all, &plan, end);
-            written
-                .iter()
-                .map(|one| (one.version, one.status_word().to_owned()))
-                .collect()
-        };
-        assert_eq!(
-            words(End::Deployed),
-            [
-                (1, "superseded".into()),
-                (2, "failed".into()),
-                (3, "deployed".into())
-            ]
-        );
-        assert_eq!(
-            words(End::Failed("no pod")),
-            [(2, "failed".into()), (3, "failed".into())]
-        );
-        let after: Vec<Record> = ended(&all, &plan, End::Deployed);
-        assert!(
-            ended(&after, &plan, End::Deployed).is_empty(),
-            "again writes nothing"
-        );
-    }
-
-    #[test]
-    fn refuses_what_helm_could_not_be_told() {
-        let history = [
-            without_hooks(1, "superseded", &manifest("web:1", None)),
-            without_hooks(2, "deployed", &manifest("web:2", None)),
-        ];
-        assert!(matches!(
-            planned(&history, "web:2", "web:hand"),
-            Err(ReleaseRefusal::UnknownTemplate(_))
-        ));
-        assert!(matches!(
-            planned(&[], "web:2", "web:1"),
-            Err(ReleaseRefusal::NoRecords(_))
-        ));
-        assert!(matches!(
-            planned(&history, "web:hand", "web:2"),
-            Err(ReleaseRefusal::LastAlready { revision: 2, .. })
-        ));
-        assert!(
-            planned(&history, "web:hand", "web:other")
-                .unwrap()
-                .is_none(),
-            "nothing of it is Helm's"
-        );
-        let hooks = [
-            record(1, "superseded", &manifest("web:1", None)),
-            history[1].clone(),
-        ];
-        assert!(matches!(
-            planned(&hooks, "web:2", "web:1"),
-            Err(ReleaseRefusal::Hooks { .. })
-        ));
-        let gone = [
-            history[0].clone(),
-            without_hooks(2, "uninstalling", &manifest("web:2", None)),
-        ];
-        assert!(matches!(
-            planned(&gone, "web:2", "web:1"),
-            Err(ReleaseRefusal::Uninstalled(_))
-        ));
-        let other = manifest("web:2", Some("x")).replace(
-            "\"name\":\"settings\"",
-            "\"name\":\"settings\",\"namespace\":\"kube-system\"",
-        );
-        let other = [history[0].clone(), without_hooks(2, "deployed", &other)];
-        assert!(matches!(
-            planned(&other, "web:2", "web:1"),
-            Err(ReleaseRefusal::OtherNamespace { .. })
-        ));
-    }
-}
+mod tests;
