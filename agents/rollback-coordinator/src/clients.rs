@@ -9,6 +9,8 @@ pub use objects::{KubeObjects, Objects, Place};
 
 use kubernetes::error as kubernetes_error;
 
+use std::sync::Arc;
+
 use shared::SkillError;
 
 use crate::domain::{Change, Member, Workload, WorkloadId};
@@ -37,4 +39,8 @@ pub trait RolloutControl: std::fmt::Debug + Send + Sync + 'static {
     /// Takes a pod away, if it is still as it was seen. One that is ready goes by eviction, which keeps disruption
     /// budgets; one that is not ready serves nobody.
     async fn remove(&self, namespace: &str, pod: &Member) -> Result<(), SkillError>;
+    /// Objects beside the workloads; none where there are only workloads.
+    fn objects(&self) -> Option<Arc<dyn Objects>> {
+        None
+    }
 }

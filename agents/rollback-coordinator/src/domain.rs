@@ -1,6 +1,7 @@
 //! What is rolled back, in which order, and what must not be. No I/O.
 
 pub mod change;
+pub mod companions;
 pub mod config;
 pub mod helm;
 pub mod journal;
@@ -10,6 +11,7 @@ pub mod revision;
 pub mod workload;
 
 pub use change::Change;
+pub use companions::Companions;
 pub use journal::{Journal, Origin, Outcome, StepState};
 pub use member::Member;
 pub use plan::{

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod clients;
+pub mod configuration;
 pub mod domain;
+pub mod escort;
 #[cfg(test)]
 mod fake;
 pub mod history;
@@ -19,6 +21,7 @@ use shared::{AgentBuilder, Args, Daemon};
 use crate::{
     clients::{Kubernetes, RolloutControl},
     history::History,
+    learn::Learning,
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, ListRevisions, PlanRollback, Planner, RollbackStatus},
@@ -67,14 +70,21 @@ impl Daemon for Cli {
                 metrics,
             })
             .skill(RollbackStatus(history))
-            .background("learn-healthy-revisions", move |_, shutdown| {
+            .background("learn-healthy-revisions", move |context, shutdown| {
                 let (cluster, namespaces, control, memory) = (
                     cluster.clone(),
                     namespaces.clone(),
                     control.clone(),
                     memory.clone(),
                 );
-                async move { learn::watch(cluster, namespaces, &*control, &memory, shutdown).await }
+                async move {
+                    let learning = Learning {
+                        control: &*control,
+                        history: &memory,
+                        context: Some(&context),
+                    };
+                    learning.watch(cluster, namespaces, shutdown).await
+                }
             }))
     }
 }

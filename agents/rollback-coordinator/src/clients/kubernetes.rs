@@ -1,6 +1,6 @@
 //! The cluster through its API.
 
-use std::{collections::HashMap, fmt::Debug};
+use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use cluster::{Cluster, ClusterError, Event, Options, Patch};
 use futures::{StreamExt, stream::select};
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use shared::SkillError;
 
 use super::{
-    RolloutControl, Waited,
+    KubeObjects, Objects, RolloutControl, Waited,
     read::{self, Controlled, Owners},
 };
 use crate::domain::{Change, Kind, Member, Workload, WorkloadId, member};
@@ -97,6 +97,10 @@ impl RolloutControl for Kubernetes {
             Kind::StatefulSet => self.await_pods::<StatefulSet>(workload, revision).await,
             Kind::DaemonSet => self.await_pods::<DaemonSet>(workload, revision).await,
         }
+    }
+
+    fn objects(&self) -> Option<Arc<dyn Objects>> {
+        Some(Arc::new(KubeObjects::new(self.0.clone())))
     }
 
     async fn remove(&self, namespace: &str, pod: &Member) -> Result<(), SkillError> {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    companions::target_template,
     plan::{Plan, Step},
     workload::Workload,
 };
@@ -79,7 +80,7 @@ impl Origin {
             replicas: workload.replicas,
             from_name: from.name.clone(),
             to_name: to.name.clone(),
-            template: to.template.clone(),
+            template: target_template(&to.template, &plan.companions),
         })
     }
 }

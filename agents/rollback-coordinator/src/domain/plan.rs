@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    companions::Companions,
     revision::{Health, Revision},
     workload::{Kind, Named, Workload, WorkloadId},
 };
@@ -72,18 +73,26 @@ pub struct DatabaseStep {
 pub enum Step {
     /// One rollback at a time for a workload.
     Lock,
+    /// Writes the record that Helm begins a rollback with, so that Helm keeps off.
+    ClaimRelease,
     /// Pauses the rollout, so that nobody starts new pods of the bad revision.
     PauseRollout,
     /// Scales the workload to zero and waits until its last pod is gone.
     StopWriters,
     /// Reverts the schema: from here on there is only forward.
     RollBackDatabase,
+    /// Puts back the content of `ConfigMaps` and Secrets that the target ran with.
+    RestoreConfiguration,
+    /// Brings the other objects of the Helm release back.
+    RestoreObjects,
     /// Puts the old template back and resumes the rollout.
     RestoreTemplate,
     /// Waits until all pods of the old revision are ready.
     AwaitReady,
     /// Asks monitoring-agent whether the workload is healthy.
     Verify,
+    /// Writes down in Helm's history how it ended.
+    RecordRelease,
     /// Lets the next rollback in.
     Release,
 }
@@ -111,6 +120,9 @@ pub struct Plan {
     pub reasons: Vec<String>,
     /// What changes in the pod template, as a unified diff.
     pub diff: String,
+    /// What goes back beside the workload.
+    #[serde(default, skip_serializing_if = "Companions::is_empty")]
+    pub companions: Companions,
 }
 
 impl Plan {
@@ -279,6 +291,7 @@ pub fn decide(facts: Facts<'_>) -> Result<Plan, Refusal> {
         database,
         reasons,
         diff: facts.diff,
+        companions: Companions::default(),
     })
 }
 
@@ -351,12 +364,16 @@ impl Step {
     pub fn say(self) -> &'static str {
         match self {
             Self::Lock => "locking the workload",
+            Self::ClaimRelease => "beginning a rollback in Helm's history",
             Self::PauseRollout => "pausing the rollout",
             Self::StopWriters => "stopping the bad revision's writers",
             Self::RollBackDatabase => "rolling back the database",
+            Self::RestoreConfiguration => "restoring the configuration",
+            Self::RestoreObjects => "restoring the other objects of the release",
             Self::RestoreTemplate => "restoring the old template",
             Self::AwaitReady => "waiting for the old revision",
             Self::Verify => "verifying health",
+            Self::RecordRelease => "recording the rollback in Helm's history",
             Self::Release => "releasing the lock",
         }
     }

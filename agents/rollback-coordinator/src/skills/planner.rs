@@ -14,6 +14,7 @@ use crate::{
         Assessment, Facts, Kind, Named, Plan, Refusal, Revision, Target, Workload, WorkloadId,
         decide, plan::choose,
     },
+    escort::Escort,
     history::History,
 };
 
@@ -102,6 +103,14 @@ impl Planner {
             diff: diff(pair),
         })
         .map_err(refused)?;
+        let plan = match self.control.objects() {
+            Some(objects) => {
+                let escort = Escort::new(objects, self.history.clone());
+                let (companions, reasons) = escort.plan(context, &workload, pair).await?;
+                plan.accompanied(companions, reasons)
+            }
+            None => plan,
+        };
         let plan_digest = digest::of_json(&plan);
         Ok((Planned { plan, plan_digest }, workload))
     }

@@ -10,5 +10,6 @@
     reason = "tests fail loudly, and figures are printed"
 )]
 
+mod agent;
 mod helm;
 mod support;

@@ -1,0 +1,524 @@
+//! Keeps the `ConfigMaps` and Secrets that healthy revisions run with, and puts them back.
+
+use std::sync::Arc;
+
+use cluster::Patch;
+use serde_json::{Value, json};
+use shared::{Context, SkillError, ToolCall, digest};
+use store::{Entry, Write as Put};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    clients::objects::{Hand, MANAGER, Objects, Place, Write, Written},
+    domain::{
+        Revision, Workload,
+        config::{
+            self, COPY_LABEL, ConfigChange, ConfigKind, Kept, MAX_BYTES, MAX_REFERENCES, Owner,
+            Reference, Restore, restore,
+        },
+        helm::fields,
+    },
+    history::History,
+};
+
+/// What revisions were kept with.
+const COLLECTION: &str = "kept_configuration";
+/// Label of a copy of what a rollback replaces, with the rollback's id.
+const ROLLBACK_LABEL: &str = "ossa.io/rollback-id";
+/// Tries of a write that somebody else's write got in the way of.
+const ATTEMPTS: u32 = 5;
+
+/// Keeps and restores configuration.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// The cluster.
+    pub objects: Arc<dyn Objects>,
+    /// The agent's memory: hashes only.
+    pub history: History,
+}
+
+/// What a plan says about configuration.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// What comes back.
+    pub changes: Vec<ConfigChange>,
+    /// Why, in sentences.
+    pub reasons: Vec<String>,
+}
+
+fn key(workload: &Workload, revision: &Revision) -> String {
+    format!("{}/{}", workload.uid, revision.name)
+}
+
+fn place(reference: &Reference, namespace: &str) -> Place {
+    Place::new("v1", reference.kind.word(), (namespace, &reference.name))
+}
+
+fn copy_place(reference: &Reference, namespace: &str, hash: &str) -> Place {
+    let name = config::copy_name(reference, hash);
+    Place::new("v1", reference.kind.word(), (namespace, &name))
+}
+
+fn owner(workload: &Workload) -> Owner {
+    Owner {
+        api_version: "apps/v1".into(),
+        kind: workload.id.kind.as_str().into(),
+        name: workload.id.name.clone(),
+        uid: workload.uid.clone(),
+    }
+}
+
+fn version(object: &Value) -> Option<String> {
+    let found = object.pointer("/metadata/resourceVersion")?.as_str()?;
+    Some(found.to_owned())
+}
+
+fn hash(object: &Value) -> String {
+    digest::of_json(&config::content(object))
+}
+
+impl Configuration {
+    async fn write(
+        &self,
+        context: &Context,
+        place: &Place,
+        write: &Write,
+    ) -> Result<Written, SkillError> {
+        let call = ToolCall::write(write.action(), [place.resource()]);
+        let hand = Hand {
+            manager: MANAGER,
+            dry_run: false,
+        };
+        context
+            .tool(call, self.objects.write(place, write, hand))
+            .await
+    }
+
+    async fn kept(&self, key: &str) -> Result<Option<Vec<Kept>>, SkillError> {
+        let found = self.history.0.get(COLLECTION, key).await;
+        let found = found.map_err(|e| SkillError::unavailable("store", e))?;
+        Ok(found.and_then(|entry| serde_json::from_slice(&entry.body).ok()))
+    }
+
+    /// Keeps what the newest revision of a workload runs with, once, when all its pods are ready.
+    ///
+    /// # Errors
+    /// When the cluster or the store does not answer.
+    pub async fn keep(&self, context: &Context, workload: &Workload) -> Result<(), SkillError> {
+        let Some(revision) = workload.current().filter(|revision| {
+            !workload.paused && workload.replicas > 0 && revision.ready >= workload.replicas
+        }) else {
+            return Ok(());
+        };
+        let key = key(workload, revision);
+        let references = config::references(&revision.template);
+        if references.is_empty() || self.kept(&key).await?.is_some() {
+            return Ok(());
+        }
+        let found = self.found(&references, &workload.id.namespace).await?;
+        let bytes: usize = found
+            .iter()
+            .flatten()
+            .map(|object| config::size(&config::content(object)))
+            .sum();
+        if references.len() > MAX_REFERENCES || bytes > MAX_BYTES {
+            tracing::warn!(workload = %workload.id, bytes, "the configuration is too large to be kept");
+            return Ok(());
+        }
+        let mut kept = Vec::new();
+        for (reference, object) in references.into_iter().zip(found) {
+            let hash = object.as_ref().map(hash);
+            if let (Some(object), Some(hash)) = (&object, &hash) {
+                self.copy(context, &reference, (object, hash), workload, None)
+                    .await?;
+            }
+            kept.push(Kept { reference, hash });
+        }
+        self.remember(key, &kept).await?;
+        self.prune(context, workload).await
+    }
+
+    async fn remember(&self, key: String, kept: &[Kept]) -> Result<(), SkillError> {
+        let entry = Entry {
+            key,
+            scope: String::new(),
+            sort: String::new(),
+            version: 0,
+            body: serde_json::to_vec(kept).unwrap_or_default(),
+        };
+        let put = Put::Put {
+            collection: COLLECTION,
+            entry,
+        };
+        let done = self.history.0.submit(vec![put]).await;
+        done.map_err(|e| SkillError::unavailable("store", e))
+    }
+
+    async fn found(
+        &self,
+        references: &[Reference],
+        namespace: &str,
+    ) -> Result<Vec<Option<Value>>, SkillError> {
+        let mut found = Vec::new();
+        for reference in references {
+            found.push(self.objects.get(&place(reference, namespace)).await?);
+        }
+        Ok(found)
+    }
+
+    /// Makes a copy, or joins the owners of the one that is there.
+    async fn copy(
+        &self,
+        context: &Context,
+        reference: &Reference,
+        (object, hash): (&Value, &str),
+        workload: &Workload,
+        rollback_id: Option<&str>,
+    ) -> Result<(), SkillError> {
+        let owner = owner(workload);
+        let mut copy = config::copy(reference, object, hash, &owner);
+        if let (Some(id), Some(labels)) = (
+            rollback_id,
+            copy.pointer_mut("/metadata/labels")
+                .and_then(Value::as_object_mut),
+        ) {
+            labels.insert(ROLLBACK_LABEL.into(), id.into());
+        }
+        let place = copy_place(reference, &workload.id.namespace, hash);
+        for _ in 0..ATTEMPTS {
+            let there = self.objects.get(&place).await?;
+            let write = match &there {
+                None => Write::Create(copy.clone()),
+                Some(there) if owner.owns(there) => return Ok(()),
+                Some(there) => {
+                    let add = json!({"op": "add", "path": "/metadata/ownerReferences/-", "value": owner.reference()});
+                    Write::Patch {
+                        patch: Patch::Json(vec![add]),
+                        seen: version(there),
+                    }
+                }
+            };
+            if self.write(context, &place, &write).await? != Written::Conflict {
+                return Ok(());
+            }
+        }
+        Err(SkillError::failed(format!(
+            "the copy of {reference} kept changing"
+        )))
+    }
+
+    /// Takes copies away that no revision of the workload needs any more.
+    async fn prune(&self, context: &Context, workload: &Workload) -> Result<(), SkillError> {
+        let namespace = &workload.id.namespace;
+        let mut needed = Vec::new();
+        for revision in &workload.revisions {
+            let kept = self
+                .kept(&key(workload, revision))
+                .await?
+                .unwrap_or_default();
+            needed.extend(
+                kept.into_iter()
+                    .filter_map(|one| Some(config::copy_name(&one.reference, &one.hash?))),
+            );
+        }
+        for kind in [ConfigKind::ConfigMap, ConfigKind::Secret] {
+            let all = Place::new("v1", kind.word(), (namespace, "any"));
+            let labels = format!("{COPY_LABEL}={},!{ROLLBACK_LABEL}", kind.word());
+            for copy in self.objects.list(&all, &labels).await? {
+                let owners = copy
+                    .pointer("/metadata/ownerReferences")
+                    .and_then(Value::as_array)
+                    .map_or(0, Vec::len);
+                let name = copy
+                    .pointer("/metadata/name")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                if owners == 1
+                    && owner(workload).owns(&copy)
+                    && !needed.iter().any(|one| one == name)
+                {
+                    let place = Place::new("v1", kind.word(), (namespace, name));
+                    self.write(
+                        context,
+                        &place,
+                        &Write::Delete {
+                            seen: version(&copy),
+                        },
+                    )
+                    .await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What has to come back for a revision, compared with what is there now.
+    ///
+    /// # Errors
+    /// When the cluster or the store does not answer.
+    pub async fn plan(
+        &self,
+        context: &Context,
+        workload: &Workload,
+        (from, to): (&Revision, &Revision),
+    ) -> Result<Planned, SkillError> {
+        let mut planned = Planned::default();
+        let references = config::references(&to.template);
+        if references.is_empty() {
+            return Ok(planned);
+        }
+        let Some(kept) = self.kept(&key(workload, to)).await? else {
+            let why = format!(
+                "the configuration that revision {} ran with was not kept, so it stays as it is",
+                to.number
+            );
+            planned.reasons.push(why);
+            return Ok(planned);
+        };
+        let released = from
+            .created
+            .as_deref()
+            .and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+        let call = ToolCall::read(
+            "kubernetes.get",
+            references
+                .iter()
+                .map(|one| place(one, &workload.id.namespace).resource()),
+        );
+        context
+            .tool(call, async {
+                for one in &kept {
+                    self.plan_one(&workload.id.namespace, one, released, &mut planned)
+                        .await?;
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(planned)
+    }
+
+    async fn plan_one(
+        &self,
+        namespace: &str,
+        kept: &Kept,
+        released: Option<OffsetDateTime>,
+        planned: &mut Planned,
+    ) -> Result<(), SkillError> {
+        let reference = &kept.reference;
+        let live = self.objects.get(&place(reference, namespace)).await?;
+        let Some(wanted) = &kept.hash else {
+            if live.is_some() {
+                planned.reasons.push(format!("{reference} was not there when the target was healthy; it stays, since others may use it"));
+            }
+            return Ok(());
+        };
+        let now = live.as_ref().map(hash);
+        if now.as_ref() == Some(wanted) {
+            return Ok(());
+        }
+        if live
+            .as_ref()
+            .zip(released)
+            .is_some_and(|(live, released)| config::is_older(live, released))
+        {
+            planned.reasons.push(format!(
+                "{reference} was changed long before the bad release, so it stays"
+            ));
+            return Ok(());
+        }
+        let Some(copy) = self
+            .objects
+            .get(&copy_place(reference, namespace, wanted))
+            .await?
+        else {
+            return Err(SkillError::failed(format!(
+                "no rollback: {reference} differs from what the target ran with, and its copy is gone"
+            )));
+        };
+        if hash(&copy) != *wanted {
+            return Err(SkillError::failed(format!(
+                "no rollback: the copy of {reference} is not what the target ran with"
+            )));
+        }
+        let before = live.as_ref().map(config::content).unwrap_or_default();
+        let change = ConfigChange::between(kept, (&before, &config::content(&copy)), now);
+        planned
+            .reasons
+            .extend(change.as_ref().map(ConfigChange::reason));
+        planned.changes.extend(change);
+        Ok(())
+    }
+
+    /// Puts configuration back. What is there is kept first, so that [`Configuration::undo`] can bring it again.
+    ///
+    /// # Errors
+    /// `Failed` when somebody changed it since the plan.
+    pub async fn restore(
+        &self,
+        context: &Context,
+        workload: &Workload,
+        changes: &[ConfigChange],
+        rollback_id: &str,
+    ) -> Result<(), SkillError> {
+        let namespace = &workload.id.namespace;
+        for change in changes {
+            let reference = &change.reference;
+            if let Some(live) = self.objects.get(&place(reference, namespace)).await? {
+                let now = hash(&live);
+                if now == change.to {
+                    continue;
+                }
+                if change.from.as_ref() != Some(&now) {
+                    return Err(SkillError::failed(format!(
+                        "{reference} was changed since the plan"
+                    )));
+                }
+                self.copy(
+                    context,
+                    reference,
+                    (&live, &now),
+                    workload,
+                    Some(rollback_id),
+                )
+                .await?;
+            }
+            self.bring(context, namespace, reference, &change.to)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back [`Configuration::restore`].
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub async fn undo(
+        &self,
+        context: &Context,
+        namespace: &str,
+        changes: &[ConfigChange],
+    ) -> Result<(), SkillError> {
+        for change in changes.iter().rev() {
+            let place = place(&change.reference, namespace);
+            let Some(live) = self.objects.get(&place).await? else {
+                continue;
+            };
+            if hash(&live) != change.to {
+                continue;
+            }
+            match &change.from {
+                Some(from) => {
+                    self.bring(context, namespace, &change.reference, from)
+                        .await?
+                }
+                None => drop(
+                    self.write(
+                        context,
+                        &place,
+                        &Write::Delete {
+                            seen: version(&live),
+                        },
+                    )
+                    .await?,
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the copies away that only a rollback needed.
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub async fn forget(
+        &self,
+        context: &Context,
+        namespace: &str,
+        rollback_id: &str,
+    ) -> Result<(), SkillError> {
+        for kind in [ConfigKind::ConfigMap, ConfigKind::Secret] {
+            let all = Place::new("v1", kind.word(), (namespace, "any"));
+            let labels = format!(
+                "{COPY_LABEL}={},{ROLLBACK_LABEL}={rollback_id}",
+                kind.word()
+            );
+            for copy in self.objects.list(&all, &labels).await? {
+                let name = copy
+                    .pointer("/metadata/name")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let place = Place::new("v1", kind.word(), (namespace, name));
+                self.write(context, &place, &Write::Delete { seen: None })
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings an object to the content of a copy.
+    async fn bring(
+        &self,
+        context: &Context,
+        namespace: &str,
+        reference: &Reference,
+        hash: &str,
+    ) -> Result<(), SkillError> {
+        let gone = || SkillError::failed(format!("the copy of {reference} is gone"));
+        let copy = self
+            .objects
+            .get(&copy_place(reference, namespace, hash))
+            .await?
+            .ok_or_else(gone)?;
+        let place = place(reference, namespace);
+        for _ in 0..ATTEMPTS {
+            let live = self.objects.get(&place).await?;
+            let seen = live.as_ref().and_then(version);
+            let written = match restore(reference, &copy, live.as_ref()) {
+                Restore::Nothing => return self.hand_back(context, &place).await,
+                Restore::Create(object) => {
+                    self.write(context, &place, &Write::Create(object)).await?
+                }
+                Restore::Patch(patch) => {
+                    let write = Write::Patch {
+                        patch: Patch::Merge(patch),
+                        seen,
+                    };
+                    self.write(context, &place, &write).await?
+                }
+                Restore::Replace(object) => match self
+                    .write(context, &place, &Write::Delete { seen })
+                    .await?
+                {
+                    Written::Done(_) => self.write(context, &place, &Write::Create(object)).await?,
+                    Written::Conflict => Written::Conflict,
+                },
+            };
+            // Once more round: it is looked at whether it is so now, and the fields are given back.
+            drop(written);
+        }
+        Err(SkillError::failed(format!("{reference} kept changing")))
+    }
+
+    /// Gives up the fields that this agent owns since it wrote them: whoever applies next owns them again.
+    async fn hand_back(&self, context: &Context, place: &Place) -> Result<(), SkillError> {
+        for _ in 0..ATTEMPTS {
+            let object = self.objects.get(place).await?.unwrap_or_default();
+            let managed = object
+                .pointer("/metadata/managedFields")
+                .cloned()
+                .unwrap_or_default();
+            let Some(left) = fields::without(&managed, MANAGER) else {
+                return Ok(());
+            };
+            let patch = Patch::Json(fields::operations(&left));
+            let write = Write::Patch {
+                patch,
+                seen: version(&object),
+            };
+            if self.write(context, place, &write).await? != Written::Conflict {
+                return Ok(());
+            }
+        }
+        Err(SkillError::failed(format!("{} kept changing", place.id)))
+    }
+}
