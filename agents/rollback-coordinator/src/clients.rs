@@ -1,13 +1,15 @@
 //! The world: Kubernetes behind a port.
 
+pub mod dynamic;
 mod kubernetes;
-pub mod objects;
 mod read;
+mod rollouts;
 
+pub use dynamic::{DynamicObjects, KubeDynamicObjects, Place};
 pub use kubernetes::Kubernetes;
-pub use objects::{KubeObjects, Objects, Place};
 
 use kubernetes::error as kubernetes_error;
+use read::owned_by as objects_of;
 
 use std::sync::Arc;
 
@@ -39,8 +41,8 @@ pub trait RolloutControl: std::fmt::Debug + Send + Sync + 'static {
     /// Takes a pod away, if it is still as it was seen. One that is ready goes by eviction, which keeps disruption
     /// budgets; one that is not ready serves nobody.
     async fn remove(&self, namespace: &str, pod: &Member) -> Result<(), SkillError>;
-    /// Objects beside the workloads; none where there are only workloads.
-    fn objects(&self) -> Option<Arc<dyn Objects>> {
+    /// DynamicObjects beside the workloads; none where there are only workloads.
+    fn objects(&self) -> Option<Arc<dyn DynamicObjects>> {
         None
     }
 }

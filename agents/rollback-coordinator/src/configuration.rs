@@ -9,15 +9,15 @@ use store::{Entry, Write as Put};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    clients::objects::{Hand, MANAGER, Objects, Place, Write, Written},
+    clients::dynamic::{DynamicObjects, Hand, MANAGER, Place, Write, Written},
     domain::{
         Revision, Workload,
         config::{
             self, COPY_LABEL, ConfigChange, ConfigKind, Kept, MAX_BYTES, MAX_REFERENCES, Owner,
             Reference, Restore, restore,
         },
-        helm::fields,
     },
+    handover::hand_back,
     history::History,
 };
 
@@ -32,7 +32,7 @@ const ATTEMPTS: u32 = 5;
 #[derive(Debug, Clone)]
 pub struct Configuration {
     /// The cluster.
-    pub objects: Arc<dyn Objects>,
+    pub objects: Arc<dyn DynamicObjects>,
     /// The agent's memory: hashes only.
     pub history: History,
 }
@@ -60,8 +60,9 @@ fn copy_place(reference: &Reference, namespace: &str, hash: &str) -> Place {
 }
 
 fn owner(workload: &Workload) -> Owner {
+    let (group, version) = workload.id.kind.api();
     Owner {
-        api_version: "apps/v1".into(),
+        api_version: format!("{group}/{version}"),
         kind: workload.id.kind.as_str().into(),
         name: workload.id.name.clone(),
         uid: workload.uid.clone(),
@@ -129,7 +130,7 @@ impl Configuration {
         for (reference, object) in references.into_iter().zip(found) {
             let hash = object.as_ref().map(hash);
             if let (Some(object), Some(hash)) = (&object, &hash) {
-                self.copy(context, &reference, (object, hash), workload, None)
+                self.copy(context, &reference, (object, hash), (workload, None))
                     .await?;
             }
             kept.push(Kept { reference, hash });
@@ -172,8 +173,7 @@ impl Configuration {
         context: &Context,
         reference: &Reference,
         (object, hash): (&Value, &str),
-        workload: &Workload,
-        rollback_id: Option<&str>,
+        (workload, rollback_id): (&Workload, Option<&str>),
     ) -> Result<(), SkillError> {
         let owner = owner(workload);
         let mut copy = config::copy(reference, object, hash, &owner);
@@ -377,8 +377,7 @@ impl Configuration {
                     context,
                     reference,
                     (&live, &now),
-                    workload,
-                    Some(rollback_id),
+                    (workload, Some(rollback_id)),
                 )
                 .await?;
             }
@@ -409,7 +408,7 @@ impl Configuration {
             match &change.from {
                 Some(from) => {
                     self.bring(context, namespace, &change.reference, from)
-                        .await?
+                        .await?;
                 }
                 None => drop(
                     self.write(
@@ -474,7 +473,7 @@ impl Configuration {
             let live = self.objects.get(&place).await?;
             let seen = live.as_ref().and_then(version);
             let written = match restore(reference, &copy, live.as_ref()) {
-                Restore::Nothing => return self.hand_back(context, &place).await,
+                Restore::Nothing => return hand_back(&*self.objects, context, &place).await,
                 Restore::Create(object) => {
                     self.write(context, &place, &Write::Create(object)).await?
                 }
@@ -497,28 +496,5 @@ impl Configuration {
             drop(written);
         }
         Err(SkillError::failed(format!("{reference} kept changing")))
-    }
-
-    /// Gives up the fields that this agent owns since it wrote them: whoever applies next owns them again.
-    async fn hand_back(&self, context: &Context, place: &Place) -> Result<(), SkillError> {
-        for _ in 0..ATTEMPTS {
-            let object = self.objects.get(place).await?.unwrap_or_default();
-            let managed = object
-                .pointer("/metadata/managedFields")
-                .cloned()
-                .unwrap_or_default();
-            let Some(left) = fields::without(&managed, MANAGER) else {
-                return Ok(());
-            };
-            let patch = Patch::Json(fields::operations(&left));
-            let write = Write::Patch {
-                patch,
-                seen: version(&object),
-            };
-            if self.write(context, place, &write).await? != Written::Conflict {
-                return Ok(());
-            }
-        }
-        Err(SkillError::failed(format!("{} kept changing", place.id)))
     }
 }

@@ -1,5 +1,6 @@
 //! What is rolled back, in which order, and what must not be. No I/O.
 
+pub mod argo;
 pub mod change;
 pub mod companions;
 pub mod config;
@@ -8,6 +9,7 @@ pub mod journal;
 pub mod member;
 pub mod plan;
 pub mod revision;
+pub mod traffic;
 pub mod workload;
 
 pub use change::Change;
@@ -18,4 +20,5 @@ pub use plan::{
     Assessment, DatabaseAnswer, DatabaseStep, Facts, Plan, Refusal, Step, Target, decide,
 };
 pub use revision::{Health, Revision};
+pub use traffic::Strategy;
 pub use workload::{Kind, Named, Rollout, Workload, WorkloadId};

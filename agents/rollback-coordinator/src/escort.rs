@@ -6,17 +6,18 @@ use serde_json::Value;
 use shared::{Context, SkillError, digest};
 
 use crate::{
-    clients::Objects,
+    clients::DynamicObjects,
     configuration::Configuration,
     domain::{
         Companions, Journal, Revision, Step, Workload,
         helm::{
-            End, Member,
+            End, Member, ReleasePlan,
             release::{RELEASE_ANNOTATION, RELEASE_NAMESPACE_ANNOTATION},
         },
     },
     history::History,
     release::Releases,
+    traffic::{Gradual, Traffic},
 };
 
 /// Takes back what goes beside a workload.
@@ -24,13 +25,15 @@ use crate::{
 pub struct Escort {
     releases: Releases,
     configuration: Configuration,
+    traffic: Traffic,
 }
 
 impl Escort {
     /// An escort in a cluster.
-    pub fn new(objects: Arc<dyn Objects>, history: History) -> Self {
+    pub fn new(objects: Arc<dyn DynamicObjects>, history: History) -> Self {
         Self {
             releases: Releases(objects.clone()),
+            traffic: Traffic(objects.clone()),
             configuration: Configuration { objects, history },
         }
     }
@@ -44,14 +47,13 @@ impl Escort {
         context: &Context,
         workload: &Workload,
         (from, to): (&Revision, &Revision),
+        gradual: Option<&Gradual>,
     ) -> Result<(Companions, Vec<String>), SkillError> {
         let release = match member(workload, (from, to))? {
             Some(member) => self.releases.plan(context, &member).await?,
             None => None,
         };
-        let mut reasons = release
-            .as_ref()
-            .map_or_else(Vec::new, |plan| plan.reasons());
+        let mut reasons = release.as_ref().map_or_else(Vec::new, ReleasePlan::reasons);
         let configuration = self
             .configuration
             .plan(context, workload, (from, to))
@@ -77,7 +79,16 @@ impl Escort {
             );
             reasons.push(why);
         }
+        let traffic = self.traffic.plan(context, workload, gradual).await?;
+        match &traffic {
+            Some(shift) => reasons.push(shift.reason()),
+            None if gradual.is_some() => reasons.push(
+                "no route splits traffic between the bad version and another, so the pods are replaced at once".into(),
+            ),
+            None => {}
+        }
         let companions = Companions {
+            traffic,
             release,
             configuration: changes,
             restart,
@@ -116,6 +127,10 @@ impl Escort {
                     .restore(context, workload, configuration, id)
                     .await
             }
+            (Step::ShiftTraffic, _) => match &journal.plan.companions.traffic {
+                Some(shift) => self.traffic.shift(context, shift).await,
+                None => Ok(()),
+            },
             (Step::ClaimRelease, Some(plan)) => self.releases.claim(context, plan, id).await,
             (Step::RestoreObjects, Some(plan)) => self.releases.restore_others(context, plan).await,
             (Step::RestoreTemplate, Some(plan)) => {
@@ -163,6 +178,9 @@ impl Escort {
         if let (Some(plan), true) = (release, begun(Step::ClaimRelease)) {
             undone.push(self.releases.unclaim(context, plan, id).await);
         }
+        if let (Some(shift), true) = (&journal.plan.companions.traffic, begun(Step::ShiftTraffic)) {
+            undone.push(self.traffic.restore(context, shift).await);
+        }
         undone.into_iter().collect()
     }
 
@@ -202,7 +220,7 @@ fn member<'a>(
     Ok(Some(Member {
         release,
         namespace,
-        group: "apps",
+        group: workload.id.kind.api().0,
         kind: workload.id.kind.as_str(),
         name: &workload.id.name,
         from: &from.template,

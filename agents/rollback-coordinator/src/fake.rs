@@ -20,6 +20,7 @@ use crate::{
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, Planner},
+    traffic::Gradual,
 };
 
 /// A workload that plays its controller, and the effects that it saw in order.
@@ -194,6 +195,7 @@ impl World {
         Planner {
             control: self.clone(),
             history: History(store.clone()),
+            gradual: Gradual::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use cluster::{Cluster, ClusterError, Event};
 use futures::{StreamExt, future::ready, stream::BoxStream, stream::select_all};
 use k8s_openapi::{
     api::apps::v1::{DaemonSet, ReplicaSet, StatefulSet},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use shared::{Context, SkillError, telemetry::Chain};
 use tokio_util::sync::CancellationToken;
@@ -117,11 +117,17 @@ fn of_replica_set(set: &ReplicaSet) -> Option<WorkloadId> {
         status.ready_replicas.unwrap_or(0),
     );
     let owners = set.metadata.owner_references.iter().flatten();
-    let owner = owners.into_iter().find(|owner| owner.kind == "Deployment");
+    let kind = |owner: &OwnerReference| match owner.kind.as_str() {
+        "Deployment" => Some(Kind::Deployment),
+        "Rollout" => Some(Kind::Rollout),
+        _ => None,
+    };
+    let mut owners = owners.filter_map(|owner| Some((kind(owner)?, &owner.name)));
+    let (kind, name) = owners.next().filter(|_| whole)?;
     Some(WorkloadId {
         namespace: set.metadata.namespace.clone()?,
-        kind: Kind::Deployment,
-        name: owner.filter(|_| whole)?.name.clone(),
+        kind,
+        name: name.clone(),
     })
 }
 

@@ -6,12 +6,14 @@ pub mod domain;
 pub mod escort;
 #[cfg(test)]
 mod fake;
+pub mod handover;
 pub mod history;
 pub mod learn;
 pub mod metrics;
 pub mod release;
 pub mod saga;
 pub mod skills;
+pub mod traffic;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use crate::{
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, ListRevisions, PlanRollback, Planner, RollbackStatus},
+    traffic::Gradual,
 };
 
 /// Orchestrates automated rollbacks from health signals.
@@ -34,6 +37,13 @@ pub struct Cli {
     /// Flags that all agents have.
     #[command(flatten)]
     pub shared: Args,
+    /// Shares of its traffic that a gradual rollback leaves to the bad version, in percent, one step each; the last step
+    /// leaves none.
+    #[arg(long, env = "ROLLBACK_COORDINATOR_TRAFFIC_SHARES", value_delimiter = ',', default_values_t = traffic::SHARES, value_parser = clap::value_parser!(u32).range(0..100))]
+    pub traffic_shares: Vec<u32>,
+    /// Pause between two of those steps, for example 10s.
+    #[arg(long, env = "ROLLBACK_COORDINATOR_TRAFFIC_PAUSE", default_value = traffic::PAUSE)]
+    pub traffic_pause: humantime::Duration,
     /// The cluster whose workloads are rolled back.
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -51,9 +61,14 @@ impl Daemon for Cli {
         let cluster = Cluster::connect(&self.cluster)?;
         let control: Arc<dyn RolloutControl> = Arc::new(Kubernetes(cluster.clone()));
         let history = History(agent.store());
+        let gradual = Gradual {
+            shares: self.traffic_shares,
+            pause: self.traffic_pause.into(),
+        };
         let planner = Planner {
             control: control.clone(),
             history: history.clone(),
+            gradual,
         };
         let saga = Saga {
             control: control.clone(),

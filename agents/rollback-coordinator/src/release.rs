@@ -9,13 +9,14 @@ use shared::{Context, SkillError, ToolCall};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    clients::objects::{Hand, MANAGER, Objects, Place, Write, Written},
+    clients::dynamic::{DynamicObjects, Hand, Place, Write, Written},
     domain::helm::{
         Action, Difference, End, Member, Object, Record, ReleasePlan, fields,
         merge::{merge_patch, three_way},
         record::{CLAIM_ANNOTATION, RECORD_TYPE},
         release::{self, ended},
     },
+    handover::hand_back,
 };
 
 /// Tries of a write that somebody else's write got in the way of.
@@ -25,7 +26,7 @@ const POLICY: &str = "/metadata/annotations/helm.sh~1resource-policy";
 
 /// Takes releases back.
 #[derive(Debug, Clone)]
-pub struct Releases(pub Arc<dyn Objects>);
+pub struct Releases(pub Arc<dyn DynamicObjects>);
 
 /// A record with the Secret that it came from.
 #[derive(Debug, Clone)]
@@ -272,7 +273,11 @@ impl Releases {
                 }
             }
         }
-        self.hand_back(context, plan).await?;
+        if plan.server_side {
+            let id = plan.workload.clone();
+            let version = if id.group == "apps" { "v1" } else { "v1alpha1" }.to_owned();
+            hand_back(&*self.0, context, &Place { id, version }).await?;
+        }
         for _ in 0..ATTEMPTS {
             let history = self.records(plan).await?;
             let records: Vec<Record> = history.iter().map(|one| one.record.clone()).collect();
@@ -301,33 +306,6 @@ impl Releases {
         let place = record_place(&plan.namespace, &record.key());
         self.write(context, &place, &Write::Patch { patch, seen }, fields::HELM)
             .await
-    }
-
-    /// Gives up the fields of the workload that this agent owns since it changed them.
-    async fn hand_back(&self, context: &Context, plan: &ReleasePlan) -> Result<(), SkillError> {
-        let place = Place {
-            id: plan.workload.clone(),
-            version: "v1".into(),
-        };
-        for _ in 0..ATTEMPTS {
-            let object = self.0.get(&place).await?.unwrap_or_default();
-            let managed = object
-                .pointer("/metadata/managedFields")
-                .cloned()
-                .unwrap_or_default();
-            let Some(left) = fields::without(&managed, MANAGER).filter(|_| plan.server_side) else {
-                return Ok(());
-            };
-            let patch = Patch::Json(fields::operations(&left));
-            let write = Write::Patch {
-                patch,
-                seen: version(&object),
-            };
-            if self.write(context, &place, &write, MANAGER).await? != Written::Conflict {
-                return Ok(());
-            }
-        }
-        Err(SkillError::failed(format!("{} kept changing", place.id)))
     }
 
     async fn write(

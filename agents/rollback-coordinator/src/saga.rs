@@ -117,6 +117,7 @@ impl Saga {
             Step::AwaitReady => within(context, self.await_ready(context, journal)).await,
             Step::Verify => within(context, self.verify(context, journal)).await,
             // The lock goes in the same write as the journal's end.
+            Step::ShiftTraffic => within(context, self.escort(context, journal, step)).await,
             Step::ClaimRelease
             | Step::RestoreConfiguration
             | Step::RestoreObjects

@@ -21,6 +21,7 @@ use rollback_coordinator::{
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, ExecuteRollbackOutput, Planner},
+    traffic::Gradual,
 };
 use serde_json::{Value, json};
 use shared::{Skill, testing::FakeAgent};
@@ -136,6 +137,7 @@ impl Mesh {
         let planner = Planner {
             control: self.control.clone(),
             history: self.history.clone(),
+            gradual: Gradual::default(),
         };
         let saga = Saga {
             control: self.control.clone(),

@@ -23,6 +23,7 @@ use rollback_coordinator::{
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, ExecuteRollbackOutput, Planner},
+    traffic::Gradual,
 };
 use serde_json::{Value, json};
 use shared::{Skill, SkillError, testing::FakeAgent};
@@ -164,6 +165,7 @@ impl Agent {
         let planner = Planner {
             control: self.control.clone(),
             history: self.history.clone(),
+            gradual: Gradual::default(),
         };
         let saga = Saga {
             control: self.control.clone(),

@@ -8,6 +8,7 @@ use super::{
     config::ConfigChange,
     helm::ReleasePlan,
     plan::{Plan, Step},
+    traffic::Shift,
 };
 
 /// Pod template annotation that makes new pods of an old revision, so that they read their environment again. Its value
@@ -23,6 +24,9 @@ pub struct Companions {
     /// `ConfigMaps` and Secrets whose content the target ran with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub configuration: Vec<ConfigChange>,
+    /// Traffic that leaves the bad version first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Shift>,
     /// Whether pods of the target run already and have to read their environment again; the value of the annotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<String>,
@@ -39,6 +43,7 @@ impl Companions {
         let config = !self.configuration.is_empty();
         [
             (Step::ClaimRelease, release),
+            (Step::ShiftTraffic, self.traffic.is_some()),
             (Step::RestoreConfiguration, config),
             (Step::RestoreObjects, release),
             (Step::RecordRelease, release),

@@ -75,6 +75,8 @@ pub enum Step {
     Lock,
     /// Writes the record that Helm begins a rollback with, so that Helm keeps off.
     ClaimRelease,
+    /// Moves traffic off the bad version.
+    ShiftTraffic,
     /// Pauses the rollout, so that nobody starts new pods of the bad revision.
     PauseRollout,
     /// Scales the workload to zero and waits until its last pod is gone.
@@ -365,6 +367,7 @@ impl Step {
         match self {
             Self::Lock => "locking the workload",
             Self::ClaimRelease => "beginning a rollback in Helm's history",
+            Self::ShiftTraffic => "moving traffic off the bad version",
             Self::PauseRollout => "pausing the rollout",
             Self::StopWriters => "stopping the bad revision's writers",
             Self::RollBackDatabase => "rolling back the database",

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::planner::{Planned, Planner, Wanted};
 use crate::{
-    domain::{Journal, Named, Origin, Outcome, Plan, journal::Entry},
+    domain::{Journal, Named, Origin, Outcome, Plan, Strategy, journal::Entry},
     metrics::Metrics,
     saga::Saga,
 };
@@ -39,6 +39,9 @@ pub struct Input {
     /// Revision to go back to; the newest earlier one that was healthy when absent.
     #[serde(default)]
     to_revision: Option<u64>,
+    /// How traffic leaves the bad version where a route splits it: at once (the default) or step by step.
+    #[serde(default)]
+    strategy: Strategy,
     /// Return the plan only (the default).
     #[serde(default = "yes")]
     dry_run: bool,
@@ -94,6 +97,7 @@ impl Skill for ExecuteRollback {
             workload: input.workload,
             deployment: input.deployment,
             to_revision: input.to_revision,
+            strategy: input.strategy,
         };
         let (Planned { plan, plan_digest }, workload) = self.planner.plan(context, &wanted).await?;
         if input

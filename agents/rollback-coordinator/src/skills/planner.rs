@@ -11,11 +11,12 @@ use similar::TextDiff;
 use crate::{
     clients::RolloutControl,
     domain::{
-        Assessment, Facts, Kind, Named, Plan, Refusal, Revision, Target, Workload, WorkloadId,
-        decide, plan::choose,
+        Assessment, Facts, Kind, Named, Plan, Refusal, Revision, Strategy, Target, Workload,
+        WorkloadId, decide, plan::choose,
     },
     escort::Escort,
     history::History,
+    traffic::Gradual,
 };
 
 /// Longest name of a Kubernetes object.
@@ -36,6 +37,9 @@ pub struct Wanted {
     /// Revision to go back to; the newest earlier one that was healthy when absent.
     #[serde(default)]
     pub to_revision: Option<u64>,
+    /// How traffic leaves the bad version where a route splits it: at once (the default) or step by step.
+    #[serde(default)]
+    pub strategy: Strategy,
 }
 
 /// A plan with its digest.
@@ -54,6 +58,8 @@ pub struct Planner {
     pub control: Arc<dyn RolloutControl>,
     /// The agent's memory.
     pub history: History,
+    /// The steps of a gradual rollback.
+    pub gradual: Gradual,
 }
 
 impl Planner {
@@ -106,7 +112,8 @@ impl Planner {
         let plan = match self.control.objects() {
             Some(objects) => {
                 let escort = Escort::new(objects, self.history.clone());
-                let (companions, reasons) = escort.plan(context, &workload, pair).await?;
+                let gradual = Some(&self.gradual).filter(|_| wanted.strategy == Strategy::Gradual);
+                let (companions, reasons) = escort.plan(context, &workload, pair, gradual).await?;
                 plan.accompanied(companions, reasons)
             }
             None => plan,

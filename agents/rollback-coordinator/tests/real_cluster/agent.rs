@@ -16,6 +16,7 @@ use rollback_coordinator::{
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, ExecuteRollbackOutput, Planner},
+    traffic::Gradual,
 };
 use serde_json::{Value, json};
 use shared::{Skill as _, SkillError, testing::FakeAgent};
@@ -31,10 +32,10 @@ const LOOK: Duration = Duration::from_millis(50);
 const SECRET: &str = "tr0ub4dor";
 
 /// The agent, with its own rights and a memory of its own.
-struct Agent {
-    plane: &'static ControlPlane,
-    client: Client,
-    control: Arc<dyn RolloutControl>,
+pub(crate) struct Agent {
+    pub(crate) plane: &'static ControlPlane,
+    pub(crate) client: Client,
+    pub(crate) control: Arc<dyn RolloutControl>,
     store: Arc<MemoryStore>,
     learning: CancellationToken,
 }
@@ -46,7 +47,7 @@ impl Drop for Agent {
 }
 
 impl Agent {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (plane, client) = plane().await;
         let cluster = agent_cluster(plane).await;
         let control: Arc<dyn RolloutControl> = Arc::new(Kubernetes(cluster.clone()));
@@ -71,12 +72,12 @@ impl Agent {
         }
     }
 
-    fn history(&self) -> History {
+    pub(crate) fn history(&self) -> History {
         History(self.store.clone())
     }
 
     /// Waits until the newest revision of a Deployment is remembered as healthy, with `kept` copies.
-    async fn learned(&self, name: &str, kept: usize) {
+    pub(crate) async fn learned(&self, name: &str, kept: usize) {
         let id = WorkloadId {
             namespace: SHOP.into(),
             kind: Kind::Deployment,
@@ -130,20 +131,31 @@ impl Agent {
         name: &str,
         verdict: &'static str,
     ) -> (Result<ExecuteRollbackOutput, SkillError>, Vec<String>) {
-        let peers = FakeAgent::default().namespace(SHOP).peer(
-            "monitoring-agent",
-            "check_health",
-            move |_| {
-                if verdict == "denied" {
-                    return Err(SkillError::Denied("no".into()));
-                }
-                Ok(json!({"verdict": verdict}))
-            },
-        );
+        let answer = move |_: &Value| {
+            if verdict == "denied" {
+                return Err(SkillError::Denied("no".into()));
+            }
+            Ok(json!({"verdict": verdict}))
+        };
+        let peers = FakeAgent::default().namespace(SHOP);
+        let peers = peers.peer("monitoring-agent", "check_health", answer);
+        let wanted = (Kind::Deployment, "immediate");
+        self.run(name, wanted, Gradual::default(), peers).await
+    }
+
+    /// Rolls a workload back with these peers.
+    pub(crate) async fn run(
+        &self,
+        name: &str,
+        (kind, strategy): (Kind, &str),
+        gradual: Gradual,
+        peers: FakeAgent,
+    ) -> (Result<ExecuteRollbackOutput, SkillError>, Vec<String>) {
         let skill = ExecuteRollback {
             planner: Planner {
                 control: self.control.clone(),
                 history: self.history(),
+                gradual,
             },
             saga: Saga {
                 control: self.control.clone(),
@@ -151,7 +163,10 @@ impl Agent {
             },
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
-        let input = json!({"namespace": SHOP, "workload": {"kind": "Deployment", "name": name}, "dry_run": false, "idempotency_key": name});
+        let input = json!({
+            "namespace": SHOP, "workload": {"kind": kind, "name": name}, "strategy": strategy,
+            "dry_run": false, "idempotency_key": name,
+        });
         let (context, agent) = peers.context();
         let run = skill.run(&context, serde_json::from_value(input).unwrap());
         let result = timeout(PATIENCE, run).await.unwrap();
@@ -276,6 +291,21 @@ async fn release(agent: &Agent, name: &str) -> Value {
     good
 }
 
+/// What a plan says about configuration: names of objects and of keys.
+fn named(output: &ExecuteRollbackOutput) -> Value {
+    let changes = output.plan.companions.configuration.iter();
+    changes
+        .map(|one| {
+            json!([
+                one.reference.to_string(),
+                one.added,
+                one.removed,
+                one.changed
+            ])
+        })
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn configuration_comes_back_with_its_revision() {
     let agent = Agent::start().await;
@@ -286,43 +316,12 @@ async fn configuration_comes_back_with_its_revision() {
     assert_eq!(output.outcome, Some(Outcome::RolledBack));
     assert_eq!(seen(&agent, "config").await, good);
     assert_eq!(image(&agent, "config").await, "example/app:1");
-    let changes = &output.plan.companions.configuration;
-    let said: Vec<_> = changes
-        .iter()
-        .map(|one| {
-            (
-                one.reference.to_string(),
-                one.added.clone(),
-                one.removed.clone(),
-                one.changed.clone(),
-            )
-        })
-        .collect();
-    let none = Vec::<String>::new;
-    let one = |key: &str| vec![key.to_owned()];
-    assert_eq!(
-        said,
-        [
-            (
-                "ConfigMap config-env".to_owned(),
-                one("NEW"),
-                one("OLD"),
-                one("MODE")
-            ),
-            (
-                "ConfigMap config-files".to_owned(),
-                none(),
-                one("file"),
-                none()
-            ),
-            (
-                "Secret config-keys".to_owned(),
-                none(),
-                none(),
-                one("password")
-            ),
-        ]
-    );
+    let expected = json!([
+        ["ConfigMap config-env", ["NEW"], ["OLD"], ["MODE"]],
+        ["ConfigMap config-files", [], ["file"], []],
+        ["Secret config-keys", [], [], ["password"]],
+    ]);
+    assert_eq!(named(&output), expected);
     assert!(
         output.plan.steps.is_sorted() && output.plan.steps.contains(&Step::RestoreConfiguration)
     );

@@ -13,3 +13,4 @@
 mod agent;
 mod helm;
 mod support;
+mod traffic;

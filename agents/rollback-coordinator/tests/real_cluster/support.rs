@@ -6,7 +6,7 @@ use cluster::{Cluster, ClusterArgs};
 use control_plane::ControlPlane;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use kube::{Api, Client, api::ListParams};
-use rollback_coordinator::clients::KubeObjects;
+use rollback_coordinator::clients::KubeDynamicObjects;
 use serde_json::{Value, json};
 use shared::{Context, testing::FakeAgent};
 use tokio::{sync::OnceCell, time::timeout};
@@ -42,8 +42,8 @@ pub(crate) async fn agent_cluster(plane: &ControlPlane) -> Cluster {
 }
 
 /// The agent's objects.
-pub(crate) async fn agent_objects(plane: &ControlPlane) -> Arc<KubeObjects> {
-    Arc::new(KubeObjects::new(agent_cluster(plane).await))
+pub(crate) async fn agent_objects(plane: &ControlPlane) -> Arc<KubeDynamicObjects> {
+    Arc::new(KubeDynamicObjects::new(agent_cluster(plane).await))
 }
 
 /// A run of a skill, with its audit trail.

@@ -1,4 +1,4 @@
-//! Objects of any kind, for what a rollback takes back beside the workload itself.
+//! DynamicObjects of any kind, for what a rollback takes back beside the workload itself.
 
 use std::{
     collections::HashMap,
@@ -121,7 +121,7 @@ pub enum Written {
 
 /// Reads and writes objects of any kind.
 #[async_trait::async_trait]
-pub trait Objects: std::fmt::Debug + Send + Sync + 'static {
+pub trait DynamicObjects: std::fmt::Debug + Send + Sync + 'static {
     /// An object, if it is there. A kind that the cluster does not have has no objects.
     async fn get(&self, place: &Place) -> Result<Option<Value>, SkillError>;
     /// All objects of a place's kind in its namespace with some labels (`a=b,c=d`, or all when empty).
@@ -130,15 +130,15 @@ pub trait Objects: std::fmt::Debug + Send + Sync + 'static {
     async fn write(&self, place: &Place, write: &Write, hand: Hand) -> Result<Written, SkillError>;
 }
 
-/// [`Objects`] of a real or embedded cluster.
+/// [`DynamicObjects`] of a real or embedded cluster.
 #[derive(Debug)]
-pub struct KubeObjects {
+pub struct KubeDynamicObjects {
     cluster: Cluster,
     kinds: Mutex<HashMap<GroupVersionKind, Option<ApiResource>>>,
 }
 
-impl KubeObjects {
-    /// Objects of a cluster. Nobody is called before the first use.
+impl KubeDynamicObjects {
+    /// DynamicObjects of a cluster. Nobody is called before the first use.
     pub fn new(cluster: Cluster) -> Self {
         Self {
             cluster,
@@ -232,7 +232,7 @@ fn settled<T: serde::Serialize>(
 }
 
 #[async_trait::async_trait]
-impl Objects for KubeObjects {
+impl DynamicObjects for KubeDynamicObjects {
     async fn get(&self, place: &Place) -> Result<Option<Value>, SkillError> {
         let Some(api) = self.api(place).await? else {
             return Ok(None);
