@@ -159,13 +159,12 @@ async fn state(client: &Client, release: &str) -> Value {
     let mut settings = maps.get(&format!("{release}-settings")).await.unwrap();
     let mut web = deployments.get(release).await.unwrap();
     let service = services.get(release).await.unwrap();
-    let marks = |labels: &BTreeMap<String, String>| labels.clone();
     let shown = json!({
         "settings": settings.data, "settings marks": settings.metadata.annotations,
         "settings owners": owners(settings.managed_fields_mut()),
         "legacy": maps.get_opt(&format!("{release}-legacy")).await.unwrap().map(|one| one.data),
         "extra": secrets.get_opt(&format!("{release}-extra")).await.unwrap().is_some(),
-        "spec": web.spec, "labels": marks(web.labels()), "owners": owners(web.managed_fields_mut()),
+        "spec": web.spec, "labels": web.labels().clone(), "owners": owners(web.managed_fields_mut()),
         "ports": service.spec.unwrap().ports,
     });
     serde_json::from_str(&shown.to_string().replace(release, "RELEASE")).unwrap()

@@ -11,6 +11,8 @@
 )]
 
 mod agent;
+mod configuration;
 mod helm;
+mod rollouts;
 mod support;
 mod traffic;
