@@ -1,13 +1,21 @@
 //! The world: Kubernetes behind a port.
 
+pub mod dynamic;
 mod kubernetes;
 mod objects;
 mod pipelines;
 mod read;
+mod rollouts;
 
+pub use dynamic::{DynamicObjects, KubeDynamicObjects, Place};
 pub use kubernetes::Kubernetes;
 pub use objects::{KubernetesObjects, Objects};
 pub use pipelines::Pipelines;
+
+use kubernetes::error as kubernetes_error;
+use read::owned_by as objects_of;
+
+use std::sync::Arc;
 
 use shared::SkillError;
 
@@ -37,4 +45,8 @@ pub trait RolloutControl: std::fmt::Debug + Send + Sync + 'static {
     /// Takes a pod away, if it is still as it was seen. One that is ready goes by eviction, which keeps disruption
     /// budgets; one that is not ready serves nobody.
     async fn remove(&self, namespace: &str, pod: &Member) -> Result<(), SkillError>;
+    /// DynamicObjects beside the workloads; none where there are only workloads.
+    fn objects(&self) -> Option<Arc<dyn DynamicObjects>> {
+        None
+    }
 }

@@ -1,10 +1,14 @@
 //! What is rolled back, in which order, and what must not be. No I/O.
 
+pub mod argo;
 pub mod change;
 pub mod freeze;
 pub mod gitops;
 pub mod guards;
 pub mod hold;
+pub mod companions;
+pub mod config;
+pub mod helm;
 pub mod journal;
 pub mod lease;
 pub mod member;
@@ -13,9 +17,11 @@ pub mod plan;
 pub mod quarantine;
 pub mod revision;
 pub mod surroundings;
+pub mod traffic;
 pub mod workload;
 
 pub use change::Change;
+pub use companions::Companions;
 pub use guards::Cause;
 pub use journal::{Journal, Origin, Outcome, StepState};
 pub use member::Member;
@@ -25,4 +31,5 @@ pub use plan::{
 };
 pub use revision::{Health, Revision};
 pub use surroundings::{Environment, PlannedWrite, Surroundings};
+pub use traffic::Strategy;
 pub use workload::{Kind, Named, Rollout, Workload, WorkloadId};

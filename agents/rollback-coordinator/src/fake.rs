@@ -25,6 +25,7 @@ use crate::{
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, Planner},
+    traffic::Gradual,
 };
 
 /// A workload that plays its controller, and the effects that it saw in order.
@@ -236,6 +237,7 @@ impl World {
             control: self.clone(),
             history: History(store.clone()),
             guard: self.guard(),
+            gradual: Gradual::default(),
         }
     }
 

@@ -4,14 +4,15 @@ use cluster::{Cluster, ClusterError, Event};
 use futures::{StreamExt, future::ready, stream::BoxStream, stream::select_all};
 use k8s_openapi::{
     api::apps::v1::{DaemonSet, ReplicaSet, StatefulSet},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use shared::SkillError;
+use shared::{Context, SkillError, telemetry::Chain};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clients::RolloutControl,
     domain::{Kind, WorkloadId},
+    escort::Escort,
     history::History,
 };
 
@@ -26,21 +27,68 @@ pub async fn watch(
     history: &History,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let streams = namespaces.iter().flat_map(|namespace| {
-        let place = Some(namespace.as_str());
-        [
-            healthy(cluster.watch(place, None), of_replica_set),
-            healthy(cluster.watch(place, None), of_stateful_set),
-            healthy(cluster.watch(place, None), of_daemon_set),
-        ]
-    });
-    let mut changes = select_all(streams);
-    while let Some(Some(found)) = shutdown.run_until_cancelled(changes.next()).await {
-        for id in found {
-            remember(&id, control, history).await?;
+    let learning = Learning {
+        control,
+        history,
+        context: None,
+    };
+    learning.watch(cluster, namespaces, shutdown).await
+}
+
+/// Remembers healthy revisions.
+#[derive(Debug)]
+pub struct Learning<'a> {
+    /// The cluster.
+    pub control: &'a dyn RolloutControl,
+    /// The agent's memory.
+    pub history: &'a History,
+    /// The work that copies of configuration are made for; without one none are made.
+    pub context: Option<&'a Context>,
+}
+
+impl Learning<'_> {
+    /// Watches the workloads of these namespaces until shutdown.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn watch(
+        &self,
+        cluster: Cluster,
+        namespaces: Vec<String>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let streams = namespaces.iter().flat_map(|namespace| {
+            let place = Some(namespace.as_str());
+            [
+                healthy(cluster.watch(place, None), of_replica_set),
+                healthy(cluster.watch(place, None), of_stateful_set),
+                healthy(cluster.watch(place, None), of_daemon_set),
+            ]
+        });
+        let mut changes = select_all(streams);
+        while let Some(Some(found)) = shutdown.run_until_cancelled(changes.next()).await {
+            for id in found {
+                self.remember(&id).await?;
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    async fn remember(&self, id: &WorkloadId) -> Result<(), SkillError> {
+        // Gone, or the cluster did not answer: the next change tells again.
+        let Ok(Some(workload)) = self.control.workload(id).await else {
+            return Ok(());
+        };
+        self.history.learn(&workload).await?;
+        if let (Some(context), Some(objects)) = (self.context, self.control.objects()) {
+            let escort = Escort::new(objects, self.history.clone());
+            if let Err(problem) = escort.keep(context, &workload).await {
+                let problem = Chain(&problem).to_string();
+                tracing::warn!(workload = %id, problem, "its configuration could not be kept");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The workloads that look healthy by an object of a watch.
@@ -69,11 +117,17 @@ fn of_replica_set(set: &ReplicaSet) -> Option<WorkloadId> {
         status.ready_replicas.unwrap_or(0),
     );
     let owners = set.metadata.owner_references.iter().flatten();
-    let owner = owners.into_iter().find(|owner| owner.kind == "Deployment");
+    let kind = |owner: &OwnerReference| match owner.kind.as_str() {
+        "Deployment" => Some(Kind::Deployment),
+        "Rollout" => Some(Kind::Rollout),
+        _ => None,
+    };
+    let mut owners = owners.filter_map(|owner| Some((kind(owner)?, &owner.name)));
+    let (kind, name) = owners.next().filter(|_| whole)?;
     Some(WorkloadId {
         namespace: set.metadata.namespace.clone()?,
-        kind: Kind::Deployment,
-        name: owner.filter(|_| whole)?.name.clone(),
+        kind,
+        name: name.clone(),
     })
 }
 
@@ -99,16 +153,4 @@ fn id(kind: Kind, meta: &ObjectMeta) -> Option<WorkloadId> {
         kind,
         name: meta.name.clone()?,
     })
-}
-
-async fn remember(
-    id: &WorkloadId,
-    control: &dyn RolloutControl,
-    history: &History,
-) -> Result<(), SkillError> {
-    match control.workload(id).await {
-        Ok(Some(workload)) => history.learn(&workload).await,
-        // Gone, or the cluster did not answer: the next change tells again.
-        Ok(None) | Err(_) => Ok(()),
-    }
 }

@@ -1,15 +1,20 @@
 #![doc = include_str!("../README.md")]
 
 pub mod clients;
+pub mod configuration;
 pub mod domain;
+pub mod escort;
 #[cfg(test)]
 mod fake;
 pub mod guard;
+pub mod handover;
 pub mod history;
 pub mod learn;
 pub mod metrics;
+pub mod release;
 pub mod saga;
 pub mod skills;
+pub mod traffic;
 
 use std::sync::Arc;
 
@@ -20,12 +25,14 @@ use crate::{
     clients::{Kubernetes, KubernetesObjects, RolloutControl},
     guard::{Guard, GuardArgs, Settings, sweep},
     history::History,
+    learn::Learning,
     metrics::Metrics,
     saga::Saga,
     skills::{
         AbortRollback, ExecuteRollback, ListRevisions, PlanRollback, Planner, ResumeGitops,
         RollbackStatus,
     },
+    traffic::Gradual,
 };
 
 /// Orchestrates automated rollbacks from health signals.
@@ -35,6 +42,13 @@ pub struct Cli {
     /// Flags that all agents have.
     #[command(flatten)]
     pub shared: Args,
+    /// Shares of its traffic that a gradual rollback leaves to the bad version, in percent, one step each; the last step
+    /// leaves none.
+    #[arg(long, env = "ROLLBACK_COORDINATOR_TRAFFIC_SHARES", value_delimiter = ',', default_values_t = traffic::SHARES, value_parser = clap::value_parser!(u32).range(0..100))]
+    pub traffic_shares: Vec<u32>,
+    /// Pause between two of those steps, for example 10s.
+    #[arg(long, env = "ROLLBACK_COORDINATOR_TRAFFIC_PAUSE", default_value = traffic::PAUSE)]
+    pub traffic_pause: humantime::Duration,
     /// The cluster whose workloads are rolled back.
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -61,10 +75,15 @@ impl Daemon for Cli {
             namespaces.clone(),
             Settings::from(&self.guard),
         );
+        let gradual = Gradual {
+            shares: self.traffic_shares,
+            pause: self.traffic_pause.into(),
+        };
         let planner = Planner {
             control: control.clone(),
             history: history.clone(),
             guard: guard.clone(),
+            gradual,
         };
         let saga = Saga {
             control: control.clone(),
@@ -96,14 +115,21 @@ impl Daemon for Cli {
                 let sweep = sweep.clone();
                 async move { Ok(sweep.run(&context).await?) }
             })
-            .background("learn-healthy-revisions", move |_, shutdown| {
+            .background("learn-healthy-revisions", move |context, shutdown| {
                 let (cluster, namespaces, control, memory) = (
                     cluster.clone(),
                     namespaces.clone(),
                     control.clone(),
                     memory.clone(),
                 );
-                async move { learn::watch(cluster, namespaces, &*control, &memory, shutdown).await }
+                async move {
+                    let learning = Learning {
+                        control: &*control,
+                        history: &memory,
+                        context: Some(&context),
+                    };
+                    learning.watch(cluster, namespaces, shutdown).await
+                }
             }))
     }
 }

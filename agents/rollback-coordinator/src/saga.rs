@@ -12,6 +12,7 @@ use crate::{
     domain::{
         Change, DatabaseAnswer, Journal, Member, Outcome, Step, StepState, Workload, hold::Purpose,
     },
+    escort::Escort,
     guard::Guard,
     history::{History, lock_key},
 };
@@ -26,6 +27,8 @@ const ATTEMPTS: u32 = 5;
 const VERIFY_PAUSE: Duration = Duration::from_millis(100);
 /// Pause before a pod that could not be taken away is looked at again.
 const REMOVE_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before it is looked again whether a controller made a revision.
+const REVISION_PAUSE: Duration = Duration::from_millis(50);
 /// Longest wait for monitoring-agent to find the workload healthy.
 const VERIFY_LIMIT: Duration = Duration::from_mins(1);
 /// Pause between questions to db-migrator while a person has to approve there.
@@ -131,6 +134,7 @@ impl Saga {
                 self.within(context, journal, effect).await
             }
             Step::RestoreTemplate => {
+                self.escort(context, journal, step).await?;
                 let stopped = journal.plan.database.is_some();
                 let replicas = stopped.then_some(journal.origin.replicas);
                 let restore = Change::Restore {
@@ -148,11 +152,40 @@ impl Saga {
                     .await
             }
             // The lock goes in the same write as the journal's end.
+            Step::ShiftTraffic => {
+                self.within(context, journal, self.escort(context, journal, step))
+                    .await
+            }
+            Step::ClaimRelease
+            | Step::RestoreConfiguration
+            | Step::RestoreObjects
+            | Step::RecordRelease => self.escort(context, journal, step).await,
             Step::Release => {
+                self.escort(context, journal, step).await?;
                 self.mark(context, journal).await;
                 Ok(())
             }
         }
+    }
+
+    /// Does the part of a step that is not the workload's own.
+    async fn escort(
+        &self,
+        context: &Context,
+        journal: &Journal,
+        step: Step,
+    ) -> Result<(), SkillError> {
+        let Some(escort) = self.escorting(journal) else {
+            return Ok(());
+        };
+        let workload = self.read(journal).await?;
+        escort.perform(context, journal, &workload, step).await
+    }
+
+    /// Who takes back what goes beside the workload, if there is anything.
+    fn escorting(&self, journal: &Journal) -> Option<Escort> {
+        let objects = self.control.objects()?;
+        (!journal.plan.companions.is_empty()).then(|| Escort::new(objects, self.history.clone()))
     }
 
     /// Takes the lock; under it, the plan still has to fit.
@@ -209,9 +242,12 @@ impl Saga {
     }
 
     async fn await_ready(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
-        let revision = &journal.origin.to_name;
         loop {
             let workload = self.read(journal).await?;
+            let Some(revision) = target(&workload, journal) else {
+                sleep(REVISION_PAUSE).await;
+                continue;
+            };
             match self.control.await_ready(&workload, revision).await? {
                 Waited::Done => return Ok(()),
                 Waited::Blocked(pod) => self.remove(context, journal, &pod).await?,
@@ -247,7 +283,9 @@ impl Saga {
     }
 
     async fn verify(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
-        expect_current(&self.read(journal).await?, &journal.origin.to_name)?;
+        let workload = self.read(journal).await?;
+        let revision = target(&workload, journal).unwrap_or(&journal.origin.to_name);
+        expect_current(&workload, revision)?;
         let input = json!({"namespace": journal.plan.namespace, "workload": journal.plan.workload});
         let until = Instant::now() + VERIFY_LIMIT;
         loop {
@@ -291,6 +329,13 @@ impl Saga {
         );
         if pivoted {
             journal.outcome = Outcome::Stuck;
+            let why = journal.failure().unwrap_or_default().to_owned();
+            if let Some(escort) = self.escorting(&journal)
+                && let Err(problem) = escort.fail(context, &journal, &why).await
+            {
+                let problem = shared::telemetry::Chain(&problem).to_string();
+                tracing::warn!(problem, "Helm could not be told that the rollback failed");
+            }
             self.history.end(&journal).await?;
             return Err(error);
         }
@@ -316,6 +361,10 @@ impl Saga {
         } else {
             Ok(())
         };
+        let undone = match self.escorting(&journal) {
+            Some(escort) => undone.and(escort.undo(context, &journal).await),
+            None => undone,
+        };
         if undone.is_ok() {
             self.settle(context, &mut journal).await;
         }
@@ -327,6 +376,17 @@ impl Saga {
         self.history.end(&journal).await?;
         Err(error)
     }
+}
+
+/// Name of the revision that has the target's template. One that was marked to make new pods is a new revision, which
+/// its controller makes in its own time.
+fn target<'a>(workload: &'a Workload, journal: &'a Journal) -> Option<&'a str> {
+    if journal.plan.companions.restart.is_none() {
+        return Some(&journal.origin.to_name);
+    }
+    let mut newest = workload.revisions.iter().rev();
+    let found = newest.find(|revision| revision.template == journal.origin.template)?;
+    Some(&found.name)
 }
 
 /// Whether this ReplicaSet is the newest one.

@@ -22,6 +22,7 @@ use rollback_coordinator::{
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, ExecuteRollbackOutput, Planner},
+    traffic::Gradual,
 };
 use serde_json::{Value, json};
 use shared::{Skill, testing::FakeAgent};
@@ -140,6 +141,7 @@ impl Mesh {
             control: self.control.clone(),
             history: self.history.clone(),
             guard: guard.clone(),
+            gradual: Gradual::default(),
         };
         let saga = Saga {
             control: self.control.clone(),

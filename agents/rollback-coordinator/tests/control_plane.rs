@@ -24,6 +24,7 @@ use rollback_coordinator::{
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, ExecuteRollbackOutput, Planner},
+    traffic::Gradual,
 };
 use serde_json::{Value, json};
 use shared::{Skill, SkillError, testing::FakeAgent};
@@ -171,6 +172,7 @@ impl Agent {
             control: self.control.clone(),
             history: self.history.clone(),
             guard: self.guard.clone(),
+            gradual: Gradual::default(),
         };
         let saga = Saga {
             control: self.control.clone(),

@@ -234,6 +234,7 @@ impl Coordinator {
             control: self.control.clone(),
             history: self.history.clone(),
             guard: self.guard.clone(),
+            gradual: rollback_coordinator::traffic::Gradual::default(),
         };
         let saga = Saga {
             control: self.control.clone(),

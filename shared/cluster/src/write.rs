@@ -82,6 +82,25 @@ impl Cluster {
         self.send_patch(&target, patch, options).await
     }
 
+    /// Changes the status of one object of a kind that is known at run time only.
+    ///
+    /// # Errors
+    /// As [`Cluster::patch`].
+    pub async fn patch_status(
+        &self,
+        kind: &ApiResource,
+        (namespace, name): (Option<&str>, &str),
+        patch: &Patch,
+        options: &Options,
+    ) -> Result<DynamicObject, ClusterError> {
+        let url = DynamicObject::url_path(kind, namespace);
+        let target = Target {
+            part: "/status",
+            ..Target::new(kind, &url, namespace, name)
+        };
+        self.send_patch(&target, patch, options).await
+    }
+
     /// Creates one object; it needs `apiVersion`, `kind` and `metadata.name`.
     ///
     /// # Errors
@@ -201,6 +220,8 @@ struct Target<'a> {
     collection: &'a str,
     namespace: Option<&'a str>,
     name: &'a str,
+    /// Its subresource with a slash, or nothing.
+    part: &'static str,
 }
 
 impl<'a> Target<'a> {
@@ -215,6 +236,7 @@ impl<'a> Target<'a> {
             collection,
             namespace,
             name,
+            part: "",
         }
     }
 
@@ -223,7 +245,7 @@ impl<'a> Target<'a> {
     }
 
     fn url(&self) -> String {
-        format!("{}/{}", self.collection, self.name)
+        format!("{}/{}{}", self.collection, self.name, self.part)
     }
 
     fn check(&self, action: &str) -> Result<(), ClusterError> {

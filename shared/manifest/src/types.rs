@@ -229,6 +229,9 @@ pub struct KubernetesRule {
     pub verbs: Vec<String>,
     /// Where it holds.
     pub scope: KubernetesScope,
+    /// Why it is needed; a rule that opens secrets has to say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// `spec.compliance`.

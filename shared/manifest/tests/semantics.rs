@@ -137,6 +137,25 @@ fn holds_actions_scopes_and_cluster_rights_to_the_tier() {
         &["kubernetes-secrets /spec/tools"],
     );
     check(
+        &rule("resources: [secrets], verbs: [get], reason: copies"),
+        &["kubernetes-secrets /spec/tools"],
+    );
+    let elevated = "access: {tier: tier_3_write_elevated, audit_level: detailed, requires_approval: true, approval_chain: standard}";
+    check(
+        &format!(
+            "{elevated}\n{}",
+            rule("resources: [secrets], verbs: [get], reason: copies")
+        ),
+        &[],
+    );
+    check(
+        &format!(
+            "{elevated}\n{}",
+            rule("resources: [secrets], verbs: [get], reason: ' '")
+        ),
+        &["kubernetes-secrets /spec/tools"],
+    );
+    check(
         "tools: [{type: kubernetes, config: {rules: 5}}]",
         &["OSSA-002 /spec/tools/0/config/rules"],
     );

@@ -1,6 +1,6 @@
 //! The cluster through its API.
 
-use std::{collections::HashMap, fmt::Debug};
+use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use cluster::{Cluster, ClusterError, Event, Options, Patch};
 use futures::{StreamExt, stream::select};
@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use shared::SkillError;
 
 use super::{
-    RolloutControl, Waited,
+    DynamicObjects, KubeDynamicObjects, RolloutControl, Waited,
     read::{self, Controlled, Owners},
+    rollouts,
 };
 use crate::domain::{Change, Kind, Member, Workload, WorkloadId, member};
 
@@ -46,6 +47,7 @@ fn guarded(resource_version: &str) -> Options {
 impl RolloutControl for Kubernetes {
     async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, SkillError> {
         match id.kind {
+            Kind::Rollout => return rollouts::workload(&self.0, id).await,
             Kind::Deployment => self.deployment(id).await,
             Kind::StatefulSet => self.controlled::<StatefulSet>(id).await,
             Kind::DaemonSet => self.controlled::<DaemonSet>(id).await,
@@ -57,6 +59,7 @@ impl RolloutControl for Kubernetes {
         let patch = Patch::Json(change.operations(workload));
         let options = guarded(&workload.resource_version);
         match workload.id.kind {
+            Kind::Rollout => return rollouts::change(&self.0, workload, change, &options).await,
             Kind::Deployment => {
                 self.patch::<Deployment>(&workload.id, &patch, &options)
                     .await
@@ -93,10 +96,15 @@ impl RolloutControl for Kubernetes {
 
     async fn await_ready(&self, workload: &Workload, revision: &str) -> Result<Waited, SkillError> {
         match workload.id.kind {
+            Kind::Rollout => rollouts::await_ready(&self.0, &workload.id).await,
             Kind::Deployment => self.await_deployment(&workload.id).await,
             Kind::StatefulSet => self.await_pods::<StatefulSet>(workload, revision).await,
             Kind::DaemonSet => self.await_pods::<DaemonSet>(workload, revision).await,
         }
+    }
+
+    fn objects(&self) -> Option<Arc<dyn DynamicObjects>> {
+        Some(Arc::new(KubeDynamicObjects::new(self.0.clone())))
     }
 
     async fn remove(&self, namespace: &str, pod: &Member) -> Result<(), SkillError> {

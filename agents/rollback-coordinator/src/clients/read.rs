@@ -178,7 +178,7 @@ pub(crate) fn id(kind: Kind, meta: &ObjectMeta) -> WorkloadId {
     }
 }
 
-fn owned_by(meta: &ObjectMeta, uid: &str) -> bool {
+pub(super) fn owned_by(meta: &ObjectMeta, uid: &str) -> bool {
     meta.owner_references
         .iter()
         .flatten()
@@ -267,7 +267,7 @@ pub(super) enum Owners {
 impl Owners {
     pub(super) fn of(workload: &Workload) -> Self {
         match workload.id.kind {
-            Kind::Deployment => {
+            Kind::Deployment | Kind::Rollout => {
                 let names = workload.revisions.iter().map(|one| one.name.clone());
                 Self::Revisions(names.collect())
             }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    companions::target_template,
     hold::Hold,
     pause::Pause,
     plan::{Plan, Step},
@@ -85,7 +86,7 @@ impl Origin {
             replicas: workload.replicas,
             from_name: from.name.clone(),
             to_name: to.name.clone(),
-            template: to.template.clone(),
+            template: target_template(&to.template, &plan.companions),
             from_template: from.template.clone(),
         })
     }

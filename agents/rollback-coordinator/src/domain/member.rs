@@ -35,7 +35,7 @@ impl Member {
 pub fn revision_of(workload: &WorkloadId, label: &str) -> String {
     match workload.kind {
         Kind::DaemonSet => format!("{}-{label}", workload.name),
-        Kind::StatefulSet | Kind::Deployment => label.to_owned(),
+        Kind::StatefulSet | Kind::Deployment | Kind::Rollout => label.to_owned(),
     }
 }
 

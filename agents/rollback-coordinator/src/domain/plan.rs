@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    companions::Companions,
     revision::{Health, Revision},
     surroundings::PlannedWrite,
     workload::{Kind, Named, Workload, WorkloadId},
@@ -87,18 +88,28 @@ pub enum Step {
     PauseGitops,
     /// Keeps pipelines and controllers still that would write the same fields.
     Freeze,
+    /// Writes the record that Helm begins a rollback with, so that Helm keeps off.
+    ClaimRelease,
+    /// Moves traffic off the bad version.
+    ShiftTraffic,
     /// Pauses the rollout, so that nobody starts new pods of the bad revision.
     PauseRollout,
     /// Scales the workload to zero and waits until its last pod is gone.
     StopWriters,
     /// Reverts the schema: from here on there is only forward.
     RollBackDatabase,
+    /// Puts back the content of `ConfigMaps` and Secrets that the target ran with.
+    RestoreConfiguration,
+    /// Brings the other objects of the Helm release back.
+    RestoreObjects,
     /// Puts the old template back and resumes the rollout.
     RestoreTemplate,
     /// Waits until all pods of the old revision are ready.
     AwaitReady,
     /// Asks monitoring-agent whether the workload is healthy.
     Verify,
+    /// Writes down in Helm's history how it ended.
+    RecordRelease,
     /// Gives pipelines and controllers their way again.
     Thaw,
     /// Lets Git go on if it holds the good revision; else that is waited for after the rollback.
@@ -133,6 +144,9 @@ pub struct Plan {
     /// What is written besides the template, in order.
     #[serde(default)]
     pub writes: Vec<PlannedWrite>,
+    /// What goes back beside the workload.
+    #[serde(default, skip_serializing_if = "Companions::is_empty")]
+    pub companions: Companions,
 }
 
 impl Plan {
@@ -302,6 +316,7 @@ pub fn decide(facts: Facts<'_>) -> Result<Plan, Refusal> {
         reasons,
         diff: facts.diff,
         writes: Vec::new(),
+        companions: Companions::default(),
     })
 }
 
@@ -376,12 +391,17 @@ impl Step {
             Self::Lock => "locking the workload",
             Self::PauseGitops => "pausing GitOps",
             Self::Freeze => "keeping pipelines and controllers still",
+            Self::ClaimRelease => "beginning a rollback in Helm's history",
+            Self::ShiftTraffic => "moving traffic off the bad version",
             Self::PauseRollout => "pausing the rollout",
             Self::StopWriters => "stopping the bad revision's writers",
             Self::RollBackDatabase => "rolling back the database",
+            Self::RestoreConfiguration => "restoring the configuration",
+            Self::RestoreObjects => "restoring the other objects of the release",
             Self::RestoreTemplate => "restoring the old template",
             Self::AwaitReady => "waiting for the old revision",
             Self::Verify => "verifying health",
+            Self::RecordRelease => "recording the rollback in Helm's history",
             Self::Thaw => "giving pipelines and controllers their way again",
             Self::ResumeGitops => "looking whether Git holds the good revision",
             Self::Release => "releasing the lock",

@@ -17,6 +17,8 @@ pub enum Kind {
     StatefulSet,
     /// Its revisions are `ControllerRevisions`; it has one pod a node.
     DaemonSet,
+    /// Argo's: its revisions are `ReplicaSets`.
+    Rollout,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
             Self::Deployment => "deployments",
             Self::StatefulSet => "statefulsets",
             Self::DaemonSet => "daemonsets",
+            Self::Rollout => "rollouts",
         }
     }
 
@@ -35,6 +38,15 @@ impl Kind {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
+            Self::Rollout => "Rollout",
+        }
+    }
+
+    /// Its API group and that group's version.
+    pub fn api(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Deployment | Self::StatefulSet | Self::DaemonSet => ("apps", "v1"),
+            Self::Rollout => ("argoproj.io", "v1alpha1"),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::planner::{Planned, Planner, Wanted};
 use crate::{
-    domain::{Cause, Journal, Named, Origin, Outcome, Pause, Plan, journal::Entry},
+    domain::{Cause, Journal, Named, Origin, Outcome, Pause, Plan, Strategy, journal::Entry},
     metrics::Metrics,
     saga::Saga,
 };
@@ -45,6 +45,9 @@ pub struct Input {
     /// What was found to be the cause; only a release is cured by another revision.
     #[serde(default)]
     cause: Option<Cause>,
+    /// How traffic leaves the bad version where a route splits it: at once (the default) or step by step.
+    #[serde(default)]
+    strategy: Strategy,
     /// Return the plan only (the default).
     #[serde(default = "yes")]
     dry_run: bool,
@@ -58,20 +61,6 @@ pub struct Input {
     /// Digest of the plan that was looked at; another plan is refused.
     #[serde(default)]
     plan_digest: Option<String>,
-    /// How the caller would like it done. Traffic is not shifted yet, so every rollback is done at once.
-    #[serde(default)]
-    #[expect(dead_code, reason = "callers may name it already")]
-    strategy: Option<Strategy>,
-}
-
-/// How fast a rollback is wanted.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Strategy {
-    /// At once.
-    Immediate,
-    /// Step by step.
-    Gradual,
 }
 
 fn yes() -> bool {
@@ -119,6 +108,7 @@ impl Skill for ExecuteRollback {
             to_revision: input.to_revision,
             from_revision: input.from_revision,
             cause: input.cause,
+            strategy: input.strategy,
         };
         let (Planned { plan, plan_digest }, workload) = self.planner.plan(context, &wanted).await?;
         if input

@@ -11,11 +11,13 @@ use similar::TextDiff;
 use crate::{
     clients::RolloutControl,
     domain::{
-        Assessment, Cause, Facts, Kind, Named, Plan, Refusal, Revision, Target, Workload,
+        Assessment, Cause, Facts, Kind, Named, Plan, Refusal, Revision, Strategy, Target, Workload,
         WorkloadId, decide, plan::choose,
     },
+    escort::Escort,
     guard::Guard,
     history::History,
+    traffic::Gradual,
 };
 
 /// Longest name of a Kubernetes object.
@@ -42,6 +44,9 @@ pub struct Wanted {
     /// What was found to be the cause; only a release is cured by another revision.
     #[serde(default)]
     pub cause: Option<Cause>,
+    /// How traffic leaves the bad version where a route splits it: at once (the default) or step by step.
+    #[serde(default)]
+    pub strategy: Strategy,
 }
 
 /// A plan with its digest.
@@ -62,6 +67,8 @@ pub struct Planner {
     pub history: History,
     /// What surrounds a rollback.
     pub guard: Guard,
+    /// The steps of a gradual rollback.
+    pub gradual: Gradual,
 }
 
 impl Planner {
@@ -104,13 +111,22 @@ impl Planner {
             .map_or(Target::LastHealthy, Target::Revision);
         let pair = choose(&workload, target).map_err(refused)?;
         let assessment = assess(context, pair).await?;
-        let mut plan = decide(Facts {
+        let plan = decide(Facts {
             workload: &workload,
             pair,
             assessment: assessment.as_ref(),
             diff: diff(pair),
         })
         .map_err(refused)?;
+        let mut plan = match self.control.objects() {
+            Some(objects) => {
+                let escort = Escort::new(objects, self.history.clone());
+                let gradual = Some(&self.gradual).filter(|_| wanted.strategy == Strategy::Gradual);
+                let (companions, reasons) = escort.plan(context, &workload, pair, gradual).await?;
+                plan.accompanied(companions, reasons)
+            }
+            None => plan,
+        };
         let found = self
             .surroundings(context, wanted, (&workload, &plan, assessment.as_ref()))
             .await?;

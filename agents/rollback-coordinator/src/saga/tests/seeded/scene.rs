@@ -193,6 +193,7 @@ impl Run {
                 control: control.clone(),
                 history: history.clone(),
                 guard: guard.clone(),
+                gradual: crate::traffic::Gradual::default(),
             },
             saga: Saga {
                 control,
