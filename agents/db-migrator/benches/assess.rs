@@ -104,27 +104,30 @@ async fn timed<T>(
     print(what, all);
 }
 
-async fn compare(dialect: Dialect, url: &str, (count, asked): (usize, usize)) {
-    println!("{} with {count} migrations and tables", dialect.name());
-    let stopwatch = Arc::new(Stopwatch::default());
-    let source = migrations(count, dialect);
-    let applying = database(url);
-    let (task, metrics) = (context("apply", &stopwatch), Metrics::default());
+async fn apply(database: &Database, stopwatch: &Arc<Stopwatch>, source: &[Migration]) {
+    let (task, metrics) = (context("apply", stopwatch), Metrics::default());
     let job = Job {
         context: &task,
-        database: &applying,
+        database,
         metrics: &metrics,
     };
     let request = ApplyRequest {
-        source: &source,
+        source,
         ..ApplyRequest::default()
     };
     engine::apply(job, request).await.expect("they apply");
-    let action = dialect.prove_action();
+    let action = database.target.dialect().prove_action();
     let moment = |name| stopwatch.first(&format!("{name} {action}"));
     if let Some((end, begin)) = moment("end").zip(moment("begin")) {
         println!("  their proof took {:.1} s", (end - begin).as_secs_f64());
     }
+}
+
+async fn compare(dialect: Dialect, url: &str, (count, asked): (usize, usize)) {
+    println!("{} with {count} migrations and tables", dialect.name());
+    let stopwatch = Arc::new(Stopwatch::default());
+    let source = migrations(count, dialect);
+    apply(&database(url), &stopwatch, &source).await;
     let version = |at: usize| {
         let known = at.checked_sub(1).and_then(|at| source.get(at));
         Goal::Version(known.map_or_else(Version::zero, |one| one.version.clone()))
