@@ -7,6 +7,11 @@
 //! catalog; later ones only make sure that it is the same. Beside them a naive variant: it connects, reads ledger and
 //! whole catalog as a plan does, and counts every table by a query of its own.
 //!
+//! Found (optimised, 2 virtual CPUs at a load of 25, PostgreSQL 15): SQLite with 300 answers in 26 to 131 ms by median, the
+//! naive variant, which knows no down, in 15 ms. PostgreSQL with 100 answers in 248 to 335 ms, a first question in 710 ms.
+//! 300 were not measured on PostgreSQL: under that load their proof takes more than the ten minutes that the task has. In
+//! processor time of the server, a catalog of 300 tables is recognised in 11 ms and read in 33 ms.
+//!
 //! Run: `cargo bench -p db-migrator --bench assess`. After `--`: migrations and questions, 300 and 200.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
 
@@ -99,22 +104,30 @@ async fn timed<T>(
     print(what, all);
 }
 
+async fn apply(database: &Database, stopwatch: &Arc<Stopwatch>, source: &[Migration]) {
+    let (task, metrics) = (context("apply", stopwatch), Metrics::default());
+    let job = Job {
+        context: &task,
+        database,
+        metrics: &metrics,
+    };
+    let request = ApplyRequest {
+        source,
+        ..ApplyRequest::default()
+    };
+    engine::apply(job, request).await.expect("they apply");
+    let action = database.target.dialect().prove_action();
+    let moment = |name| stopwatch.first(&format!("{name} {action}"));
+    if let Some((end, begin)) = moment("end").zip(moment("begin")) {
+        println!("  their proof took {:.1} s", (end - begin).as_secs_f64());
+    }
+}
+
 async fn compare(dialect: Dialect, url: &str, (count, asked): (usize, usize)) {
     println!("{} with {count} migrations and tables", dialect.name());
     let stopwatch = Arc::new(Stopwatch::default());
     let source = migrations(count, dialect);
-    let applying = database(url);
-    let (task, metrics) = (context("apply", &stopwatch), Metrics::default());
-    let job = Job {
-        context: &task,
-        database: &applying,
-        metrics: &metrics,
-    };
-    let request = ApplyRequest {
-        source: &source,
-        ..ApplyRequest::default()
-    };
-    engine::apply(job, request).await.expect("they apply");
+    apply(&database(url), &stopwatch, &source).await;
     let version = |at: usize| {
         let known = at.checked_sub(1).and_then(|at| source.get(at));
         Goal::Version(known.map_or_else(Version::zero, |one| one.version.clone()))

@@ -10,11 +10,11 @@
 //! and taken off in the second ratio. It is found in PATH, or where `DB_MIGRATOR_BENCH_SQLX` says. PostgreSQL runs with
 //! fsync.
 //!
-//! Found (unoptimised build against sqlx-cli 0.9.0 built with optimisation, 2 quiet virtual CPUs, PostgreSQL 15, 100
-//! migrations): on SQLite the ledger takes 1.72 times as long as sqlx-cli (262 ms against 152 ms) and 2.5 times as long as
-//! the naive executor; on PostgreSQL 1.51 times as long as sqlx-cli (425 ms against 281 ms) and 1.7 times as long as the
-//! naive executor. What remains on PostgreSQL are the migrations that write rows: their tables are measured before and
-//! after, statement by statement. 300 migrations were not measured there.
+//! Found (optimised, 2 virtual CPUs, PostgreSQL 15). At a load of 3 and with migrations that write rows run statement by
+//! statement: SQLite 0.46 times as long as sqlx-cli for 100 and 1.02 times for 300, PostgreSQL 1.71 and 1.24 times; with
+//! the proof, PostgreSQL 65 and 20 times, SQLite 0.65 and 8 times. With those sent at once and one wait for the disk, at a
+//! load of 24 and for 100: SQLite 0.56 times, PostgreSQL 1.16 times (1.7 to 2.0 times for 30, where what an apply costs
+//! however many there are weighs most). Under such a load single runs differ by half; compare on a quiet machine.
 //!
 //! Run: `cargo bench -p db-migrator --bench ledger`, or with sizes of your own after `--`.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]

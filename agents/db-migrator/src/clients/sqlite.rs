@@ -274,6 +274,17 @@ impl Session for SqliteSession {
             .await
     }
 
+    /// One blocking task for all of it.
+    async fn pipeline(&mut self, queries: &[Own]) -> Result<Vec<Vec<Row>>, TargetError> {
+        let queries = queries.to_vec();
+        let run = move |connection: &mut Connection| {
+            let all = queries.iter();
+            all.map(|own| query(connection, &own.sql, &own.parameters))
+                .collect()
+        };
+        self.with(run).await
+    }
+
     async fn catalog(&mut self) -> Result<Catalog, TargetError> {
         self.with(|connection| catalog::read(connection)).await
     }

@@ -108,14 +108,20 @@ pub(super) fn query() -> &'static str {
 
 /// What the last look at a database's catalog found; shared by all sessions of a target.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory(Arc<Mutex<Option<(String, Arc<Shape>)>>>);
+pub(super) struct Memory(Arc<Mutex<Option<Seen>>>);
+
+#[derive(Debug)]
+struct Seen {
+    stamp: String,
+    shape: Arc<Shape>,
+}
 
 impl Memory {
     /// What a catalog with this stamp looks like, when it was seen.
     pub(super) fn recall(&self, stamp: &str) -> Option<Arc<Shape>> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = seen.as_ref().filter(|(known, _)| known == stamp)?;
-        Some(seen.1.clone())
+        let seen = seen.as_ref().filter(|seen| seen.stamp == stamp)?;
+        Some(seen.shape.clone())
     }
 
     /// Keeps what was read after this stamp was taken. A change between the two makes another stamp for good, so that
@@ -123,7 +129,10 @@ impl Memory {
     pub(super) fn keep(&self, stamp: String, catalog: &Catalog) -> Arc<Shape> {
         let shape = Arc::new(Shape::of(catalog));
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Some((stamp, shape.clone()));
+        *seen = Some(Seen {
+            stamp,
+            shape: shape.clone(),
+        });
         shape
     }
 }

@@ -39,9 +39,9 @@ pub(super) fn ordered<'a>(
             ready.extend(graph.dropped(next));
             continue;
         }
-        let (blocker, blocked) = graph.circle(first);
-        found.extend(graph.cut(blocker, blocked));
-        ready.extend(Some(blocked).filter(|at| graph.is_free(*at)));
+        let (user, needed) = graph.circle(first);
+        found.extend(graph.cut(user, needed));
+        ready.extend(Some(needed).filter(|at| graph.is_free(*at)));
     }
     found
 }
@@ -115,33 +115,33 @@ impl<'d, 'a> Graph<'d, 'a> {
         let mut at = from;
         loop {
             let before = self.before.get(at).and_then(|before| before.keys().next());
-            let Some(blocker) = before.copied() else {
+            let Some(user) = before.copied() else {
                 return (at, from);
             };
-            if let Some(start) = path.iter().position(|known| *known == blocker) {
+            if let Some(start) = path.iter().position(|known| *known == user) {
                 let members = path.get(start..).unwrap_or_default();
                 let edges = members
                     .iter()
-                    .zip(members.iter().skip(1).chain([&blocker]))
-                    .map(|(blocked, blocker)| (*blocker, *blocked));
-                let of_keys = |(blocker, blocked): &(usize, usize)| {
-                    let edge = self.before.get(*blocked);
-                    edge.and_then(|edge| edge.get(blocker)?.as_ref()).is_some()
+                    .zip(members.iter().skip(1).chain([&user]))
+                    .map(|(needed, user)| (*user, *needed));
+                let of_keys = |(user, needed): &(usize, usize)| {
+                    let edge = self.before.get(*needed);
+                    edge.and_then(|edge| edge.get(user)?.as_ref()).is_some()
                 };
-                return edges.clone().find(of_keys).unwrap_or((blocker, at));
+                return edges.clone().find(of_keys).unwrap_or((user, at));
             }
-            path.push(blocker);
-            at = blocker;
+            path.push(user);
+            at = user;
         }
     }
 
     /// Takes an edge out; answers with the foreign keys that have to go for it.
-    fn cut(&mut self, blocker: usize, blocked: usize) -> Vec<&'a Recipe> {
-        if let Some(after) = self.after.get_mut(blocker) {
-            after.remove(&blocked);
+    fn cut(&mut self, user: usize, needed: usize) -> Vec<&'a Recipe> {
+        if let Some(after) = self.after.get_mut(user) {
+            after.remove(&needed);
         }
-        let before = self.before.get_mut(blocked);
-        let keys = before.and_then(|before| before.remove(&blocker));
+        let before = self.before.get_mut(needed);
+        let keys = before.and_then(|before| before.remove(&user));
         let mut keys = keys.flatten().unwrap_or_default();
         // One that is a drop of its own comes in its turn.
         keys.retain(|key| !self.drops.iter().any(|drop| drop.id == key.id));
