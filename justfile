@@ -14,6 +14,7 @@ test *args:
 e2e *args:
     tests/cluster/build
     cargo test -p control-plane --test cluster_smoke -- --nocapture {{args}}
+    cargo test -p tests --test e2e_rollback --test e2e_healthy -- --nocapture {{args}}
 
 # Formatting and lints, warnings denied.
 lint:

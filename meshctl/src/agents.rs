@@ -1,6 +1,6 @@
 //! What each agent's process is started with.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::ground::Ground;
 
@@ -11,6 +11,8 @@ pub struct Resources {
     pub workspace: PathBuf,
     /// Kubeconfig of the cluster.
     pub kubeconfig: Option<PathBuf>,
+    /// Kubeconfigs of agents that have one of their own.
+    pub own_kubeconfigs: BTreeMap<String, PathBuf>,
     /// OSV advisories.
     pub advisories: Option<PathBuf>,
     /// Rego policies.
@@ -30,9 +32,9 @@ pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String>
     let mut flags = common(ground, agent, resources);
     let mut add = |name: &str, value: String| flags.extend([format!("--{name}"), value]);
     let path = |path: &PathBuf| path.display().to_string();
-    let cluster = resources
-        .kubeconfig
-        .as_ref()
+    let own = resources.own_kubeconfigs.get(agent);
+    let cluster = own
+        .or(resources.kubeconfig.as_ref())
         .map(|file| format!("kubeconfig:{}", file.display()));
     let usage = match (&resources.prometheus, &resources.metrics) {
         (Some(url), _) => Some(("prometheus", url.clone())),

@@ -6,6 +6,7 @@ mod screen;
 mod stage;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -178,6 +179,7 @@ fn resources(example: &Path, database: &Path, otlp: Option<String>) -> Resources
     Resources {
         workspace: example.to_path_buf(),
         kubeconfig: None,
+        own_kubeconfigs: BTreeMap::new(),
         advisories: Some(example.join("advisories")),
         policies: Some(example.join("policies")),
         databases: vec![format!("shop=sqlite:{}", database.display())],

@@ -1,6 +1,7 @@
 //! `meshctl up`: the whole mesh as local processes.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -115,6 +116,7 @@ fn resources(args: &Args) -> anyhow::Result<Resources> {
     Ok(Resources {
         workspace: full(&args.workspace)?,
         kubeconfig: optional(&args.kubeconfig)?,
+        own_kubeconfigs: BTreeMap::new(),
         advisories: optional(&args.advisories)?,
         policies: optional(&args.policies)?,
         databases: args.databases.clone(),

@@ -3,11 +3,13 @@
 #![allow(
     clippy::panic,
     clippy::large_futures,
+    clippy::indexing_slicing,
     reason = "a harness fails loudly, and starts eight agents in one future"
 )]
 
 pub mod acts;
 pub mod conformance;
+pub mod e2e;
 pub mod interop;
 pub mod mesh;
 pub mod otlp;

@@ -53,6 +53,31 @@ impl Mesh {
     /// Whatever keeps an agent from starting.
     pub async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
+        let shutdown = CancellationToken::new();
+        let resources = Resources {
+            kubeconfig: Some(embedded_cluster(folder.path(), shutdown.clone()).await?),
+            databases: vec![format!(
+                "shop=sqlite:{}",
+                folder.path().join("shop.db").display()
+            )],
+            ..Resources::default()
+        };
+        Self::start_with(folder, resources, shutdown).await
+    }
+
+    /// Starts all eight on these clusters, databases and receivers.
+    ///
+    /// # Errors
+    /// Whatever keeps an agent from starting.
+    pub async fn start_on(resources: Resources) -> anyhow::Result<Self> {
+        Self::start_with(tempfile::tempdir()?, resources, CancellationToken::new()).await
+    }
+
+    async fn start_with(
+        folder: TempDir,
+        resources: Resources,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let workspace = folder.path().join("workspace");
         std::fs::create_dir_all(&workspace)?;
         let fleet = manifest::load_dir(&root().join("manifests"))?;
@@ -67,18 +92,12 @@ impl Mesh {
             &root().join("manifests"),
             ports,
         )?;
-        let shutdown = CancellationToken::new();
         let resources = Resources {
             workspace: workspace.clone(),
-            kubeconfig: Some(embedded_cluster(folder.path(), shutdown.clone()).await?),
             advisories: Some(root().join("examples/shop/advisories")),
             policies: Some(root().join("examples/shop/policies")),
-            databases: vec![format!(
-                "shop=sqlite:{}",
-                folder.path().join("shop.db").display()
-            )],
             metrics: Some(root().join("examples/shop/metrics")),
-            ..Resources::default()
+            ..resources
         };
         let running = start_all(&mut ground, &resources, &shutdown).await?;
         Ok(Self {

@@ -17,7 +17,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
@@ -142,6 +142,8 @@ struct Seen {
     worst: AtomicU64,
     /// The same for the applications on the other table, which nobody changes.
     control: AtomicU64,
+    /// The worst of both since the start.
+    all: Mutex<(f64, f64)>,
     statements: AtomicU64,
     failed: AtomicU64,
     /// Whether the new version has its column.
@@ -153,10 +155,13 @@ impl Seen {
     fn take(&self) -> String {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds for people")]
         let millis = |micros: &AtomicU64| micros.swap(0, Ordering::SeqCst) as f64 / 1_000.0;
+        let (worst, control) = (millis(&self.worst), millis(&self.control));
+        if let Ok(mut all) = self.all.lock() {
+            *all = (all.0.max(worst), all.1.max(control));
+        }
         format!(
-            "worst stall {:7.1} ms, {:7.1} ms on another table at the same time, {} statements",
-            millis(&self.worst),
-            millis(&self.control),
+            "worst stall {worst:7.1} ms, {control:7.1} ms on another table at the same time = {:.1}x, {} statements",
+            worst / control,
             self.statements.swap(0, Ordering::SeqCst)
         )
     }
@@ -291,7 +296,13 @@ async fn online(server: &TemporaryPostgres, rows: u64) {
     let started = Instant::now();
     rollback(&database, &metrics, &seen).await;
     phase("online: rollback of both       ", started).await;
+    println!("  at the end             {}", seen.take());
     stop(&seen, running).await;
+    let (worst, control) = seen.all.lock().map_or((0.0, 0.0), |all| *all);
+    println!(
+        "  worst of all: {worst:.1} ms, {control:.1} ms on another table = {:.1}x",
+        worst / control
+    );
     println!(
         "  statements that failed: {}",
         seen.failed.load(Ordering::SeqCst)
@@ -360,7 +371,7 @@ async fn main() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(1_000_000);
     println!("{rows} rows, 4 application threads");
-    let server = TemporaryPostgres::start().expect("PostgreSQL is installed");
+    let server = TemporaryPostgres::start_with(&["fsync=on"]).expect("PostgreSQL is installed");
     plain(&server, rows).await;
     online(&server, rows).await;
 }

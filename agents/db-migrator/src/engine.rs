@@ -3,6 +3,7 @@
 mod adopt;
 mod apply;
 mod assess;
+mod at_once;
 mod backfill;
 mod contract;
 mod execute;

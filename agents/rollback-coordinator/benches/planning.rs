@@ -13,8 +13,8 @@
 use std::{hint::black_box, time::Duration};
 
 use rollback_coordinator::domain::{
-    Assessment, DatabaseAnswer, Deployment, Facts, Health, Plan, Revision, Target, decide,
-    plan::choose,
+    Assessment, DatabaseAnswer, Facts, Health, Kind, Plan, Revision, Rollout, Target, Workload,
+    WorkloadId, decide, plan::choose,
 };
 use serde_json::{Value, json};
 use similar::TextDiff;
@@ -34,10 +34,10 @@ fn template(number: u64) -> Value {
     })
 }
 
-fn deployment(revisions: u64) -> Deployment {
+fn workload(revisions: u64) -> Workload {
     let revision = |number: u64| Revision {
         number,
-        replica_set: format!("web-{number}"),
+        name: format!("web-{number}"),
         replicas: if number == revisions { 3 } else { 0 },
         ready: 0,
         health: if number % 3 == 1 && number != revisions {
@@ -48,13 +48,17 @@ fn deployment(revisions: u64) -> Deployment {
         template: template(number),
         created: None,
     };
-    Deployment {
-        namespace: "shop".into(),
-        name: "web".into(),
+    Workload {
+        id: WorkloadId {
+            namespace: "shop".into(),
+            kind: Kind::Deployment,
+            name: "web".into(),
+        },
         resource_version: "1".into(),
         uid: "u".into(),
         replicas: 3,
         paused: false,
+        rollout: Rollout::default(),
         template: template(revisions),
         annotations: json!({}),
         revisions: (1..=revisions).map(revision).collect(),
@@ -67,34 +71,36 @@ fn diff(from: &Revision, to: &Revision) -> String {
     TextDiff::from_lines(&old, &new).unified_diff().to_string()
 }
 
-fn plan(deployment: &Deployment, assessment: &Assessment) -> Option<Plan> {
-    let pair = choose(deployment, Target::LastHealthy).ok()?;
+fn plan(workload: &Workload, assessment: &Assessment) -> Option<Plan> {
+    let pair = choose(workload, Target::LastHealthy).ok()?;
     let diff = diff(pair.0, pair.1);
-    Some(decide(Facts {
-        deployment,
+    decide(Facts {
+        workload,
         pair,
         assessment: Some(assessment),
         diff,
-    }))
+    })
+    .ok()
 }
 
-fn naive(deployment: &Deployment, assessment: &Assessment) -> Option<Plan> {
-    let current = deployment.current()?;
-    let mut diffs: Vec<(u64, String)> = deployment
+fn naive(workload: &Workload, assessment: &Assessment) -> Option<Plan> {
+    let current = workload.current()?;
+    let mut diffs: Vec<(u64, String)> = workload
         .revisions
         .iter()
         .map(|revision| (revision.number, diff(current, revision)))
         .collect();
-    let pair = choose(deployment, Target::LastHealthy).ok()?;
+    let pair = choose(workload, Target::LastHealthy).ok()?;
     let at = diffs
         .iter()
         .position(|(number, _)| *number == pair.1.number)?;
-    Some(decide(Facts {
-        deployment,
+    decide(Facts {
+        workload,
         pair,
         assessment: Some(assessment),
         diff: diffs.swap_remove(at).1,
-    }))
+    })
+    .ok()
 }
 
 /// Runs a second.
@@ -121,7 +127,7 @@ fn main() {
     };
     println!("revisions      plan/s     naive/s    ratio");
     for revisions in [10, 100, 1_000] {
-        let web = deployment(revisions);
+        let web = workload(revisions);
         assert_eq!(
             plan(&web, &assessment),
             naive(&web, &assessment),

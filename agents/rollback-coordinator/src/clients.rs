@@ -7,21 +7,30 @@ pub use kubernetes::Kubernetes;
 
 use shared::SkillError;
 
-use crate::domain::{Change, Deployment};
+use crate::domain::{Change, Member, Workload, WorkloadId};
+
+/// What a wait came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waited {
+    /// What was waited for is there.
+    Done,
+    /// It never comes while this pod stands.
+    Blocked(Member),
+}
 
 /// What a rollback reads from and does to a cluster.
 #[async_trait::async_trait]
 pub trait RolloutControl: std::fmt::Debug + Send + Sync + 'static {
-    /// A Deployment with its revisions; their health is what can be seen now.
-    async fn deployment(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Deployment>, SkillError>;
-    /// Changes a Deployment, if nobody changed the object since it was read; else `Failed`.
-    async fn change(&self, deployment: &Deployment, change: &Change) -> Result<(), SkillError>;
-    /// Resolves when a ReplicaSet has no pod left.
-    async fn await_gone(&self, namespace: &str, replica_set: &str) -> Result<(), SkillError>;
-    /// Resolves when the Deployment's rollout is complete: all pods updated and ready, no old one left.
-    async fn await_ready(&self, namespace: &str, name: &str) -> Result<(), SkillError>;
+    /// A workload with its revisions; their health is what can be seen now.
+    async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, SkillError>;
+    /// Changes a workload, if nobody changed the object since it was read; else `Failed`.
+    async fn change(&self, workload: &Workload, change: &Change) -> Result<(), SkillError>;
+    /// Resolves when a workload has no pod left, or when a pod keeps it from that.
+    async fn await_gone(&self, workload: &Workload) -> Result<Waited, SkillError>;
+    /// Resolves when the rollout of a revision is complete: all pods updated and ready, no old one left; or when a pod
+    /// keeps it from that.
+    async fn await_ready(&self, workload: &Workload, revision: &str) -> Result<Waited, SkillError>;
+    /// Takes a pod away, if it is still as it was seen. One that is ready goes by eviction, which keeps disruption
+    /// budgets; one that is not ready serves nobody.
+    async fn remove(&self, namespace: &str, pod: &Member) -> Result<(), SkillError>;
 }

@@ -1,4 +1,4 @@
-//! A small world for tests: one Deployment, its database, the peers, and a store that can die at any write.
+//! A small world for tests: one workload, its database, the peers, and a store that can die at any write.
 
 use std::{
     collections::BTreeSet,
@@ -14,23 +14,25 @@ use store::{Commit, Entry, Scan, Store, StoreError, Write, memory::MemoryStore};
 use tokio::sync::Notify;
 
 use crate::{
-    clients::RolloutControl,
-    domain::{Change, Deployment, Health, Revision},
+    clients::{RolloutControl, Waited},
+    domain::{Change, Health, Kind, Member, Revision, Rollout, Workload, WorkloadId},
     history::History,
     metrics::Metrics,
     saga::Saga,
     skills::{ExecuteRollback, Planner},
 };
 
-/// A Deployment that plays its controller, and the effects that it saw in order.
+/// A workload that plays its controller, and the effects that it saw in order.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) web: Mutex<Deployment>,
+    pub(crate) web: Mutex<Workload>,
     pub(crate) log: Mutex<Vec<String>>,
     /// Effects that fail, by their word.
     pub(crate) broken: Mutex<Vec<&'static str>>,
     /// Waits that never end, by their word.
     pub(crate) hanging: Mutex<Vec<&'static str>>,
+    /// Pods that have to go before a wait ends.
+    pub(crate) blocking: Mutex<Vec<Member>>,
     /// Answers of db-migrator before somebody approves there.
     pub(crate) unapproved: AtomicUsize,
     /// Writes that somebody else gets in the way of.
@@ -41,12 +43,21 @@ pub(crate) struct World {
     pub(crate) assessment: Value,
 }
 
+/// Deployment `web` of `shop`.
+pub(crate) fn web_id() -> WorkloadId {
+    WorkloadId {
+        namespace: "shop".into(),
+        kind: Kind::Deployment,
+        name: "web".into(),
+    }
+}
+
 pub(crate) fn revision(number: u64, health: Health, schema: Option<&str>) -> Revision {
     let annotations =
         schema.map(|schema| json!({"ossa.io/database": "shop", "ossa.io/schema-version": schema}));
     Revision {
         number,
-        replica_set: format!("web-{number}"),
+        name: format!("web-{number}"),
         replicas: 0,
         ready: 0,
         health,
@@ -60,13 +71,13 @@ impl World {
     pub(crate) fn of(mut revisions: Vec<Revision>, assessment: Value) -> Arc<Self> {
         let current = revisions.last_mut().unwrap();
         current.replicas = 3;
-        let web = Deployment {
-            namespace: "shop".into(),
-            name: "web".into(),
+        let web = Workload {
+            id: web_id(),
             resource_version: "1".into(),
             uid: "u".into(),
             replicas: 3,
             paused: false,
+            rollout: Rollout::default(),
             template: current.template.clone(),
             annotations: json!({}),
             revisions,
@@ -76,6 +87,7 @@ impl World {
             log: Mutex::default(),
             broken: Mutex::default(),
             hanging: Mutex::default(),
+            blocking: Mutex::default(),
             unapproved: AtomicUsize::new(0),
             conflicts: AtomicUsize::new(0),
             reverted: Mutex::default(),
@@ -110,7 +122,7 @@ impl World {
         self.log.lock().unwrap().clone()
     }
 
-    pub(crate) fn web(&self) -> Deployment {
+    pub(crate) fn web(&self) -> Workload {
         self.web.lock().unwrap().clone()
     }
 
@@ -132,11 +144,14 @@ impl World {
     }
 
     /// Notes a wait that ends, or never ends.
-    async fn wait(&self, word: &'static str) -> Result<(), SkillError> {
+    async fn wait(&self, word: &'static str) -> Result<Waited, SkillError> {
         if self.hanging.lock().unwrap().contains(&word) {
             std::future::pending::<()>().await;
         }
-        self.effect(word)
+        if let Some(pod) = self.blocking.lock().unwrap().first() {
+            return Ok(Waited::Blocked(pod.clone()));
+        }
+        self.effect(word).map(|()| Waited::Done)
     }
 
     /// The agent's peers in this world.
@@ -198,22 +213,18 @@ impl World {
 
 #[async_trait::async_trait]
 impl RolloutControl for World {
-    async fn deployment(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Deployment>, SkillError> {
-        Ok(Some(self.web()).filter(|web| web.namespace == namespace && web.name == name))
+    async fn workload(&self, id: &WorkloadId) -> Result<Option<Workload>, SkillError> {
+        Ok(Some(self.web()).filter(|web| web.id == *id))
     }
 
-    async fn change(&self, deployment: &Deployment, change: &Change) -> Result<(), SkillError> {
+    async fn change(&self, workload: &Workload, change: &Change) -> Result<(), SkillError> {
         {
             let mut web = self.web.lock().unwrap();
             if self.conflicts.load(Ordering::SeqCst) > 0 {
                 self.conflicts.fetch_sub(1, Ordering::SeqCst);
                 web.resource_version.push('x');
             }
-            if web.resource_version != deployment.resource_version {
+            if web.resource_version != workload.resource_version {
                 return Err(SkillError::failed("somebody wrote in between"));
             }
         }
@@ -224,23 +235,25 @@ impl RolloutControl for World {
         Ok(())
     }
 
-    async fn await_gone(&self, _: &str, replica_set: &str) -> Result<(), SkillError> {
-        let web = self.web();
-        let set = web
-            .revisions
-            .iter()
-            .find(|revision| revision.replica_set == replica_set);
-        assert_eq!(set.map(|set| set.replicas), Some(0), "would wait for ever");
+    async fn await_gone(&self, _: &Workload) -> Result<Waited, SkillError> {
+        let pods: u32 = self.web().revisions.iter().map(|one| one.replicas).sum();
+        assert_eq!(pods, 0, "would wait for ever");
         self.wait("await_gone").await
     }
 
-    async fn await_ready(&self, _: &str, _: &str) -> Result<(), SkillError> {
+    async fn await_ready(&self, _: &Workload, _: &str) -> Result<Waited, SkillError> {
         self.wait("await_ready").await
+    }
+
+    async fn remove(&self, _: &str, pod: &Member) -> Result<(), SkillError> {
+        self.effect(&format!("remove {}", pod.name))?;
+        self.blocking.lock().unwrap().retain(|other| other != pod);
+        Ok(())
     }
 }
 
 /// What the controller makes of a change.
-fn play(web: &mut Deployment, change: &Change) {
+fn play(web: &mut Workload, change: &Change) {
     match change {
         Change::Pause => web.paused = true,
         Change::Stop => web.replicas = 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shared::SkillError;
 use store::{Entry, Scan, Store, StoreError, Write};
 
-use crate::domain::{Deployment, Health, Journal, Revision};
+use crate::domain::{Health, Journal, Revision, Workload};
 
 const HEALTHY: &str = "healthy_revisions";
 const QUARANTINE: &str = "quarantined_revisions";
@@ -30,23 +30,23 @@ fn entry(key: String, body: Vec<u8>) -> Entry {
     }
 }
 
-/// ReplicaSets keep their names over rollbacks, revision numbers do not.
-fn revision_key(deployment: &Deployment, revision: &Revision) -> String {
-    format!("{}/{}", deployment.uid, revision.replica_set)
+/// Revisions keep their names over rollbacks, but not their numbers.
+fn revision_key(workload: &Workload, revision: &Revision) -> String {
+    format!("{}/{}", workload.uid, revision.name)
 }
 
 impl History {
-    /// Adds what is remembered to what can be seen of a Deployment's revisions.
+    /// Adds what is remembered to what can be seen of a workload's revisions.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn complete(&self, mut deployment: Deployment) -> Result<Deployment, SkillError> {
-        let keys: Vec<String> = deployment
+    pub async fn complete(&self, mut workload: Workload) -> Result<Workload, SkillError> {
+        let keys: Vec<String> = workload
             .revisions
             .iter()
-            .map(|revision| revision_key(&deployment, revision))
+            .map(|revision| revision_key(&workload, revision))
             .collect();
-        for (revision, key) in deployment.revisions.iter_mut().zip(keys) {
+        for (revision, key) in workload.revisions.iter_mut().zip(keys) {
             if self
                 .0
                 .get(QUARANTINE, &key)
@@ -65,20 +65,20 @@ impl History {
                 revision.health = Health::Healthy;
             }
         }
-        Ok(deployment)
+        Ok(workload)
     }
 
-    /// Remembers every revision that is healthy now. The newest one counts only once it has all the Deployment's
+    /// Remembers every revision that is healthy now. The newest one counts only once it has all the workload's
     /// pods: a bad release may well have one ready pod in the middle of its rollout.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn learn(&self, deployment: &Deployment) -> Result<(), SkillError> {
-        let current = deployment.current().map(|revision| revision.number);
+    pub async fn learn(&self, workload: &Workload) -> Result<(), SkillError> {
+        let current = workload.current().map(|revision| revision.number);
         let whole = |revision: &Revision| {
-            !deployment.paused && deployment.replicas > 0 && revision.ready >= deployment.replicas
+            !workload.paused && workload.replicas > 0 && revision.ready >= workload.replicas
         };
-        let healthy = deployment
+        let healthy = workload
             .revisions
             .iter()
             .filter(|revision| revision.health == Health::Healthy);
@@ -87,7 +87,7 @@ impl History {
         let batch: Vec<Write> = healthy
             .map(|revision| Write::Put {
                 collection: HEALTHY,
-                entry: entry(revision_key(deployment, revision), Vec::new()),
+                entry: entry(revision_key(workload, revision), Vec::new()),
             })
             .collect();
         if batch.is_empty() {
@@ -97,21 +97,21 @@ impl History {
         }
     }
 
-    /// Takes the Deployment's lock for a rollback; taking it again is fine.
+    /// Takes the workload's lock for a rollback; taking it again is fine.
     ///
     /// # Errors
     /// `Failed` when another rollback holds it.
-    pub async fn lock(&self, deployment: &str, rollback_id: &str) -> Result<(), SkillError> {
+    pub async fn lock(&self, workload: &str, rollback_id: &str) -> Result<(), SkillError> {
         let insert = Write::Insert {
             collection: LOCKS,
-            entry: entry(deployment.to_owned(), rollback_id.as_bytes().to_vec()),
+            entry: entry(workload.to_owned(), rollback_id.as_bytes().to_vec()),
         };
         match self.0.submit(vec![insert]).await {
             Ok(()) => Ok(()),
-            Err(StoreError::Conflict { .. }) => match self.holder(deployment).await? {
+            Err(StoreError::Conflict { .. }) => match self.holder(workload).await? {
                 Some(holder) if holder == rollback_id => Ok(()),
                 holder => Err(SkillError::failed(format!(
-                    "rollback {} of {deployment} is still running",
+                    "rollback {} of {workload} is still running",
                     holder.unwrap_or_default()
                 ))),
             },
@@ -148,7 +148,7 @@ impl History {
             });
         }
         if journal.has_left() {
-            let key = format!("{}/{}", journal.origin.uid, journal.origin.from_replica_set);
+            let key = format!("{}/{}", journal.origin.uid, journal.origin.from_name);
             batch.push(Write::Put {
                 collection: QUARANTINE,
                 entry: entry(key, Vec::new()),
@@ -157,12 +157,12 @@ impl History {
         self.0.submit(batch).await.map_err(unavailable)
     }
 
-    /// The rollback that holds a Deployment's lock.
+    /// The rollback that holds a workload's lock.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn holder(&self, deployment: &str) -> Result<Option<String>, SkillError> {
-        let lock = self.0.get(LOCKS, deployment).await.map_err(unavailable)?;
+    pub async fn holder(&self, workload: &str) -> Result<Option<String>, SkillError> {
+        let lock = self.0.get(LOCKS, workload).await.map_err(unavailable)?;
         Ok(lock.map(|entry| String::from_utf8_lossy(&entry.body).into_owned()))
     }
 
@@ -217,7 +217,7 @@ fn put(journal: &Journal) -> Result<Write, SkillError> {
     })
 }
 
-/// Key of the lock of a journal's Deployment.
+/// Key of the lock of a journal's workload.
 pub fn lock_key(journal: &Journal) -> String {
-    format!("{}/{}", journal.plan.namespace, journal.plan.deployment)
+    journal.plan.id().to_string()
 }

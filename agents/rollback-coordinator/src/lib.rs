@@ -30,7 +30,7 @@ pub struct Cli {
     /// Flags that all agents have.
     #[command(flatten)]
     pub shared: Args,
-    /// The cluster whose Deployments are rolled back.
+    /// The cluster whose workloads are rolled back.
     #[command(flatten)]
     pub cluster: ClusterArgs,
 }

@@ -8,8 +8,8 @@ use shared::{Context, SkillError, ToolCall};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    clients::RolloutControl,
-    domain::{Change, DatabaseAnswer, Deployment, Journal, Outcome, Step, StepState},
+    clients::{RolloutControl, Waited},
+    domain::{Change, DatabaseAnswer, Journal, Member, Outcome, Step, StepState, Workload},
     history::{History, lock_key},
 };
 
@@ -20,6 +20,8 @@ mod tests;
 const ATTEMPTS: u32 = 5;
 /// Pause between questions to monitoring-agent.
 const VERIFY_PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a pod that could not be taken away is looked at again.
+const REMOVE_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait for monitoring-agent to find the workload healthy.
 const VERIFY_LIMIT: Duration = Duration::from_mins(1);
 /// Pause between questions to db-migrator while a person has to approve there.
@@ -97,12 +99,7 @@ impl Saga {
             Step::PauseRollout => self.write(context, journal, &Change::Pause).await,
             Step::StopWriters => {
                 self.write(context, journal, &Change::Stop).await?;
-                within(
-                    context,
-                    self.control
-                        .await_gone(&plan.namespace, &origin.from_replica_set),
-                )
-                .await
+                within(context, self.await_gone(context, journal)).await
             }
             Step::RollBackDatabase => within(context, roll_back_database(context, journal)).await,
             Step::RestoreTemplate => {
@@ -113,13 +110,7 @@ impl Saga {
                 };
                 self.write(context, journal, &restore).await
             }
-            Step::AwaitReady => {
-                within(
-                    context,
-                    self.control.await_ready(&plan.namespace, &plan.deployment),
-                )
-                .await
-            }
+            Step::AwaitReady => within(context, self.await_ready(context, journal)).await,
             Step::Verify => within(context, self.verify(context, journal)).await,
             // The lock goes in the same write as the journal's end.
             Step::Release => Ok(()),
@@ -131,18 +122,15 @@ impl Saga {
         self.history
             .lock(&lock_key(journal), &journal.rollback_id)
             .await?;
-        let deployment = self.read(journal).await?;
-        expect_current(&deployment, &journal.origin.from_replica_set)
+        let workload = self.read(journal).await?;
+        expect_current(&workload, &journal.origin.from_name)
     }
 
-    async fn read(&self, journal: &Journal) -> Result<Deployment, SkillError> {
+    async fn read(&self, journal: &Journal) -> Result<Workload, SkillError> {
         let plan = &journal.plan;
-        let found = self
-            .control
-            .deployment(&plan.namespace, &plan.deployment)
-            .await?;
-        let same = found.filter(|deployment| deployment.uid == journal.origin.uid);
-        same.ok_or_else(|| SkillError::failed(format!("deployment {} is gone", lock_key(journal))))
+        let found = self.control.workload(&plan.id()).await?;
+        let same = found.filter(|workload| workload.uid == journal.origin.uid);
+        same.ok_or_else(|| SkillError::failed(format!("{} is gone", plan.id())))
     }
 
     /// Reads, compares and writes, again when somebody else wrote in between.
@@ -154,28 +142,73 @@ impl Saga {
     ) -> Result<(), SkillError> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let deployment = self.read(journal).await?;
-            if change.is_in_force(&deployment) {
+            let workload = self.read(journal).await?;
+            if change.is_in_force(&workload) {
                 return Ok(());
             }
-            let call = ToolCall::write(
-                "kubernetes.patch",
-                [format!("deployments/{}", lock_key(journal))],
-            );
+            let call = ToolCall::write("kubernetes.patch", [journal.plan.id().to_string()]);
             match context
-                .tool(call, self.control.change(&deployment, change))
+                .tool(call, self.control.change(&workload, change))
                 .await
             {
                 Err(error @ SkillError::Failed { .. }) => last = Some(error),
                 result => return result,
             }
         }
-        Err(last.unwrap_or_else(|| SkillError::failed("the deployment kept changing")))
+        Err(last.unwrap_or_else(|| SkillError::failed("the workload kept changing")))
+    }
+
+    async fn await_gone(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
+        loop {
+            let workload = self.read(journal).await?;
+            match self.control.await_gone(&workload).await? {
+                Waited::Done => return Ok(()),
+                Waited::Blocked(pod) => self.remove(context, journal, &pod).await?,
+            }
+        }
+    }
+
+    async fn await_ready(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
+        let revision = &journal.origin.to_name;
+        loop {
+            let workload = self.read(journal).await?;
+            match self.control.await_ready(&workload, revision).await? {
+                Waited::Done => return Ok(()),
+                Waited::Blocked(pod) => self.remove(context, journal, &pod).await?,
+            }
+        }
+    }
+
+    /// Takes a pod away that keeps a wait from ending. One that changed meanwhile, or that a disruption budget keeps,
+    /// is looked at again.
+    async fn remove(
+        &self,
+        context: &Context,
+        journal: &Journal,
+        pod: &Member,
+    ) -> Result<(), SkillError> {
+        let namespace = &journal.plan.namespace;
+        let verb = if pod.ready {
+            "kubernetes.evict"
+        } else {
+            "kubernetes.delete"
+        };
+        let call = ToolCall::write(verb, [format!("pods/{namespace}/{}", pod.name)]);
+        match context
+            .tool(call, self.control.remove(namespace, pod))
+            .await
+        {
+            Err(SkillError::Failed { .. } | SkillError::Unavailable { .. }) => {
+                sleep(REMOVE_PAUSE).await;
+                Ok(())
+            }
+            removed => removed,
+        }
     }
 
     async fn verify(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
-        expect_current(&self.read(journal).await?, &journal.origin.to_replica_set)?;
-        let input = json!({"namespace": journal.plan.namespace, "workload": {"kind": "Deployment", "name": journal.plan.deployment}});
+        expect_current(&self.read(journal).await?, &journal.origin.to_name)?;
+        let input = json!({"namespace": journal.plan.namespace, "workload": journal.plan.workload});
         let until = Instant::now() + VERIFY_LIMIT;
         loop {
             let Health { verdict } = context
@@ -236,8 +269,9 @@ impl Saga {
         let resume = Change::Resume {
             replicas: journal.origin.replicas,
         };
-        let paused = journal.plan.database.is_some() && !journal.is_pending(Step::PauseRollout);
-        let undone = if paused {
+        let begun = |step| journal.has(step) && !journal.is_pending(step);
+        let stopped = begun(Step::PauseRollout) || begun(Step::StopWriters);
+        let undone = if stopped {
             self.write(context, &journal, &resume).await
         } else {
             Ok(())
@@ -253,16 +287,14 @@ impl Saga {
 }
 
 /// Whether this ReplicaSet is the newest one.
-fn expect_current(deployment: &Deployment, replica_set: &str) -> Result<(), SkillError> {
-    let current = deployment
-        .current()
-        .map(|revision| revision.replica_set.as_str());
-    if current == Some(replica_set) {
+fn expect_current(workload: &Workload, name: &str) -> Result<(), SkillError> {
+    let current = workload.current().map(|revision| revision.name.as_str());
+    if current == Some(name) {
         return Ok(());
     }
     let current = current.unwrap_or("nothing");
     Err(SkillError::failed(format!(
-        "somebody released in between: {current} is in force, not {replica_set}"
+        "somebody released in between: {current} is in force, not {name}"
     )))
 }
 

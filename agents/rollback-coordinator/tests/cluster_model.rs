@@ -14,8 +14,8 @@ use k8s_openapi::api::{
     core::v1::{Namespace, Pod},
 };
 use rollback_coordinator::{
-    clients::{Kubernetes, RolloutControl},
-    domain::{Deployment, Health, Outcome, Step, StepState},
+    clients::{Kubernetes, RolloutControl, Waited},
+    domain::{Health, Kind, Outcome, Rollout, Step, StepState, Workload, WorkloadId},
     history::History,
     learn,
     metrics::Metrics,
@@ -93,7 +93,7 @@ impl Mesh {
         let running = tokio::spawn(async move {
             learn::watch(cluster, vec!["shop".into()], &*control, &history, stop).await
         });
-        let remembered = |mut web: Deployment| async move {
+        let remembered = |mut web: Workload| async move {
             web.revisions
                 .iter_mut()
                 .for_each(|revision| revision.health = Health::NeverHealthy);
@@ -107,16 +107,12 @@ impl Mesh {
         running.await.unwrap().unwrap();
     }
 
-    async fn web(&self) -> Deployment {
-        self.control
-            .deployment("shop", "web")
-            .await
-            .unwrap()
-            .unwrap()
+    async fn web(&self) -> Workload {
+        self.control.workload(&web_id()).await.unwrap().unwrap()
     }
 
-    /// Waits until something holds for the Deployment.
-    async fn until<F: Future<Output = bool>>(&self, holds: impl Fn(Deployment) -> F) {
+    /// Waits until something holds for the workload.
+    async fn until<F: Future<Output = bool>>(&self, holds: impl Fn(Workload) -> F) {
         let wait = async {
             while !holds(self.web().await).await {
                 tokio::time::sleep(LOOK).await;
@@ -160,6 +156,14 @@ impl Mesh {
     }
 }
 
+fn web_id() -> WorkloadId {
+    WorkloadId {
+        namespace: "shop".into(),
+        kind: Kind::Deployment,
+        name: "web".into(),
+    }
+}
+
 /// `web` as revision 1 declares it.
 fn web() -> Value {
     let probe = json!({"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1});
@@ -179,7 +183,7 @@ fn peers() -> FakeAgent {
 }
 
 /// `(number, wanted, ready)` of each revision.
-fn sizes(web: &Deployment) -> Vec<(u64, u32, u32)> {
+fn sizes(web: &Workload) -> Vec<(u64, u32, u32)> {
     web.revisions
         .iter()
         .map(|revision| (revision.number, revision.replicas, revision.ready))
@@ -210,8 +214,8 @@ async fn a_bad_release_is_replaced_by_the_revision_that_was_healthy() {
     );
     assert_eq!(after.template, before.template);
     assert_eq!(
-        after.current().unwrap().replica_set,
-        before.current().unwrap().replica_set
+        after.current().unwrap().name,
+        before.current().unwrap().name
     );
 
     // The process dies right after the write: the same task is run again, and revision 1 is not there any more.
@@ -282,10 +286,20 @@ async fn a_cluster_that_does_not_answer_has_not_stopped_its_pods() {
     })
     .unwrap();
     let control = Kubernetes(cluster);
-    let gone = tokio::time::timeout(
-        Duration::from_millis(500),
-        control.await_gone("shop", "web-2"),
-    )
-    .await;
-    assert!(!matches!(gone, Ok(Ok(()))), "nobody has seen the pods");
+    let unseen = Workload {
+        id: web_id(),
+        resource_version: "1".into(),
+        uid: "u".into(),
+        replicas: 1,
+        paused: false,
+        rollout: Rollout::default(),
+        template: json!({}),
+        annotations: json!({}),
+        revisions: Vec::new(),
+    };
+    let gone = tokio::time::timeout(Duration::from_millis(500), control.await_gone(&unseen)).await;
+    assert!(
+        !matches!(gone, Ok(Ok(Waited::Done))),
+        "nobody has seen the pods"
+    );
 }

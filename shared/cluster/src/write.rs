@@ -1,5 +1,6 @@
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use kube::core::{ApiResource, DynamicObject};
 use serde::de::DeserializeOwned;
@@ -137,6 +138,39 @@ impl Cluster {
             &target.url(),
             body.to_string().into(),
         )?;
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        let _answer: Value = live.call(&action, "Status", request).await?;
+        Ok(())
+    }
+
+    /// Evicts a pod: it is deleted if no disruption budget is broken by it.
+    ///
+    /// # Errors
+    /// As [`Cluster::delete`]; `Unavailable` while a budget allows no disruption.
+    pub async fn evict(
+        &self,
+        namespace: &str,
+        name: &str,
+        options: &Options,
+    ) -> Result<(), ClusterError> {
+        let kind = ApiResource::erase::<Pod>(&());
+        let url = Pod::url_path(&(), Some(namespace));
+        let target = Target::new(&kind, &url, Some(namespace), name);
+        let action = target.action("evict");
+        let live = self.live(&action)?;
+        target.check(&action)?;
+        let body = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {
+                "dryRun": options.dry_run.then_some(["All"]),
+                "preconditions": options.resource_version.as_ref().map(|v| json!({"resourceVersion": v})),
+            },
+        });
+        let url = format!("{}/eviction", target.url());
+        let mut request = request(&action, Method::POST, &url, body.to_string().into())?;
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(CONTENT_TYPE, json);
         let _answer: Value = live.call(&action, "Status", request).await?;

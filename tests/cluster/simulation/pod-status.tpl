@@ -2,6 +2,7 @@
   $phase      phase of the pod
   $started    whether its containers have been created at all
   $run        whether the container at fault runs; all others run when $started
+  $passed     whether its startup probe has passed, if it has one
   $readiness  whether it is ready then: "true", "false", or "probe" for ready only without a readiness probe
   $reason     why it waits, else ""; $message says more
   $exit       its exit code when it has ended, else ""; $exitReason says why
@@ -73,7 +74,7 @@ containerStatuses:
   imageID: {{ .image | Quote }}
   restartCount: {{ $restarts }}
   ready: {{ $ready }}
-  started: {{ $runs }}
+  started: {{ and $runs (or $passed (not $mine) (not .startupProbe)) }}
   {{ if $runs }}
   state:
     running:

@@ -7,6 +7,7 @@ mod lock;
 mod recipes;
 mod session;
 mod shadow;
+mod stamp;
 mod values;
 mod watch;
 
@@ -35,6 +36,7 @@ const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0
 pub struct PostgresTarget {
     address: Address,
     owner: Option<String>,
+    memory: stamp::Memory,
 }
 
 impl PostgresTarget {
@@ -52,7 +54,11 @@ impl PostgresTarget {
             .as_ref()
             .map_or_else(String::new, |owner| format!(" -c role={owner}"));
         config.options(options + &role);
-        Self { address, owner }
+        Self {
+            address,
+            owner,
+            memory: stamp::Memory::default(),
+        }
     }
 }
 
@@ -74,6 +80,7 @@ impl Target for PostgresTarget {
             address: self.address.clone(),
             owner: None,
             scratch: None,
+            memory: Some(self.memory.clone()),
             acts_for_another: self.owner.is_some(),
         }))
     }
@@ -93,6 +100,7 @@ impl Target for PostgresTarget {
                 address,
                 owner: None,
                 scratch: Some(scratch),
+                memory: None,
                 acts_for_another: self.owner.is_some(),
             })),
             Err(error) => {

@@ -1,6 +1,6 @@
 //! The port to a target database: one session that holds lock, DDL and ledger together.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 use shared::SkillError;
@@ -205,6 +205,25 @@ impl TargetError {
     }
 }
 
+/// What is asked of a catalog most often.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shape {
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// Its quoted tables with their quoted columns.
+    pub tables: Vec<(String, Vec<String>)>,
+}
+
+impl Shape {
+    /// The shape of a catalog.
+    pub fn of(catalog: &Catalog) -> Self {
+        Self {
+            fingerprint: catalog.fingerprint(),
+            tables: catalog.tables(),
+        }
+    }
+}
+
 /// What a shadow holds when it is handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shadow {
@@ -261,6 +280,35 @@ pub trait Session: Debug + Send {
     /// Runs a script and its ledger rows in a transaction of their own.
     async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome;
 
+    /// Runs statements as written in the transaction that is open, in one round trip where the database allows. One result
+    /// a statement; after the first failure none is run, and the transaction waits for its rollback.
+    async fn run(&mut self, statements: &[&str]) -> Vec<Result<(), TargetError>> {
+        let mut outcome = Vec::with_capacity(statements.len());
+        for statement in statements {
+            let failed = matches!(outcome.last(), Some(Err(_)));
+            outcome.push(if failed {
+                Err(TargetError::Skipped)
+            } else {
+                self.execute(statement).await
+            });
+        }
+        outcome
+    }
+
+    /// Runs statements of our own that do not depend on each other's answers, in one round trip where the database allows.
+    async fn pipeline(&mut self, queries: &[Own]) -> Result<Vec<Vec<Row>>, TargetError> {
+        let mut found = Vec::with_capacity(queries.len());
+        for own in queries {
+            found.push(self.query(&own.sql, &own.parameters).await?);
+        }
+        Ok(found)
+    }
+
+    /// Those of these quoted tables of which it is cheap to know that they hold no row.
+    async fn empty(&mut self, _: &[String]) -> Result<Vec<String>, TargetError> {
+        Ok(Vec::new())
+    }
+
     /// Watches this session from outside; `None` where nothing can be seen.
     fn watch(&self) -> Option<Box<dyn Watch>> {
         None
@@ -279,6 +327,11 @@ pub trait Session: Debug + Send {
 
     /// Reads the catalog without the ledger.
     async fn catalog(&mut self) -> Result<Catalog, TargetError>;
+
+    /// What the catalog looks like; cheaper than reading it where it is known not to have changed since it was read.
+    async fn shape(&mut self) -> Result<Arc<Shape>, TargetError> {
+        Ok(Arc::new(Shape::of(&self.catalog().await?)))
+    }
 
     /// The quoted columns of those of these quoted tables that exist.
     async fn columns(

@@ -5,6 +5,7 @@
 
 mod kinds;
 mod matching;
+mod ordering;
 pub mod tables;
 #[cfg(test)]
 mod tests;
@@ -85,7 +86,7 @@ pub struct Step {
 pub fn steps(current: &Blueprint, goal: &Blueprint) -> Vec<Step> {
     let matching = Matching::new(current, goal);
     let mut all = renames(&matching);
-    all.extend(drops(&matching));
+    all.extend(drops(&matching, &current.dependencies));
     all.extend(changes(&matching));
     all.extend(makes(&matching));
     all.retain(|step| !step.ways.is_empty());
@@ -212,15 +213,19 @@ fn rename(now: &Recipe, then: &Recipe) -> Option<String> {
     now.relocate.as_ref().map(|head| format!("{head}{schema}"))
 }
 
-fn drops(matching: &Matching<'_>) -> Vec<Step> {
+fn drops(matching: &Matching<'_>, dependencies: &[(String, String)]) -> Vec<Step> {
     let gone = containers(&matching.added);
     let mut found = matching
         .added
         .iter()
         .filter(|recipe| !inside(recipe, &gone) && !recipe.unmake.is_empty())
+        .copied()
         .collect::<Vec<_>>();
     found.sort_by_key(|recipe| (drop_rank(&recipe.kind), std::cmp::Reverse(order(recipe))));
-    found.into_iter().map(|recipe| drop_step(recipe)).collect()
+    ordering::ordered(&found, &matching.added, dependencies)
+        .into_iter()
+        .map(drop_step)
+        .collect()
 }
 
 fn drop_step(recipe: &Recipe) -> Step {

@@ -237,7 +237,7 @@ impl Job<'_> {
             let end = End {
                 fingerprint: match reached {
                     Some(fingerprint) => fingerprint,
-                    None => session.catalog().await?.fingerprint(),
+                    None => session.shape().await?.fingerprint.clone(),
                 },
                 migrations: ledger::migrations(session).await?,
             };

@@ -103,9 +103,9 @@ type Tables = Vec<(String, Vec<String>)>;
 
 /// Catalog and ledger, without the statements and rows that only what is reverted needs.
 async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>, Tables), TargetError> {
-    let catalog = session.catalog().await?;
+    let shape = session.shape().await?;
     let mut facts = Facts {
-        fingerprint: catalog.fingerprint(),
+        fingerprint: shape.fingerprint.clone(),
         ..Facts::default()
     };
     if !ledger::exists(session).await? {
@@ -124,7 +124,7 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>, Tabl
         .into_iter()
         .map(|migration| (migration, Vec::new()))
         .collect();
-    Ok((facts, ledger::runs(session).await?, catalog.tables()))
+    Ok((facts, ledger::runs(session).await?, shape.tables.clone()))
 }
 
 /// The downs of everything above the target, with one query for all, and the rows that they would drop.
@@ -145,7 +145,7 @@ async fn look_above(
     };
     let dialect = session.dialect();
     let mut steps = ledger::steps_between(session, first, last, Direction::Down).await?;
-    for ((migration, down), rows) in facts.migrations.iter_mut().zip(&mut facts.rows) {
+    for (migration, down) in &mut facts.migrations {
         if !above(migration) {
             continue;
         }
@@ -158,13 +158,22 @@ async fn look_above(
                 (step.text, lock)
             })
             .collect();
-        for then in &migration.additions {
-            // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
-            let now = measure_present(session, tables, Some(&then.addition)).await?;
-            rows.push(now.map(|now| TableRows {
-                rows: now.rows,
-                digest: now.digest,
-            }));
+    }
+    // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
+    let of_above = facts.migrations.iter();
+    let of_above = of_above.filter(|(migration, _)| above(migration));
+    let additions = of_above.flat_map(|(migration, _)| &migration.additions);
+    let wanted = additions.map(|then| Some(&then.addition));
+    let now = measure_present(session, tables, wanted).await?;
+    let mut now = now.into_iter().map(|now| {
+        now.map(|now| TableRows {
+            rows: now.rows,
+            digest: now.digest,
+        })
+    });
+    for ((migration, _), rows) in facts.migrations.iter().zip(&mut facts.rows) {
+        if above(migration) {
+            rows.extend(now.by_ref().take(migration.additions.len()));
         }
     }
     Ok(())

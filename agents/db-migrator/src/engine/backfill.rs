@@ -15,13 +15,13 @@ use crate::{
         Dialect,
         expand::{
             Backfill,
-            backfill::{Load, Range, eta, next_batch, overload},
+            backfill::{Load, Range, eta, next_batch, overload, rest},
         },
     },
 };
 
-/// How long a batch waits for a row lock of an application before it lets go of its own.
-const BATCH_LOCK_TIMEOUT_MS: u64 = 50;
+/// How long a batch waits for a row lock of an application before it lets go of its own: others wait for those meanwhile.
+const BATCH_LOCK_TIMEOUT_MS: u64 = 10;
 /// Batches of one audited call: a million rows are about ten calls.
 const BATCHES_A_CALL: u32 = 100;
 /// Pauses while the server has too much to bear.
@@ -125,7 +125,9 @@ impl Run<'_> {
             self.batch(session)
                 .await
                 .map_err(|error| lost(self.job, error))?;
-            self.progress.batch = next_batch(self.progress.batch, started.elapsed());
+            let took = started.elapsed();
+            self.progress.batch = next_batch(self.progress.batch, took);
+            sleep(rest(took)).await;
         }
         Ok(())
     }

@@ -8,13 +8,15 @@ use shared::{SkillError, ToolCall};
 use tokio::time::Instant;
 
 use super::{
-    EngineError, Job, ledger,
+    EngineError, Job,
+    at_once::undo,
+    ledger,
     measure::{Baselines, measure_own},
     observe::Observer,
     script::{Part, Script, is_key_switch, renames},
 };
 use crate::{
-    clients::{Batch, Session, TargetError},
+    clients::{Own, Session, TargetError},
     domain::{Dialect, Direction, MigrationState, StepRecord, StepState, waiting::Waiting},
 };
 
@@ -115,56 +117,6 @@ impl Job<'_> {
         }
     }
 
-    /// One round trip for all of it.
-    async fn attempt_at_once(
-        &self,
-        session: &mut dyn Session,
-        script: &Script<'_>,
-        steps: &[&StepRecord],
-        observer: &mut Observer,
-    ) -> Result<(), EngineError> {
-        let dialect = session.dialect();
-        let run = steps
-            .iter()
-            .filter(|step| !is_key_switch(&step.text, dialect));
-        let run = run.collect::<Vec<_>>();
-        let texts = run
-            .iter()
-            .map(|step| step.text.as_str())
-            .collect::<Vec<_>>();
-        let rows = [
-            ledger::steps_row(
-                session,
-                script.steps_of(None),
-                StepState::Applied,
-                self.run(),
-            ),
-            ledger::state_row(
-                dialect,
-                script.migration.sequence,
-                script.direction.done(),
-                self.run(),
-            ),
-        ];
-        let mut calls = run
-            .iter()
-            .map(|step| self.call_of(dialect, script, step))
-            .collect::<Vec<_>>();
-        calls.push(self.commit_call(dialect, script));
-        let batch = Batch {
-            transaction: script.transaction(observer.waiting.timeout_ms()),
-            statements: &texts,
-            own: &rows,
-        };
-        let what = format!("{} {}", script.direction.name(), script.name());
-        let started = Instant::now();
-        let effect = self.observed(observer, &what, session.batch(batch));
-        let ran = self.audited_batch(calls, effect).await;
-        self.metrics
-            .stepped(dialect, started.elapsed().as_secs_f64());
-        ran
-    }
-
     /// Statement by statement, with measurements between them.
     async fn attempt(
         &self,
@@ -179,11 +131,8 @@ impl Job<'_> {
         let ran = self
             .inside_transaction(session, script, part, observer)
             .await;
-        // After a lost connection this fails too; what counts is the first error.
-        if ran.is_err()
-            && let Err(second) = session.rollback().await
-        {
-            tracing::debug!(error = %second, "a transaction ended with its connection");
+        if ran.is_err() {
+            undo(session).await;
         }
         ran
     }
@@ -197,30 +146,32 @@ impl Job<'_> {
     ) -> Result<(), EngineError> {
         let renames = renames(part.steps, session.dialect());
         let baselines = Baselines::read(session, script.migration, renames).await?;
+        let mut rows = Vec::new();
         for step in part.steps {
             self.context.check_canceled()?;
             self.statement(session, script, step, observer).await?;
             if !script.atomic() {
                 let one = script.steps_of(Some(step.ordinal));
                 let row = ledger::steps_row(session, one, StepState::Applied, self.run());
-                ledger::write(session, row).await?;
+                rows.push(row);
             }
         }
-        baselines.shift(session).await?;
+        rows.extend(baselines.shift(session).await?);
         if part.last {
             if script.atomic() {
                 let all = script.steps_of(None);
                 let row = ledger::steps_row(session, all, StepState::Applied, self.run());
-                ledger::write(session, row).await?;
+                rows.push(row);
             }
-            self.close_migration(session, script).await?;
+            rows.extend(self.close_migration(session, script).await?);
         }
+        session.pipeline(&rows).await?;
         self.context.check_canceled()?;
         let call = self.commit_call(session.dialect(), script);
         self.audited(call, session.commit()).await
     }
 
-    fn commit_call(&self, dialect: Dialect, script: &Script<'_>) -> ToolCall {
+    pub(super) fn commit_call(&self, dialect: Dialect, script: &Script<'_>) -> ToolCall {
         ToolCall::write(
             dialect.commit_action(),
             [
@@ -231,7 +182,12 @@ impl Job<'_> {
     }
 
     /// A statement's name for the audit trail, never its text.
-    fn call_of(&self, dialect: Dialect, script: &Script<'_>, step: &StepRecord) -> ToolCall {
+    pub(super) fn call_of(
+        &self,
+        dialect: Dialect,
+        script: &Script<'_>,
+        step: &StepRecord,
+    ) -> ToolCall {
         let names = [
             self.resource(),
             format!("migrations/{}", script.migration.version),
@@ -273,20 +229,22 @@ impl Job<'_> {
         ran
     }
 
-    /// Holds the catalog against the proof and moves the migration to its final state.
+    /// Holds the catalog against the proof; answers with what moves the migration to its final state.
     async fn close_migration(
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<Own>, EngineError> {
         let compared =
             !script.atomic() || (script.verify && !script.compares_before(session.dialect()));
         if let Some(expected) = script.expected().filter(|_| compared) {
             compare(session, script, expected).await?;
         }
-        if script.direction == Direction::Up {
-            measure_own(session, script.migration).await?;
-        }
+        let own = if script.direction == Direction::Up {
+            measure_own(session, script.migration).await?
+        } else {
+            None
+        };
         let done = script.direction.done();
         let row = ledger::state_row(
             session.dialect(),
@@ -294,7 +252,7 @@ impl Job<'_> {
             done,
             self.run(),
         );
-        Ok(ledger::write(session, row).await?)
+        Ok(own.into_iter().chain([row]).collect())
     }
 
     async fn execute_stepwise(
@@ -369,7 +327,7 @@ async fn compare(
     script: &Script<'_>,
     expected: &str,
 ) -> Result<(), EngineError> {
-    if session.catalog().await?.fingerprint() == expected {
+    if session.shape().await?.fingerprint == expected {
         return Ok(());
     }
     let message = format!(

@@ -345,19 +345,16 @@ pub(super) async fn write(session: &mut dyn Session, own: Own) -> Result<(), Tar
 }
 
 /// Notes what a migration's additions held right after it.
-pub(super) async fn set_additions(
-    session: &mut dyn Session,
+pub(super) fn additions_row(
+    dialect: Dialect,
     sequence: i64,
     additions: &[MeasuredAddition],
-) -> Result<(), TargetError> {
-    let prefix = names(session.dialect()).prefix;
-    session
-        .query(
-            &format!("UPDATE {prefix}migration SET additions = $1 WHERE sequence = $2"),
-            &[json(&additions).into(), sequence.into()],
-        )
-        .await
-        .map(drop)
+) -> Own {
+    let prefix = names(dialect).prefix;
+    Own {
+        sql: format!("UPDATE {prefix}migration SET additions = $1 WHERE sequence = $2"),
+        parameters: vec![json(&additions).into(), sequence.into()],
+    }
 }
 
 /// Which statements a change of state is about.

@@ -1,8 +1,10 @@
 //! What migrations added holds how many rows: the ground on which a later rollback is judged.
 
+use std::collections::BTreeMap;
+
 use super::ledger;
 use crate::{
-    clients::{Session, TargetError},
+    clients::{Own, Session, TargetError},
     domain::{
         Catalog, MigrationRecord, ledger::MeasuredAddition, lex::bare_name, proof::Addition,
         statement::Rename,
@@ -10,28 +12,35 @@ use crate::{
 };
 
 /// Above this many rows only their number is compared, and only up to here.
-const MAX_MEASURED: i64 = 100_000;
+const MAX_MEASURED: u64 = 100_000;
+/// From this many on, empty tables are left out by one question before the rest is counted.
+const MANY: usize = 8;
 
-/// Notes what a migration's own additions hold right after it.
+/// What notes what a migration's own additions hold right after it.
 pub(super) async fn measure_own(
     session: &mut dyn Session,
     migration: &MigrationRecord,
-) -> Result<(), TargetError> {
-    if !migration
-        .additions
-        .iter()
-        .any(|measured| measured.addition.seeded)
-    {
-        return Ok(());
+) -> Result<Option<Own>, TargetError> {
+    let seeded = |measured: &&MeasuredAddition| measured.addition.seeded;
+    let own = migration.additions.iter().filter(seeded);
+    let own = own.map(|measured| measured.addition.clone());
+    let mut measured = measure(session, own.collect())
+        .await?
+        .into_iter()
+        .peekable();
+    if measured.peek().is_none() {
+        return Ok(None);
     }
-    let mut additions = migration.additions.clone();
-    for measured in additions
-        .iter_mut()
-        .filter(|measured| measured.addition.seeded)
-    {
-        *measured = measure(session, &measured.addition).await?;
-    }
-    ledger::set_additions(session, migration.sequence, &additions).await
+    let additions = migration.additions.iter().map(|then| {
+        let now = then.addition.seeded.then(|| measured.next()).flatten();
+        now.unwrap_or_else(|| then.clone())
+    });
+    let additions = additions.collect::<Vec<_>>();
+    Ok(Some(ledger::additions_row(
+        session.dialect(),
+        migration.sequence,
+        &additions,
+    )))
 }
 
 /// Notes what a migration's additions hold after its backfill.
@@ -50,40 +59,68 @@ pub(super) async fn measure_again(
         .map(|measured| measured.addition.place.table.clone())
         .collect::<Vec<_>>();
     let present = session.columns(&tables).await?;
-    for measured in &mut own.additions {
-        if let Some(now) = measure_present(session, &present, Some(&measured.addition)).await? {
+    let wanted = own.additions.iter().map(|then| Some(&then.addition));
+    let now = measure_present(session, &present, wanted).await?;
+    for (measured, now) in own.additions.iter_mut().zip(now) {
+        if let Some(now) = now {
             *measured = now;
         }
     }
-    ledger::set_additions(session, sequence, &own.additions).await
+    let row = ledger::additions_row(session.dialect(), sequence, &own.additions);
+    ledger::write(session, row).await
 }
 
-/// What an addition holds now; a table's rows are digested when there are few.
+/// What additions hold now; the rows of a table are digested when there are few.
 async fn measure(
     session: &mut dyn Session,
-    addition: &Addition,
-) -> Result<MeasuredAddition, TargetError> {
-    let rows = count(session, addition).await?;
-    let place = &addition.place;
-    let mut digest = String::new();
-    if place.column.is_none() && rows > 0 && rows <= MAX_MEASURED {
-        let table = (place.table.clone(), addition.columns.clone());
-        digest = session
-            .rows(&[table])
-            .await?
-            .pop()
-            .map(|rows| rows.digest)
-            .unwrap_or_default();
+    additions: Vec<Addition>,
+) -> Result<Vec<MeasuredAddition>, TargetError> {
+    let mut empty = Vec::new();
+    if additions.len() >= MANY {
+        let tables = additions
+            .iter()
+            .map(|addition| addition.place.table.clone());
+        empty = session.empty(&tables.collect::<Vec<_>>()).await?;
+        empty.sort();
     }
-    Ok(MeasuredAddition {
-        addition: addition.clone(),
-        rows: u64::try_from(rows).unwrap_or_default(),
-        digest,
-    })
+    let holds = |addition: &Addition| empty.binary_search(&addition.place.table).is_err();
+    let counts = additions.iter().filter(|addition| holds(addition));
+    let counts = counts.map(count).collect::<Vec<_>>();
+    let mut counted = session.pipeline(&counts).await?.into_iter();
+    let mut measured = Vec::with_capacity(additions.len());
+    for addition in additions {
+        let rows = if holds(&addition) {
+            let answer = counted.next().unwrap_or_default();
+            answer
+                .first()
+                .ok_or(TargetError::Unreadable("a row"))?
+                .integer(0)?
+        } else {
+            0
+        };
+        measured.push(MeasuredAddition {
+            addition,
+            rows: u64::try_from(rows).unwrap_or_default(),
+            digest: String::new(),
+        });
+    }
+    let mut few = measured
+        .iter_mut()
+        .filter(|one| one.addition.place.column.is_none() && (1..=MAX_MEASURED).contains(&one.rows))
+        .collect::<Vec<_>>();
+    let tables = few.iter().map(|one| {
+        let addition = &one.addition;
+        (addition.place.table.clone(), addition.columns.clone())
+    });
+    let digests = session.rows(&tables.collect::<Vec<_>>()).await?;
+    for (one, rows) in few.iter_mut().zip(digests) {
+        one.digest = rows.digest;
+    }
+    Ok(measured)
 }
 
 /// Rows of a table, or values of a column other than null and its constant default.
-async fn count(session: &mut dyn Session, addition: &Addition) -> Result<i64, TargetError> {
+fn count(addition: &Addition) -> Own {
     let place = &addition.place;
     let condition = place.column.as_ref().map_or_else(String::new, |column| {
         // A default that calls a function is not evaluated: it may draw from a sequence.
@@ -104,12 +141,10 @@ async fn count(session: &mut dyn Session, addition: &Addition) -> Result<i64, Ta
         place.table,
         MAX_MEASURED + 1
     );
-    session
-        .query(&sql, &[])
-        .await?
-        .first()
-        .ok_or(TargetError::Unreadable("a row"))?
-        .integer(0)
+    Own {
+        sql,
+        parameters: Vec::new(),
+    }
 }
 
 /// The additions of other migrations in the tables that this one writes to or renames, before it does.
@@ -141,45 +176,44 @@ impl Baselines {
         let mut others = Vec::new();
         for other in ledger::in_force(session, &named).await? {
             if other.sequence != migration.sequence {
-                let mut measured = Vec::new();
-                for then in &other.additions {
+                let touched = other.additions.iter().map(|then| {
                     let touched = migration.touches.contains(&then.addition.place.table);
-                    measured.push(
-                        measure_present(
-                            session,
-                            &present,
-                            Some(&then.addition).filter(|_| touched),
-                        )
-                        .await?,
-                    );
-                }
+                    Some(&then.addition).filter(|_| touched)
+                });
+                let measured = measure_present(session, &present, touched).await?;
                 others.push((other, measured));
             }
         }
         Ok(Self { others, renames })
     }
 
-    /// Moves the baselines by what the migration wrote, and lets them follow what it renamed.
-    pub(super) async fn shift(self, session: &mut dyn Session) -> Result<(), TargetError> {
+    /// What moves the baselines by what the migration wrote, and lets them follow what it renamed.
+    pub(super) async fn shift(self, session: &mut dyn Session) -> Result<Vec<Own>, TargetError> {
         if self.others.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let catalog = if self.renames.is_empty() {
             None
         } else {
             Some(session.catalog().await?)
         };
+        let mut writes = Vec::new();
         for (mut other, measured) in self.others {
             let old = other.additions.clone();
-            for (baseline, before) in other.additions.iter_mut().zip(measured) {
-                if let Some(catalog) = &catalog {
+            if let Some(catalog) = &catalog {
+                for baseline in &mut other.additions {
                     follow(&mut baseline.addition, &self.renames, catalog);
                 }
-                let Some(before) = before else { continue };
-                let place = [baseline.addition.place.table.clone()];
-                let present = session.columns(&place).await?;
-                let after = measure_present(session, &present, Some(&baseline.addition)).await?;
-                if let Some(after) = after {
+            }
+            let moved = other.additions.iter().zip(&measured);
+            let wanted =
+                moved.map(|(baseline, before)| before.as_ref().map(|_| &baseline.addition));
+            let tables = wanted.clone().flatten();
+            let tables = tables.map(|addition| addition.place.table.clone());
+            let present = session.columns(&tables.collect::<Vec<_>>()).await?;
+            let now = measure_present(session, &present, wanted).await?;
+            for ((baseline, before), after) in other.additions.iter_mut().zip(measured).zip(now) {
+                if let (Some(before), Some(after)) = (before, after) {
                     *baseline = MeasuredAddition {
                         addition: after.addition.clone(),
                         ..baseline.shifted(&before, &after)
@@ -187,44 +221,48 @@ impl Baselines {
                 }
             }
             if other.additions != old {
-                ledger::set_additions(session, other.sequence, &other.additions).await?;
+                let row =
+                    ledger::additions_row(session.dialect(), other.sequence, &other.additions);
+                writes.push(row);
             }
         }
-        Ok(())
+        Ok(writes)
     }
 }
 
-/// Measures an addition over those of its columns that are there; `None` when it is gone itself. A query for something
-/// that is gone would end the transaction.
-pub(super) async fn measure_present(
+/// Measures additions over those of their columns that are there; `None` where one is gone itself or is not wanted. A
+/// query for something that is gone would end the transaction.
+pub(super) async fn measure_present<'a>(
     session: &mut dyn Session,
     tables: &[(String, Vec<String>)],
-    addition: Option<&Addition>,
-) -> Result<Option<MeasuredAddition>, TargetError> {
-    let present = addition.and_then(|addition| {
-        let (_, columns) = tables
-            .iter()
-            .find(|(table, _)| *table == addition.place.table)?;
-        let column_is_there = addition
-            .place
-            .column
-            .iter()
-            .all(|column| columns.contains(column));
-        let kept = addition
-            .columns
-            .iter()
-            .filter(|column| columns.contains(column))
-            .cloned()
-            .collect();
-        column_is_there.then(|| Addition {
-            columns: kept,
+    additions: impl Iterator<Item = Option<&'a Addition>>,
+) -> Result<Vec<Option<MeasuredAddition>>, TargetError> {
+    let tables = tables
+        .iter()
+        .map(|(table, columns)| (table.as_str(), columns))
+        .collect::<BTreeMap<_, _>>();
+    let present = additions.map(|addition| present(&tables, addition?));
+    let present = present.collect::<Vec<_>>();
+    let there = present.iter().flatten().cloned().collect();
+    let mut measured = measure(session, there).await?.into_iter();
+    let all = present.into_iter();
+    Ok(all
+        .map(|addition| addition.and_then(|_| measured.next()))
+        .collect())
+}
+
+/// An addition with those of its columns that are there, when it is there itself.
+fn present(tables: &BTreeMap<&str, &Vec<String>>, addition: &Addition) -> Option<Addition> {
+    let columns = tables.get(addition.place.table.as_str())?;
+    let mut own = addition.place.column.iter();
+    own.all(|column| columns.contains(column)).then(|| {
+        let kept = addition.columns.iter();
+        let kept = kept.filter(|column| columns.contains(column));
+        Addition {
+            columns: kept.cloned().collect(),
             ..addition.clone()
-        })
-    });
-    match present {
-        Some(addition) => measure(session, &addition).await.map(Some),
-        None => Ok(None),
-    }
+        }
+    })
 }
 
 /// Gives an addition the names that it has after renames. The order of its columns stays, and with it its digest.

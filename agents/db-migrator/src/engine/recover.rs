@@ -7,7 +7,7 @@ use shared::SkillError;
 use super::{Job, execute::is_interrupted, ledger, parts, script::Script};
 use crate::{
     clients::Session,
-    domain::{Direction, MigrationRecord, MigrationState, StepRecord},
+    domain::{Dialect, Direction, MigrationRecord, MigrationState, StepRecord},
 };
 
 /// Migrations whose statements are in memory at once.
@@ -51,6 +51,10 @@ impl Job<'_> {
             .collect::<Vec<_>>();
         let backfills = self.reading(parts::exist(session)).await?;
         let total = own.len() as u64;
+        let dialect = session.dialect();
+        let compares_before = dialect == Dialect::Postgres;
+        // What a hook of a step has seen must not be lost.
+        let alone = self.database.desk.hooks(self.run()).is_none() && !backfills;
         let mut done = 0;
         // The statements of many migrations come with one query.
         for chunk in own.chunks(LOADED_AT_ONCE) {
@@ -70,7 +74,8 @@ impl Job<'_> {
                     migration,
                     direction: Direction::Up,
                     steps: steps.remove(&migration.sequence).unwrap_or_default(),
-                    verify: done == total,
+                    verify: done == if compares_before { 1 } else { total },
+                    flushes_later: done < total && alone && dialect == Dialect::Postgres,
                 };
                 self.run_hooked(session, &script).await?;
             }
@@ -111,6 +116,7 @@ impl Job<'_> {
             direction,
             steps,
             verify,
+            flushes_later: false,
         })
     }
 

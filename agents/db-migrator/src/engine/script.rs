@@ -18,9 +18,12 @@ pub(super) struct Script<'a> {
     pub(super) migration: &'a MigrationRecord,
     pub(super) direction: Direction,
     pub(super) steps: Vec<StepRecord>,
-    /// Whether the catalog is held against the proof before the commit. Within a run of ups the last one is enough: it
-    /// starts where the proof started and runs the same statements.
+    /// Whether the catalog is held against the proof. Within a run of ups once is enough: before the first one where that
+    /// is read before, else at the commit of the last one.
     pub(super) verify: bool,
+    /// Whether its commit may reach the disk with a later one of the same run: its ledger rows are in it, so that a crash
+    /// of the server takes both or none.
+    pub(super) flushes_later: bool,
 }
 
 impl Script<'_> {
@@ -40,22 +43,19 @@ impl Script<'_> {
             && dialect == Dialect::Postgres
     }
 
-    /// Whether one round trip can do it: nothing has to be measured or compared before the commit.
+    /// Whether its rows have to be measured before the commit.
+    pub(super) fn is_measured(&self) -> bool {
+        let mut additions = self.migration.additions.iter();
+        let seeded =
+            self.direction == Direction::Up && additions.any(|measured| measured.addition.seeded);
+        seeded || !self.migration.touches.is_empty()
+    }
+
+    /// Whether its statements can be sent at once: nothing has to be compared or followed before the commit.
     pub(super) fn fits_a_batch(&self, steps: &[&StepRecord], dialect: Dialect) -> bool {
-        let seeded = self.direction == Direction::Up
-            && self
-                .migration
-                .additions
-                .iter()
-                .any(|measured| measured.addition.seeded);
         let compared = self.verify && self.expected().is_some() && !self.compares_before(dialect);
         let bytes: usize = steps.iter().map(|step| step.text.len()).sum();
-        self.atomic()
-            && !seeded
-            && !compared
-            && self.migration.touches.is_empty()
-            && bytes <= MAX_BATCH_BYTES
-            && renames(steps, dialect).is_empty()
+        self.atomic() && !compared && bytes <= MAX_BATCH_BYTES && renames(steps, dialect).is_empty()
     }
 
     pub(super) fn transaction(&self, lock_timeout_ms: u64) -> Transaction {

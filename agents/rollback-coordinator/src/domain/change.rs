@@ -1,10 +1,10 @@
-//! Changes of a Deployment: each says when it is in force, so that it can be repeated after a crash.
+//! Changes of a workload: each says when it is in force, so that it can be repeated after a crash.
 
 use serde_json::{Value, json};
 
-use super::revision::Deployment;
+use super::workload::Workload;
 
-/// A change of a Deployment.
+/// A change of a workload.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Pauses the rollout.
@@ -28,27 +28,27 @@ pub enum Change {
 
 impl Change {
     /// Whether there is nothing left to do.
-    pub fn is_in_force(&self, deployment: &Deployment) -> bool {
+    pub fn is_in_force(&self, workload: &Workload) -> bool {
         match self {
-            Self::Pause => deployment.paused,
-            Self::Stop => deployment.replicas == 0,
-            Self::Resume { replicas } => !deployment.paused && runs(deployment, *replicas),
+            Self::Pause => workload.paused,
+            Self::Stop => workload.replicas == 0,
+            Self::Resume { replicas } => !workload.paused && runs(workload, *replicas),
             Self::Restore { template, replicas } => {
-                let back = replicas.is_none_or(|replicas| runs(deployment, replicas));
-                !deployment.paused && back && deployment.template == *template
+                let back = replicas.is_none_or(|replicas| runs(workload, replicas));
+                !workload.paused && back && workload.template == *template
             }
         }
     }
 
     /// The change as JSON Patch operations. `add` replaces a member that is there.
-    pub fn operations(&self, deployment: &Deployment) -> Vec<Value> {
+    pub fn operations(&self, workload: &Workload) -> Vec<Value> {
         match self {
             Self::Pause => vec![set("paused", &json!(true))],
             Self::Stop => vec![set("replicas", &json!(0))],
-            Self::Resume { replicas } => resume(deployment, Some(*replicas)),
+            Self::Resume { replicas } => resume(workload, Some(*replicas)),
             Self::Restore { template, replicas } => {
                 let mut operations = vec![set("template", template)];
-                operations.extend(resume(deployment, *replicas));
+                operations.extend(resume(workload, *replicas));
                 operations
             }
         }
@@ -66,13 +66,13 @@ impl Change {
 }
 
 /// Whether pods are wanted again. A number that somebody chose since then stays.
-fn runs(deployment: &Deployment, replicas: u32) -> bool {
-    deployment.replicas > 0 || replicas == 0
+fn runs(workload: &Workload, replicas: u32) -> bool {
+    workload.replicas > 0 || replicas == 0
 }
 
-fn resume(deployment: &Deployment, replicas: Option<u32>) -> Vec<Value> {
-    let paused = deployment.paused.then(|| set("paused", &json!(false)));
-    let stopped = replicas.filter(|replicas| !runs(deployment, *replicas));
+fn resume(workload: &Workload, replicas: Option<u32>) -> Vec<Value> {
+    let paused = workload.paused.then(|| set("paused", &json!(false)));
+    let stopped = replicas.filter(|replicas| !runs(workload, *replicas));
     let replicas = stopped.map(|replicas| set("replicas", &json!(replicas)));
     paused.into_iter().chain(replicas).collect()
 }
@@ -84,15 +84,20 @@ fn set(member: &str, value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Kind, Rollout, WorkloadId};
 
-    fn web(replicas: u32, paused: bool) -> Deployment {
-        Deployment {
-            namespace: "shop".into(),
-            name: "web".into(),
+    fn web(replicas: u32, paused: bool) -> Workload {
+        Workload {
+            id: WorkloadId {
+                namespace: "shop".into(),
+                kind: Kind::Deployment,
+                name: "web".into(),
+            },
             resource_version: "7".into(),
             uid: "u".into(),
             replicas,
             paused,
+            rollout: Rollout::default(),
             template: json!({"spec": "bad"}),
             annotations: json!({}),
             revisions: Vec::new(),
@@ -100,18 +105,18 @@ mod tests {
     }
 
     /// Carries the operations out, with the semantics of RFC 6902 for members of `spec`.
-    fn applied(change: &Change, mut deployment: Deployment) -> Deployment {
-        for operation in change.operations(&deployment.clone()) {
+    fn applied(change: &Change, mut workload: Workload) -> Workload {
+        for operation in change.operations(&workload.clone()) {
             assert_eq!(operation["op"], "add");
             let value = operation["value"].clone();
             match operation["path"].as_str().unwrap() {
-                "/spec/paused" => deployment.paused = value.as_bool().unwrap(),
-                "/spec/replicas" => deployment.replicas = serde_json::from_value(value).unwrap(),
-                "/spec/template" => deployment.template = value,
+                "/spec/paused" => workload.paused = value.as_bool().unwrap(),
+                "/spec/replicas" => workload.replicas = serde_json::from_value(value).unwrap(),
+                "/spec/template" => workload.template = value,
                 other => panic!("{other}"),
             }
         }
-        deployment
+        workload
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     plan::{Plan, Step},
-    revision::Deployment,
+    workload::Workload,
 };
 
 /// Where one step stands.
@@ -54,31 +54,31 @@ pub struct Entry {
     pub state: StepState,
 }
 
-/// The Deployment as the plan found it. Revisions get new numbers when they come back; these stay.
+/// The workload as the plan found it. Revisions get new numbers when they come back; these stay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
-    /// Unique id of the Deployment.
+    /// Unique id of the workload.
     pub uid: String,
     /// Pods it should have had.
     pub replicas: u32,
-    /// ReplicaSet of the bad revision.
-    pub from_replica_set: String,
-    /// ReplicaSet of the target.
-    pub to_replica_set: String,
+    /// Name of the bad revision.
+    pub from_name: String,
+    /// Name of the target.
+    pub to_name: String,
     /// The target's pod template.
     pub template: serde_json::Value,
 }
 
 impl Origin {
-    /// What a plan starts from; `None` when the Deployment does not have the plan's revisions.
-    pub fn of(deployment: &Deployment, plan: &Plan) -> Option<Self> {
-        let from = deployment.revision(plan.from_revision)?;
-        let to = deployment.revision(plan.to_revision)?;
+    /// What a plan starts from; `None` when the workload does not have the plan's revisions.
+    pub fn of(workload: &Workload, plan: &Plan) -> Option<Self> {
+        let from = workload.revision(plan.from_revision)?;
+        let to = workload.revision(plan.to_revision)?;
         Some(Self {
-            uid: deployment.uid.clone(),
-            replicas: deployment.replicas,
-            from_replica_set: from.replica_set.clone(),
-            to_replica_set: to.replica_set.clone(),
+            uid: workload.uid.clone(),
+            replicas: workload.replicas,
+            from_name: from.name.clone(),
+            to_name: to.name.clone(),
             template: to.template.clone(),
         })
     }
@@ -93,7 +93,7 @@ pub struct Journal {
     pub plan: Plan,
     /// Who asked, for the trigger label of metrics.
     pub caller: String,
-    /// The Deployment as the plan found it.
+    /// The workload as the plan found it.
     pub origin: Origin,
     /// The steps so far.
     pub entries: Vec<Entry>,
@@ -145,6 +145,11 @@ impl Journal {
         self.entries
             .iter()
             .any(|entry| entry.step.is_pivot(&self.plan) && entry.state != StepState::Pending)
+    }
+
+    /// Whether the plan has a step.
+    pub fn has(&self, step: Step) -> bool {
+        self.entries.iter().any(|entry| entry.step == step)
     }
 
     /// Whether a step was never begun.

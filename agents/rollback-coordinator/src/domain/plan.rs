@@ -7,7 +7,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::revision::{Deployment, Health, Revision};
+use super::{
+    revision::{Health, Revision},
+    workload::{Kind, Named, Workload, WorkloadId},
+};
 
 /// Where to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +70,11 @@ pub struct DatabaseStep {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// One rollback at a time for a Deployment.
+    /// One rollback at a time for a workload.
     Lock,
     /// Pauses the rollout, so that nobody starts new pods of the bad revision.
     PauseRollout,
-    /// Scales the Deployment to zero and waits until the bad revision's last pod is gone.
+    /// Scales the workload to zero and waits until its last pod is gone.
     StopWriters,
     /// Reverts the schema: from here on there is only forward.
     RollBackDatabase,
@@ -88,10 +91,10 @@ pub enum Step {
 /// What a rollback will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
-    /// Namespace of the Deployment.
+    /// Namespace of the workload.
     pub namespace: String,
-    /// Name of the Deployment.
-    pub deployment: String,
+    /// The workload.
+    pub workload: Named,
     /// The bad revision.
     pub from_revision: u64,
     /// The revision to go back to.
@@ -108,6 +111,18 @@ pub struct Plan {
     pub reasons: Vec<String>,
     /// What changes in the pod template, as a unified diff.
     pub diff: String,
+}
+
+impl Plan {
+    /// Names the workload within the cluster.
+    pub fn id(&self) -> WorkloadId {
+        let Named { kind, name } = self.workload.clone();
+        WorkloadId {
+            namespace: self.namespace.clone(),
+            kind,
+            name,
+        }
+    }
 }
 
 /// Images before and after.
@@ -145,13 +160,21 @@ pub enum Refusal {
     /// The target was left by a rollback before.
     #[error("revision {0} is quarantined: a rollback left it because it was bad")]
     Quarantined(u64),
+    /// The schema has to move, and nothing stops the workload's pods meanwhile.
+    #[error("the schema has to move, and a {} cannot be scaled to zero meanwhile", .0.as_str())]
+    CannotStop(Kind),
+    /// The schema has to move, and stopping the pods would delete their volumes.
+    #[error(
+        "the schema has to move, and scaling to zero deletes the volume claims of the pods (whenScaled: Delete)"
+    )]
+    DeletesClaims,
 }
 
 /// Everything the decision depends on.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
-    /// The Deployment.
-    pub deployment: &'a Deployment,
+    /// The workload.
+    pub workload: &'a Workload,
     /// The bad revision and the one to go back to.
     pub pair: (&'a Revision, &'a Revision),
     /// db-migrator's assessment, when the schema versions differ.
@@ -164,13 +187,13 @@ pub struct Facts<'a> {
 ///
 /// # Errors
 /// Why there is no such pair.
-pub fn choose(deployment: &Deployment, target: Target) -> Result<(&Revision, &Revision), Refusal> {
-    let current = deployment.current().ok_or(Refusal::NoEarlierRevision)?;
-    if deployment.paused {
+pub fn choose(workload: &Workload, target: Target) -> Result<(&Revision, &Revision), Refusal> {
+    let current = workload.current().ok_or(Refusal::NoEarlierRevision)?;
+    if workload.paused {
         return Err(Refusal::Paused);
     }
     let earlier = || {
-        deployment
+        workload
             .revisions
             .iter()
             .filter(|revision| revision.number < current.number)
@@ -180,11 +203,11 @@ pub fn choose(deployment: &Deployment, target: Target) -> Result<(&Revision, &Re
             return Err(Refusal::AlreadyThere(wanted));
         }
         Target::Revision(wanted) => {
-            deployment
+            workload
                 .revision(wanted)
                 .ok_or_else(|| Refusal::UnknownRevision {
                     wanted,
-                    known: deployment
+                    known: workload
                         .revisions
                         .iter()
                         .map(|revision| revision.number.to_string())
@@ -207,9 +230,21 @@ pub fn choose(deployment: &Deployment, target: Target) -> Result<(&Revision, &Re
 }
 
 /// Decides on the plan.
-pub fn decide(facts: Facts<'_>) -> Plan {
+///
+/// # Errors
+/// Why the workload must not be rolled back so.
+pub fn decide(facts: Facts<'_>) -> Result<Plan, Refusal> {
     let (from, to) = facts.pair;
     let database = database_step(from, to, facts.assessment);
+    let Workload { id, rollout, .. } = facts.workload;
+    if database.is_some() {
+        if id.kind == Kind::DaemonSet {
+            return Err(Refusal::CannotStop(id.kind));
+        }
+        if rollout.deletes_claims {
+            return Err(Refusal::DeletesClaims);
+        }
+    }
     let mut reasons = vec![match to.health {
         Health::Healthy => format!("revision {} was healthy", to.number),
         Health::NeverHealthy | Health::Quarantined => format!(
@@ -218,24 +253,33 @@ pub fn decide(facts: Facts<'_>) -> Plan {
         ),
     }];
     reasons.extend(database_reason(database.as_ref(), facts.assessment));
+    if rollout.on_delete {
+        reasons.push("nobody replaces its pods by itself (OnDelete), so those of the bad revision are taken away one by one".into());
+    }
+    if rollout.partition > 0 {
+        reasons.push(format!(
+            "pods below ordinal {} keep their revision (partition)",
+            rollout.partition
+        ));
+    }
     let lossy = database
         .as_ref()
         .is_some_and(|step| step.answer == DatabaseAnswer::PointOfNoReturn);
-    Plan {
-        namespace: facts.deployment.namespace.clone(),
-        deployment: facts.deployment.name.clone(),
+    Ok(Plan {
+        namespace: id.namespace.clone(),
+        workload: id.named(),
         from_revision: from.number,
         to_revision: to.number,
         images: Images {
             from: from.images(),
             to: to.images(),
         },
-        steps: steps(database.is_some()),
+        steps: steps(id.kind, database.is_some()),
         needs_approval: lossy || to.health != Health::Healthy,
         database,
         reasons,
         diff: facts.diff,
-    }
+    })
 }
 
 fn database_step(
@@ -273,13 +317,15 @@ fn database_reason(step: Option<&DatabaseStep>, assessment: Option<&Assessment>)
     }
 }
 
-fn steps(database: bool) -> Vec<Step> {
+fn steps(kind: Kind, database: bool) -> Vec<Step> {
     let writers = [
         Step::PauseRollout,
         Step::StopWriters,
         Step::RollBackDatabase,
     ];
-    let stateful = writers.into_iter().filter(|_| database);
+    // Only a Deployment can be paused; without pods nothing rolls out anyway.
+    let pauses = |step: &Step| kind == Kind::Deployment || *step != Step::PauseRollout;
+    let stateful = writers.into_iter().filter(|_| database).filter(pauses);
     [Step::Lock]
         .into_iter()
         .chain(stateful)
@@ -304,7 +350,7 @@ impl Step {
     /// One line for people.
     pub fn say(self) -> &'static str {
         match self {
-            Self::Lock => "locking the deployment",
+            Self::Lock => "locking the workload",
             Self::PauseRollout => "pausing the rollout",
             Self::StopWriters => "stopping the bad revision's writers",
             Self::RollBackDatabase => "rolling back the database",
@@ -317,168 +363,4 @@ impl Step {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn revision(number: u64, health: Health, schema: &str) -> Revision {
-        Revision {
-            number,
-            replica_set: format!("web-{number}"),
-            replicas: 0,
-            ready: 0,
-            health,
-            template: json!({"metadata": {"annotations": {"ossa.io/database": "shop", "ossa.io/schema-version": schema}}, "spec": {"containers": [{"image": format!("shop:{number}")}]}}),
-            created: None,
-        }
-    }
-
-    fn deployment(revisions: Vec<Revision>) -> Deployment {
-        Deployment {
-            namespace: "shop".into(),
-            name: "web".into(),
-            resource_version: "7".into(),
-            uid: "u".into(),
-            replicas: 3,
-            paused: false,
-            template: json!({}),
-            annotations: json!({}),
-            revisions,
-        }
-    }
-
-    fn assessment(answer: DatabaseAnswer, additive_only: bool) -> Assessment {
-        Assessment {
-            answer,
-            rows_at_risk: 4,
-            additive_only,
-            plan_digest: String::new(),
-        }
-    }
-
-    #[test]
-    fn goes_back_to_the_newest_healthy_revision_and_skips_others() {
-        let all = deployment(vec![
-            revision(1, Health::Healthy, "1"),
-            revision(2, Health::Healthy, "1"),
-            revision(3, Health::NeverHealthy, "1"),
-            revision(4, Health::Quarantined, "1"),
-            revision(5, Health::NeverHealthy, "2"),
-        ]);
-        let (from, to) = choose(&all, Target::LastHealthy).unwrap();
-        assert_eq!((from.number, to.number), (5, 2));
-    }
-
-    #[test]
-    fn refuses_what_must_not_be_rolled_back() {
-        let one = deployment(vec![revision(1, Health::Healthy, "1")]);
-        assert_eq!(
-            choose(&one, Target::LastHealthy).unwrap_err(),
-            Refusal::NoEarlierRevision
-        );
-        assert_eq!(
-            choose(&one, Target::Revision(1)).unwrap_err(),
-            Refusal::AlreadyThere(1)
-        );
-        assert!(matches!(
-            choose(&one, Target::Revision(9)).unwrap_err(),
-            Refusal::UnknownRevision { wanted: 9, .. }
-        ));
-        let never = deployment(vec![
-            revision(1, Health::NeverHealthy, "1"),
-            revision(2, Health::NeverHealthy, "1"),
-        ]);
-        assert_eq!(
-            choose(&never, Target::LastHealthy).unwrap_err(),
-            Refusal::NeverHealthy
-        );
-        assert!(
-            choose(&never, Target::Revision(1)).is_ok(),
-            "a caller may vouch for a revision"
-        );
-        let left = deployment(vec![
-            revision(1, Health::Quarantined, "1"),
-            revision(2, Health::NeverHealthy, "1"),
-        ]);
-        assert_eq!(
-            choose(&left, Target::Revision(1)).unwrap_err(),
-            Refusal::Quarantined(1)
-        );
-        let paused = Deployment {
-            paused: true,
-            ..deployment(vec![
-                revision(1, Health::Healthy, "1"),
-                revision(2, Health::NeverHealthy, "1"),
-            ])
-        };
-        assert_eq!(
-            choose(&paused, Target::LastHealthy).unwrap_err(),
-            Refusal::Paused
-        );
-    }
-
-    /// The decision table of stateful rollbacks.
-    #[test]
-    fn the_database_decides_the_steps_and_the_approval() {
-        use DatabaseAnswer::{PointOfNoReturn, Reversible, SafeWithoutDatabase};
-        for (answer, additive, moves, approval) in [
-            (SafeWithoutDatabase, false, false, false),
-            (Reversible, true, false, false),
-            (Reversible, false, true, false),
-            (PointOfNoReturn, true, false, false),
-            (PointOfNoReturn, false, true, true),
-        ] {
-            let web = deployment(vec![
-                revision(1, Health::Healthy, "1"),
-                revision(2, Health::NeverHealthy, "2"),
-            ]);
-            let assessment = assessment(answer, additive);
-            let pair = choose(&web, Target::LastHealthy).unwrap();
-            let plan = decide(Facts {
-                deployment: &web,
-                pair,
-                assessment: Some(&assessment),
-                diff: String::new(),
-            });
-            assert_eq!(
-                (plan.database.is_some(), plan.needs_approval),
-                (moves, approval),
-                "{answer:?} additive {additive}"
-            );
-            assert_eq!(plan.steps.contains(&Step::RollBackDatabase), moves);
-            assert!(
-                plan.steps.is_sorted(),
-                "steps are executed in the order of the saga"
-            );
-        }
-    }
-
-    #[test]
-    fn the_schema_moves_after_the_last_new_writer_and_before_the_old_template() {
-        let steps = steps(true);
-        let at = |step| steps.iter().position(|s| *s == step).unwrap();
-        assert!(
-            at(Step::StopWriters) < at(Step::RollBackDatabase)
-                && at(Step::RollBackDatabase) < at(Step::RestoreTemplate)
-        );
-    }
-
-    #[test]
-    fn vouching_for_an_unproven_revision_needs_a_person() {
-        let web = deployment(vec![
-            revision(1, Health::NeverHealthy, "1"),
-            revision(2, Health::NeverHealthy, "1"),
-        ]);
-        let pair = choose(&web, Target::Revision(1)).unwrap();
-        assert!(
-            decide(Facts {
-                deployment: &web,
-                pair,
-                assessment: None,
-                diff: String::new()
-            })
-            .needs_approval
-        );
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Revisions of a Deployment.
+//! Revisions of a workload.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde_json::Value;
 pub const DATABASE_ANNOTATION: &str = "ossa.io/database";
 /// Pod template annotation with the schema version that a release needs.
 pub const SCHEMA_ANNOTATION: &str = "ossa.io/schema-version";
-/// Label by which the Deployment controller tells templates apart; no part of a template itself.
+/// Label by which the workload controller tells templates apart; no part of a template itself.
 pub const HASH_LABEL: &str = "pod-template-hash";
 
 /// What is known of a revision's health.
@@ -23,14 +23,14 @@ pub enum Health {
     Quarantined,
 }
 
-/// One revision: a ReplicaSet and its template.
+/// One revision: a `ReplicaSet` or a `ControllerRevision`, and its template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Revision {
-    /// Number in `deployment.kubernetes.io/revision`.
+    /// Its number: in `deployment.kubernetes.io/revision`, or of the `ControllerRevision`.
     pub number: u64,
-    /// Name of its ReplicaSet.
-    pub replica_set: String,
-    /// Pods it should have now.
+    /// Name of its object, which stays when it comes back under another number.
+    pub name: String,
+    /// Pods it should have now; those it has where nobody says.
     pub replicas: u32,
     /// Pods ready now.
     pub ready: u32,
@@ -69,42 +69,5 @@ impl Revision {
             annotation(DATABASE_ANNOTATION)?,
             annotation(SCHEMA_ANNOTATION)?,
         ))
-    }
-}
-
-/// A Deployment with its revisions, oldest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Deployment {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Optimistic lock of the object.
-    pub resource_version: String,
-    /// Unique id of the object.
-    pub uid: String,
-    /// Pods it should have.
-    pub replicas: u32,
-    /// Whether its rollout is paused.
-    pub paused: bool,
-    /// The template in force.
-    pub template: Value,
-    /// Annotations in force.
-    pub annotations: Value,
-    /// All revisions, by number.
-    pub revisions: Vec<Revision>,
-}
-
-impl Deployment {
-    /// The newest revision: what is being rolled out or runs.
-    pub fn current(&self) -> Option<&Revision> {
-        self.revisions.iter().max_by_key(|revision| revision.number)
-    }
-
-    /// A revision by number.
-    pub fn revision(&self, number: u64) -> Option<&Revision> {
-        self.revisions
-            .iter()
-            .find(|revision| revision.number == number)
     }
 }

@@ -10,11 +10,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Health, Journal, Outcome, Step},
+    domain::{Health, Journal, Member, Outcome, Step},
     fake::{DyingStore, World, revision},
     history::History,
     skills::ExecuteRollbackOutput,
 };
+
+mod crash;
 
 fn memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::default())
@@ -46,7 +48,7 @@ async fn journal(store: &Arc<dyn Store>) -> Journal {
 
 async fn is_locked(store: &Arc<dyn Store>) -> bool {
     History(store.clone())
-        .holder("shop/web")
+        .holder("deployments/shop/web")
         .await
         .unwrap()
         .is_some()
@@ -69,9 +71,40 @@ async fn a_rollback_without_a_database_restores_and_verifies() {
     assert_eq!(output.outcome, Some(Outcome::RolledBack));
     assert_eq!(world.log(), ["restore", "await_ready", "check_health"]);
     let web = world.web();
-    assert_eq!(web.current().unwrap().replica_set, "web-1");
+    assert_eq!(web.current().unwrap().name, "web-1");
     assert_eq!((web.replicas, web.paused), (3, false));
     assert!(!is_locked(&store).await);
+}
+
+#[tokio::test]
+async fn a_pod_that_blocks_the_rollout_is_taken_away() {
+    let (world, store) = (World::stateless(), memory());
+    let pod = Member {
+        name: "web-2".into(),
+        uid: "p".into(),
+        resource_version: "1".into(),
+        revision: "web-2".into(),
+        ready: false,
+        leaving: false,
+    };
+    world.blocking.lock().unwrap().push(pod);
+    let (context, agent) = world.peers().context();
+    let skill = world.execute(&store);
+    let wanted = serde_json::from_value(input()).unwrap();
+    let output = skill.run(&context, wanted).await.unwrap();
+    assert_eq!(output.outcome, Some(Outcome::RolledBack));
+    assert_eq!(
+        world.log(),
+        ["restore", "remove web-2", "await_ready", "check_health"]
+    );
+    let trail = agent.trail();
+    for phase in ["intent", "outcome"] {
+        let removal = format!("{phase} kubernetes.delete pods/shop/web-2");
+        assert!(
+            trail.iter().any(|record| record.starts_with(&removal)),
+            "{trail:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -83,7 +116,7 @@ async fn the_schema_moves_while_nobody_uses_it() {
     let web = world.web();
     assert_eq!(
         (
-            web.current().unwrap().replica_set.as_str(),
+            web.current().unwrap().name.as_str(),
             web.replicas,
             web.paused
         ),
@@ -147,138 +180,29 @@ async fn after_the_pivot_there_is_no_way_back() {
     }
 }
 
-/// Runs until the store dies at its n-th write; `false` when the run ended before.
-async fn crash(world: &Arc<World>, store: &Arc<DyingStore>) -> bool {
-    let as_store: Arc<dyn Store> = store.clone();
-    tokio::select! {
-        biased;
-        _ended = execute(world, &as_store) => false,
-        () = store.died.notified() => true,
-    }
-}
-
-#[tokio::test]
-async fn a_crash_at_any_write_changes_nothing_about_the_end() {
-    for keeps_last in [false, true] {
-        for stateful in [false, true] {
-            let mut crashes = 0;
-            for dies_at in 0.. {
-                let world = if stateful {
-                    World::stateful("reversible")
-                } else {
-                    World::stateless()
-                };
-                let store = Arc::new(DyingStore::new(dies_at, keeps_last));
-                if !crash(&world, &store).await {
-                    break;
-                }
-                crashes += 1;
-                let at = format!("write {dies_at}, kept {keeps_last}, stateful {stateful}");
-                let output = execute(&world, &store.inner).await.expect(&at);
-                assert_eq!(output.outcome, Some(Outcome::RolledBack), "{at}");
-                for once in ["pause", "stop", "restore"] {
-                    let times = world.log().iter().filter(|word| *word == once).count();
-                    assert!(times <= 1, "{at}: {once} {times} times");
-                }
-                assert_eq!(
-                    world.reverted.lock().unwrap().len(),
-                    usize::from(stateful),
-                    "{at}: one key"
-                );
-                let web = world.web();
-                assert_eq!(
-                    (
-                        web.current().unwrap().replica_set.as_str(),
-                        web.replicas,
-                        web.paused
-                    ),
-                    ("web-1", 3, false),
-                    "{at}"
-                );
-                assert_eq!(web.current().unwrap().number, 3, "{at}: restored once");
-                assert!(!is_locked(&store.inner).await, "{at}");
-            }
-            // A journal write a step, one more for the lock, and one for the end.
-            let steps = if stateful { 8 } else { 5 };
-            assert_eq!(crashes, steps + 2);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_crash_while_undoing_never_goes_forward_again() {
-    for keeps_last in [false, true] {
-        for dies_at in 0.. {
-            let world = World::stateful("reversible");
-            world.break_at("await_gone");
-            let store = Arc::new(DyingStore::new(dies_at, keeps_last));
-            if !crash(&world, &store).await {
-                assert!(dies_at > 4, "it dies at every write before");
-                break;
-            }
-            let resumed = world.log().contains(&"resume".to_owned());
-            drop(execute(&world, &store.inner).await);
-            assert_eq!(journal(&store.inner).await.outcome, Outcome::Compensated);
-            let web = world.web();
-            assert_eq!(
-                (web.paused, web.replicas),
-                (false, 3),
-                "write {dies_at}, kept {keeps_last}"
-            );
-            assert_eq!(
-                world.log().iter().filter(|word| *word == "resume").count(),
-                1,
-                "{resumed}"
-            );
-            assert!(world.reverted.lock().unwrap().is_empty());
-            assert!(!is_locked(&store.inner).await);
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_old_revision_may_have_another_number_after_a_crash() {
-    let (world, store) = (
-        World::stateful("reversible"),
-        Arc::new(DyingStore::new(4, true)),
-    );
-    assert!(crash(&world, &store).await);
-    assert_eq!(
-        journal(&store.inner).await.next(),
-        Some(Step::RollBackDatabase)
-    );
-    {
-        let mut web = world.web.lock().unwrap();
-        web.revisions.first_mut().unwrap().number = 0;
-    }
-    let output = execute(&world, &store.inner).await.unwrap();
-    assert_eq!(
-        output.outcome,
-        Some(Outcome::RolledBack),
-        "the journal holds the template, whatever its number is now"
-    );
-    assert_eq!(
-        world.web().template,
-        revision(1, Health::Healthy, Some("3")).template
-    );
-}
-
 #[tokio::test]
 async fn another_rollback_of_the_deployment_is_waited_for_by_nobody() {
     let (world, store) = (World::stateless(), memory());
     let history = History(store.clone());
-    history.lock("shop/web", "task-0").await.unwrap();
+    history
+        .lock("deployments/shop/web", "task-0")
+        .await
+        .unwrap();
     let error = execute(&world, &store).await.unwrap_err();
     assert!(
         error
             .to_string()
-            .contains("rollback task-0 of shop/web is still running"),
+            .contains("rollback task-0 of deployments/shop/web is still running"),
         "{error}"
     );
     assert_eq!(journal(&store).await.outcome, Outcome::Compensated);
     assert_eq!(world.log(), Vec::<String>::new());
     assert_eq!(
-        history.holder("shop/web").await.unwrap().as_deref(),
+        history
+            .holder("deployments/shop/web")
+            .await
+            .unwrap()
+            .as_deref(),
         Some("task-0"),
         "the other one keeps its lock"
     );
@@ -287,7 +211,7 @@ async fn another_rollback_of_the_deployment_is_waited_for_by_nobody() {
 #[tokio::test]
 async fn a_release_between_plan_and_lock_is_not_rolled_back() {
     let (world, store) = (World::stateless(), Arc::new(DyingStore::new(1, false)));
-    assert!(crash(&world, &store).await);
+    assert!(crash::crash(&world, &store).await);
     world
         .web
         .lock()
@@ -313,10 +237,7 @@ async fn a_revision_that_was_left_is_never_chosen_again() {
     let web = History(store.clone()).complete(world.web()).await.unwrap();
     assert_eq!(web.revision(2).unwrap().health, Health::Quarantined);
     let plan = crate::domain::plan::choose(&web, crate::domain::Target::LastHealthy).unwrap();
-    assert_eq!(
-        plan.1.replica_set, "web-1",
-        "revision 2 is newer, but was left"
-    );
+    assert_eq!(plan.1.name, "web-1", "revision 2 is newer, but was left");
     assert!(crate::domain::plan::choose(&web, crate::domain::Target::Revision(2)).is_err());
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::planner::{Planned, Planner, Wanted};
 use crate::{
-    domain::{Journal, Origin, Outcome, Plan, journal::Entry},
+    domain::{Journal, Named, Origin, Outcome, Plan, journal::Entry},
     metrics::Metrics,
     saga::Saga,
 };
@@ -28,10 +28,14 @@ pub struct ExecuteRollback {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Namespace of the Deployment.
+    /// Namespace of the workload.
     namespace: String,
-    /// Name of the Deployment.
-    deployment: String,
+    /// The workload.
+    #[serde(default)]
+    workload: Option<Named>,
+    /// Name of a Deployment, in the place of `workload`.
+    #[serde(default)]
+    deployment: Option<String>,
     /// Revision to go back to; the newest earlier one that was healthy when absent.
     #[serde(default)]
     to_revision: Option<u64>,
@@ -74,7 +78,7 @@ pub struct Output {
 impl Skill for ExecuteRollback {
     const ID: &'static str = "execute_rollback";
     const NAME: &'static str = "Execute a rollback";
-    const DESCRIPTION: &'static str = "Rolls a Deployment back to an earlier revision, its database first when the schema has to move; without dry_run: false it returns the plan. Lossy rollbacks wait for an approval.";
+    const DESCRIPTION: &'static str = "Rolls a workload back to an earlier revision, its database first when the schema has to move; without dry_run: false it returns the plan. Lossy rollbacks wait for an approval.";
     const TAGS: &'static [&'static str] = &["rollback", "kubernetes", "database"];
     const EFFECT: Effect = Effect::Mutate;
 
@@ -87,11 +91,11 @@ impl Skill for ExecuteRollback {
         }
         let wanted = Wanted {
             namespace: input.namespace,
+            workload: input.workload,
             deployment: input.deployment,
             to_revision: input.to_revision,
         };
-        let (Planned { plan, plan_digest }, deployment) =
-            self.planner.plan(context, &wanted).await?;
+        let (Planned { plan, plan_digest }, workload) = self.planner.plan(context, &wanted).await?;
         if input
             .plan_digest
             .is_some_and(|digest| digest != plan_digest)
@@ -116,9 +120,8 @@ impl Skill for ExecuteRollback {
             context.require_approval(
                 &plan_digest,
                 format!(
-                    "rollback of {}/{} to revision {}: {}",
-                    plan.namespace,
-                    plan.deployment,
+                    "rollback of {} to revision {}: {}",
+                    plan.id(),
                     plan.to_revision,
                     plan.reasons.join("; ")
                 ),
@@ -129,7 +132,7 @@ impl Skill for ExecuteRollback {
         let now = OffsetDateTime::now_utc()
             .format(&Rfc3339)
             .unwrap_or_default();
-        let origin = Origin::of(&deployment, &plan).ok_or_else(|| {
+        let origin = Origin::of(&workload, &plan).ok_or_else(|| {
             SkillError::failed("the plan names a revision that the deployment does not have")
         })?;
         let journal = Journal::begin(

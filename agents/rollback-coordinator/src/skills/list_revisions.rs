@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{Context, Skill, SkillError};
 
-use super::planner::Planner;
-use crate::domain::Health;
+use super::planner::{Planner, Subject};
+use crate::domain::{Health, Named};
 
-/// Lists the revisions of a Deployment.
+/// Lists the revisions of a workload.
 #[derive(Debug, Clone)]
 pub struct ListRevisions(pub Planner);
 
@@ -15,10 +15,14 @@ pub struct ListRevisions(pub Planner);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Namespace of the Deployment.
+    /// Namespace of the workload.
     namespace: String,
-    /// Name of the Deployment.
-    deployment: String,
+    /// The workload.
+    #[serde(default)]
+    workload: Option<Named>,
+    /// Name of a Deployment, in the place of `workload`.
+    #[serde(default)]
+    deployment: Option<String>,
 }
 
 /// Its revisions, newest first.
@@ -50,19 +54,21 @@ pub struct Listed {
 impl Skill for ListRevisions {
     const ID: &'static str = "list_revisions";
     const NAME: &'static str = "List revisions";
-    const DESCRIPTION: &'static str = "Lists the revisions of a Deployment with images, health as far as it was seen, and the schema version each declares.";
+    const DESCRIPTION: &'static str = "Lists the revisions of a workload with images, health as far as it was seen, and the schema version each declares.";
     const TAGS: &'static [&'static str] = &["rollback", "kubernetes"];
 
     type Input = Input;
     type Output = Output;
 
     async fn run(&self, context: &Context, input: Input) -> Result<Output, SkillError> {
-        let deployment = self
-            .0
-            .deployment(context, &input.namespace, &input.deployment)
-            .await?;
-        let current = deployment.current().map(|revision| revision.number);
-        let listed = deployment.revisions.iter().rev().map(|revision| Listed {
+        let subject = Subject::of(
+            &input.namespace,
+            input.workload.as_ref(),
+            input.deployment.as_deref(),
+        )?;
+        let workload = self.0.workload(context, &subject).await?;
+        let current = workload.current().map(|revision| revision.number);
+        let listed = workload.revisions.iter().rev().map(|revision| Listed {
             revision: revision.number,
             images: revision.images(),
             replicas: (revision.replicas, revision.ready),

@@ -11,7 +11,8 @@ use similar::TextDiff;
 use crate::{
     clients::RolloutControl,
     domain::{
-        Assessment, Deployment, Facts, Plan, Refusal, Revision, Target, decide, plan::choose,
+        Assessment, Facts, Kind, Named, Plan, Refusal, Revision, Target, Workload, WorkloadId,
+        decide, plan::choose,
     },
     history::History,
 };
@@ -19,14 +20,18 @@ use crate::{
 /// Longest name of a Kubernetes object.
 const MAX_NAME: usize = 253;
 
-/// Which Deployment, and which revision of it.
+/// Which workload, and which revision of it.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// Namespace of the Deployment.
+    /// Namespace of the workload.
     pub namespace: String,
-    /// Name of the Deployment.
-    pub deployment: String,
+    /// The workload.
+    #[serde(default)]
+    pub workload: Option<Named>,
+    /// Name of a Deployment, in the place of `workload`.
+    #[serde(default)]
+    pub deployment: Option<String>,
     /// Revision to go back to; the newest earlier one that was healthy when absent.
     #[serde(default)]
     pub to_revision: Option<u64>,
@@ -51,61 +56,54 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// A Deployment with what is remembered of its revisions.
+    /// A workload with what is remembered of its revisions.
     ///
     /// # Errors
-    /// `Rejected` for a bad or unknown name, `Denied` for a foreign namespace.
-    pub async fn deployment(
+    /// `Rejected` for an unknown name, `Denied` for a foreign namespace.
+    pub async fn workload(
         &self,
         context: &Context,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Deployment, SkillError> {
-        check_name("namespace", namespace)?;
-        check_name("deployment", name)?;
-        context.check_target(namespace)?;
-        let call = ToolCall::read(
-            "kubernetes.get",
-            [format!("deployments/{namespace}/{name}")],
-        );
-        let found = context
-            .tool(call, self.control.deployment(namespace, name))
-            .await?;
-        let deployment = found.ok_or_else(|| {
-            SkillError::rejected(
-                "deployment",
-                "a Deployment of the namespace",
-                "an unknown name",
-            )
+        Subject { id, field }: &Subject,
+    ) -> Result<Workload, SkillError> {
+        context.check_target(&id.namespace)?;
+        let call = ToolCall::read("kubernetes.get", [id.to_string()]);
+        let found = context.tool(call, self.control.workload(id)).await?;
+        let workload = found.ok_or_else(|| {
+            let expected = format!("a {} of the namespace", id.kind.as_str());
+            SkillError::rejected(*field, expected, "an unknown name")
         })?;
-        self.history.complete(deployment).await
+        self.history.complete(workload).await
     }
 
-    /// The plan of a rollback, and the Deployment as it was read.
+    /// The plan of a rollback, and the workload as it was read.
     ///
     /// # Errors
-    /// As [`Planner::deployment`]; `Failed` with the reason when there must be no rollback.
+    /// As [`Planner::workload`]; `Failed` with the reason when there must be no rollback.
     pub async fn plan(
         &self,
         context: &Context,
         wanted: &Wanted,
-    ) -> Result<(Planned, Deployment), SkillError> {
-        let deployment = self
-            .deployment(context, &wanted.namespace, &wanted.deployment)
-            .await?;
+    ) -> Result<(Planned, Workload), SkillError> {
+        let subject = Subject::of(
+            &wanted.namespace,
+            wanted.workload.as_ref(),
+            wanted.deployment.as_deref(),
+        )?;
+        let workload = self.workload(context, &subject).await?;
         let target = wanted
             .to_revision
             .map_or(Target::LastHealthy, Target::Revision);
-        let pair = choose(&deployment, target).map_err(refused)?;
+        let pair = choose(&workload, target).map_err(refused)?;
         let assessment = assess(context, pair).await?;
         let plan = decide(Facts {
-            deployment: &deployment,
+            workload: &workload,
             pair,
             assessment: assessment.as_ref(),
             diff: diff(pair),
-        });
+        })
+        .map_err(refused)?;
         let plan_digest = digest::of_json(&plan);
-        Ok((Planned { plan, plan_digest }, deployment))
+        Ok((Planned { plan, plan_digest }, workload))
     }
 }
 
@@ -138,6 +136,50 @@ async fn assess(
         )
         .await
         .map(Some)
+}
+
+/// The workload that a request names.
+#[derive(Debug)]
+pub struct Subject {
+    id: WorkloadId,
+    /// Where the request names it.
+    field: &'static str,
+}
+
+impl Subject {
+    /// Takes `workload` or `deployment`.
+    ///
+    /// # Errors
+    /// `Rejected` when both or none are given, and for what is no name.
+    pub fn of(
+        namespace: &str,
+        workload: Option<&Named>,
+        deployment: Option<&str>,
+    ) -> Result<Self, SkillError> {
+        check_name("namespace", namespace)?;
+        let (field, Named { kind, name }) = match (workload, deployment) {
+            (Some(workload), None) => ("workload", workload.clone()),
+            (None, Some(name)) => {
+                let (kind, name) = (Kind::Deployment, name.to_owned());
+                ("deployment", Named { kind, name })
+            }
+            (both, _) => {
+                let got = both.map_or("none of them", |_| "both");
+                let expected = "`workload` with kind and name, or `deployment`";
+                return Err(SkillError::rejected("workload", expected, got));
+            }
+        };
+        check_name(field, &name)?;
+        let namespace = namespace.to_owned();
+        Ok(Self {
+            id: WorkloadId {
+                namespace,
+                kind,
+                name,
+            },
+            field,
+        })
+    }
 }
 
 fn check_name(field: &str, name: &str) -> Result<(), SkillError> {

@@ -114,6 +114,19 @@ async fn foreign_namespaces_unknown_names_and_what_is_no_name_are_refused() {
             "{error}"
         );
     }
+    for both_or_none in [
+        json!({"namespace": "shop"}),
+        input(json!({"workload": {"kind": "Deployment", "name": "web"}})),
+    ] {
+        let (context, _) = world.peers().context();
+        let skill = PlanRollback(world.planner(&store));
+        let wanted = serde_json::from_value(both_or_none).unwrap();
+        let error = skill.run(&context, wanted).await.unwrap_err();
+        assert!(
+            matches!(&error, SkillError::Rejected { field, .. } if field == "workload"),
+            "{error}"
+        );
+    }
     for wrong in [
         json!({}),
         input(json!({"extra": 1})),

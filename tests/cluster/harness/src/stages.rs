@@ -36,7 +36,7 @@ def back_off: seconds("back-off-seconds"; 10);
 const LONGEST_BACK_OFF: &str = "300";
 
 /// Variables of the status, before those of a stage.
-const DEFAULTS: &str = r#"{{ $phase := "Running" }}{{ $started := true }}{{ $run := true }}{{ $readiness := "true" }}
+const DEFAULTS: &str = r#"{{ $phase := "Running" }}{{ $started := true }}{{ $run := true }}{{ $passed := true }}{{ $readiness := "true" }}
 {{ $reason := "" }}{{ $message := "" }}{{ $exit := "" }}{{ $exitReason := "" }}{{ $all := false }}
 "#;
 
@@ -107,7 +107,8 @@ const POD_STAGES: [Stage; 13] = [
             ["Normal", "Started", "Container started"],
             ["Warning", "Unhealthy", "Readiness probe failed"],
         ],
-        variables: r#"{{ $readiness = "false" }}"#,
+        variables: r#"{{ $readiness = "false" }}
+{{ $passed = ne (index .metadata.annotations "kubelet.mesh/fault") "slow-start" }}"#,
     },
     Stage {
         name: "ready",

@@ -9,7 +9,7 @@ use futures::poll;
 use tokio_postgres::Client;
 
 use super::{
-    super::target::{Batch, BatchOutcome, TargetError, Transaction},
+    super::target::{Batch, BatchOutcome, Own, Row, TargetError, Transaction},
     values::query,
 };
 
@@ -24,13 +24,13 @@ pub(super) fn begin(transaction: Transaction) -> String {
     )
 }
 
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<(), TargetError>> + Send + 'a>>;
+type Answer<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + Send + 'a>>;
 
 /// What was sent, and its answer when it came at once.
-struct Sent<'a>(Answer<'a>, Option<Result<(), TargetError>>);
+struct Sent<'a, T = ()>(Answer<'a, T>, Option<Result<T, TargetError>>);
 
 /// The first poll of an answer sends its message; in this order the server runs them.
-async fn send(mut answer: Answer<'_>) -> Sent<'_> {
+async fn send<T>(mut answer: Answer<'_, T>) -> Sent<'_, T> {
     let early = match poll!(&mut answer) {
         std::task::Poll::Ready(result) => Some(result),
         std::task::Poll::Pending => None,
@@ -38,7 +38,7 @@ async fn send(mut answer: Answer<'_>) -> Sent<'_> {
     Sent(answer, early)
 }
 
-async fn receive(sent: Sent<'_>) -> Result<(), TargetError> {
+async fn receive<T>(sent: Sent<'_, T>) -> Result<T, TargetError> {
     match sent {
         Sent(_, Some(result)) => result,
         Sent(answer, None) => answer.await,
@@ -47,6 +47,39 @@ async fn receive(sent: Sent<'_>) -> Result<(), TargetError> {
 
 fn message(client: &Client, sql: String) -> Answer<'_> {
     Box::pin(async move { Ok(client.batch_execute(&sql).await?) })
+}
+
+/// Runs statements in the transaction that is open; it stays open.
+pub(super) async fn statements(
+    client: &Client,
+    statements: &[&str],
+) -> Vec<Result<(), TargetError>> {
+    let mut sent = Vec::with_capacity(statements.len());
+    for statement in statements {
+        sent.push(send(message(client, (*statement).to_owned())).await);
+    }
+    let mut outcome = Vec::with_capacity(sent.len());
+    for statement in sent {
+        outcome.push(receive(statement).await.map_err(skipped));
+    }
+    outcome
+}
+
+/// Runs statements of our own; the first failure counts, and every answer is awaited.
+pub(super) async fn pipeline(
+    client: &Client,
+    queries: &[Own],
+) -> Result<Vec<Vec<Row>>, TargetError> {
+    let mut sent = Vec::with_capacity(queries.len());
+    for own in queries {
+        let answer: Answer<'_, Vec<Row>> = Box::pin(query(client, &own.sql, &own.parameters));
+        sent.push(send(answer).await);
+    }
+    let mut found = Vec::with_capacity(sent.len());
+    for query in sent {
+        found.push(receive(query).await);
+    }
+    found.into_iter().collect()
 }
 
 /// Runs a batch; afterwards no transaction is open, whatever happened.

@@ -1,15 +1,24 @@
 //! One connection: lock, recipes, statements and ledger rows go through it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use store::postgres::Address;
 use tokio::time::Instant;
 use tokio_postgres::{CancelToken, SimpleQueryMessage};
 
 use super::{
-    Link, batch, catalog, fill, lock, recipes, shadow::Scratch, values::query, watch::PostgresWatch,
+    Link, batch, catalog, fill, lock, recipes,
+    shadow::Scratch,
+    stamp::{self, Memory},
+    values::query,
+    watch::PostgresWatch,
 };
 use crate::{
-    clients::{Batch, BatchOutcome, Row, Session, TargetError, Transaction, Value, Watch},
+    clients::{
+        Batch, BatchOutcome, Own, Row, Session, TargetError, Transaction, Value, Watch,
+        target::Shape,
+    },
     domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows},
 };
 
@@ -21,6 +30,9 @@ pub(super) fn reset(name: Option<&str>) -> String {
     )
 }
 
+/// Names in one question: far below the 65,535 parameters of the protocol.
+const MAX_NAMES: usize = 1_000;
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct PostgresSession {
@@ -30,8 +42,28 @@ pub(super) struct PostgresSession {
     /// Its name once it owns the database.
     pub(super) owner: Option<String>,
     pub(super) scratch: Option<Scratch>,
+    /// What the catalog looked like; nothing for a shadow, whose catalog changes with every statement.
+    pub(super) memory: Option<Memory>,
     /// Whether it acts as another role than the one that logged in.
     pub(super) acts_for_another: bool,
+}
+
+impl PostgresSession {
+    /// The row versions that the catalog consists of.
+    async fn stamp(&self) -> Result<String, TargetError> {
+        let rows = query(&self.link.client, stamp::query(), &[]).await?;
+        rows.first()
+            .ok_or(TargetError::Unreadable("a row"))?
+            .text(0)
+    }
+
+    async fn read_catalog(&self) -> Result<Catalog, TargetError> {
+        let messages = self.link.client.simple_query(catalog::query()).await?;
+        catalog::read(messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        }))
+    }
 }
 
 #[async_trait]
@@ -79,6 +111,33 @@ impl Session for PostgresSession {
         batch::run(&self.link.client, batch, &reset(self.owner.as_deref())).await
     }
 
+    async fn run(&mut self, statements: &[&str]) -> Vec<Result<(), TargetError>> {
+        batch::statements(&self.link.client, statements).await
+    }
+
+    async fn pipeline(&mut self, queries: &[Own]) -> Result<Vec<Vec<Row>>, TargetError> {
+        batch::pipeline(&self.link.client, queries).await
+    }
+
+    /// A table without a block holds no row.
+    async fn empty(&mut self, tables: &[String]) -> Result<Vec<String>, TargetError> {
+        let mut found = Vec::new();
+        for some in tables.chunks(MAX_NAMES) {
+            let places = (1..=some.len()).map(|at| format!("(${at}::text)"));
+            let sql = format!(
+                "SELECT named.name FROM (VALUES {}) AS named (name) JOIN pg_class c ON c.oid = to_regclass(named.name) \
+                 WHERE c.relkind = 'r' AND NOT c.relhassubclass AND pg_relation_size(c.oid) = 0",
+                places.collect::<Vec<_>>().join(", ")
+            );
+            let parameters = some.iter().map(|table| table.as_str().into());
+            let rows = self.query(&sql, &parameters.collect::<Vec<_>>()).await?;
+            for row in rows {
+                found.push(row.text(0)?);
+            }
+        }
+        Ok(found)
+    }
+
     fn watch(&self) -> Option<Box<dyn Watch>> {
         let token: CancelToken = self.link.client.cancel_token();
         Some(Box::new(PostgresWatch::new(
@@ -101,11 +160,26 @@ impl Session for PostgresSession {
     }
 
     async fn catalog(&mut self) -> Result<Catalog, TargetError> {
-        let messages = self.link.client.simple_query(catalog::query()).await?;
-        catalog::read(messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        }))
+        let stamp = match &self.memory {
+            Some(_) => Some(self.stamp().await?),
+            None => None,
+        };
+        let catalog = self.read_catalog().await?;
+        if let (Some(memory), Some(stamp)) = (&self.memory, stamp) {
+            memory.keep(stamp, &catalog);
+        }
+        Ok(catalog)
+    }
+
+    async fn shape(&mut self) -> Result<Arc<Shape>, TargetError> {
+        let Some(memory) = self.memory.clone() else {
+            return Ok(Arc::new(Shape::of(&self.read_catalog().await?)));
+        };
+        let stamp = self.stamp().await?;
+        if let Some(known) = memory.recall(&stamp) {
+            return Ok(known);
+        }
+        Ok(memory.keep(stamp, &self.read_catalog().await?))
     }
 
     async fn blueprint(&mut self) -> Result<Blueprint, TargetError> {
@@ -123,9 +197,13 @@ impl Session for PostgresSession {
     ) -> Result<Vec<(String, Vec<String>)>, TargetError> {
         const COLUMNS: &str = "SELECT quote_ident(a.attname) FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
             AND NOT a.attisdropped AND a.attgenerated = '' WHERE c.oid = to_regclass($1) AND c.relkind = 'r'";
+        let queries = tables.iter().map(|table| Own {
+            sql: COLUMNS.into(),
+            parameters: vec![table.as_str().into()],
+        });
+        let answers = self.pipeline(&queries.collect::<Vec<_>>()).await?;
         let mut found = Vec::new();
-        for table in tables {
-            let rows = self.query(COLUMNS, &[table.as_str().into()]).await?;
+        for (table, rows) in tables.iter().zip(answers) {
             let names = rows.iter().map(|row| row.optional_text(0));
             let names = names.collect::<Result<Vec<_>, _>>()?;
             if !names.is_empty() {

@@ -16,8 +16,9 @@ pub const FIRST_BATCH: u32 = 1_000;
 const MIN_BATCH: u32 = 100;
 /// Most rows of a batch: with 10,000 the worst stall of an application was 72 to 176 ms, with 1,000 it was 33 to 49 ms.
 const MAX_BATCH: u32 = 5_000;
-/// How long a batch should take: an application waits for its row locks at most about this long.
-pub const TARGET: Duration = Duration::from_millis(50);
+/// How long a batch should take: an application waits for its row locks at most about this long. Under half of the 50 ms
+/// that an application may stand still, because a batch grows on a guess.
+pub const TARGET: Duration = Duration::from_millis(20);
 /// A replica that is further behind serves stale reads; the backfill waits for it.
 pub const MAX_LAG: Duration = Duration::from_secs(5);
 /// Sessions that wait for locks; above this the server is contended.
@@ -300,6 +301,11 @@ pub fn next_batch(size: u32, took: Duration) -> u32 {
     rounded.clamp(MIN_BATCH, MAX_BATCH)
 }
 
+/// How long a backfill rests after a batch, so that it takes at most two thirds of a processor and of the disk.
+pub fn rest(took: Duration) -> Duration {
+    took.min(TARGET * 2) / 2
+}
+
 /// What the server has to bear at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
@@ -408,7 +414,7 @@ mod tests {
     #[test]
     fn adapts_the_batch_to_the_target_within_bounds() {
         assert_eq!(next_batch(1_000, Duration::from_millis(100)), 500);
-        assert_eq!(next_batch(1_000, Duration::from_millis(40)), 1_250);
+        assert_eq!(next_batch(1_000, Duration::from_millis(16)), 1_250);
         assert_eq!(next_batch(1_000, Duration::from_secs(9)), 500);
         assert_eq!(next_batch(1_000, Duration::ZERO), 2_000);
         assert_eq!(
@@ -418,6 +424,8 @@ mod tests {
             ),
             (100, 5_000)
         );
+        assert_eq!(rest(Duration::from_millis(8)), Duration::from_millis(4));
+        assert_eq!(rest(Duration::from_secs(9)), TARGET);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::{
 
 /// Eight parameters each stay far below the limits of both databases.
 const STEPS_A_MESSAGE: usize = 1_000;
+/// Of 17 parameters each.
+const MIGRATIONS_A_MESSAGE: usize = 500;
 
 /// Writes every migration of a plan with all its statements, up and down: from here on nothing else is needed.
 pub(in crate::engine) async fn record_plan(
@@ -19,9 +21,12 @@ pub(in crate::engine) async fn record_plan(
     plan: &Plan,
     release: Option<&str>,
 ) -> Result<(), TargetError> {
+    let mut sequences = Vec::new();
+    for some in plan.migrations.chunks(MIGRATIONS_A_MESSAGE) {
+        sequences.extend(record_migrations(session, run, some, release).await?);
+    }
     let mut steps = Vec::new();
-    for migration in &plan.migrations {
-        let sequence = record_migration(session, run, migration, release).await?;
+    for (migration, sequence) in plan.migrations.iter().zip(sequences) {
         let halves = [
             (Direction::Up, Some(&migration.up)),
             (Direction::Down, migration.down.as_ref()),
@@ -51,18 +56,45 @@ struct NewStep<'a> {
     step: &'a PlannedStep,
 }
 
-async fn record_migration(
+/// Rows of migrations, many in one message; their sequences in the order of the migrations.
+async fn record_migrations(
     session: &mut dyn Session,
     run: &str,
-    migration: &PlannedMigration,
+    migrations: &[PlannedMigration],
     release: Option<&str>,
-) -> Result<i64, TargetError> {
+) -> Result<Vec<i64>, TargetError> {
     let Names { prefix, now, .. } = names(session.dialect());
+    let (mut parameters, mut tuples) = (Vec::new(), Vec::new());
+    for migration in migrations {
+        let first = parameters.len();
+        parameters.extend(values(run, migration, release));
+        let mut places = (first + 1..=parameters.len())
+            .map(|at| format!("${at}"))
+            .collect::<Vec<_>>();
+        places.insert(6, "'planned'".into());
+        tuples.push(format!("({}, {now})", places.join(", ")));
+    }
     let sql = format!(
         "INSERT INTO {prefix}migration (version, name, release, checksum, verdict, evidence, state, run_id, fingerprint_before, fingerprint_after, \
          fingerprint_reverted, up_atomic, down_atomic, up_keys_off, down_keys_off, additions, touches, inverse, changed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, 'planned', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, {now}) RETURNING sequence"
+         VALUES {} RETURNING sequence",
+        tuples.join(", ")
     );
+    // Sequences are drawn in the order of the tuples; that of the answers is not promised.
+    let rows = session.query(&sql, &parameters).await?;
+    let mut sequences = rows
+        .iter()
+        .map(|row| row.integer(0))
+        .collect::<Result<Vec<_>, _>>()?;
+    sequences.sort_unstable();
+    if sequences.len() == migrations.len() {
+        Ok(sequences)
+    } else {
+        Err(TargetError::Unreadable("a row for every migration"))
+    }
+}
+
+fn values(run: &str, migration: &PlannedMigration, release: Option<&str>) -> [Value; 17] {
     let none: Vec<MeasuredAddition> = migration
         .proof
         .adds
@@ -75,7 +107,7 @@ async fn record_migration(
         .collect();
     let down =
         |choose: fn(&PlannedScript) -> bool| i64::from(migration.down.as_ref().is_some_and(choose));
-    let parameters: [Value; 17] = [
+    [
         migration.version.as_str().into(),
         migration.name.as_str().into(),
         release.map(str::to_owned).into(),
@@ -93,11 +125,7 @@ async fn record_migration(
         json(&none).into(),
         json(&migration.proof.touches).into(),
         migration.inverse.name().into(),
-    ];
-    let rows = session.query(&sql, &parameters).await?;
-    rows.first()
-        .ok_or(TargetError::Unreadable("a row"))?
-        .integer(0)
+    ]
 }
 
 /// Statements of any scripts, many in one message.

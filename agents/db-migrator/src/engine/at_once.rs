@@ -1,0 +1,132 @@
+//! Sends a script with its ledger rows at once: one round trip, and a few more where rows are measured around it.
+
+use tokio::time::Instant;
+
+use super::{
+    EngineError, Job, ledger,
+    measure::{Baselines, measure_own},
+    observe::Observer,
+    script::{Script, is_key_switch},
+};
+use crate::{
+    clients::{Batch, BatchOutcome, Own, Session, TargetError, Transaction},
+    domain::{Direction, StepRecord, StepState},
+};
+
+/// Commits before the log is on disk. The last commit of the run waits for all of it.
+const FLUSH_LATER: &str = "SET LOCAL synchronous_commit = off";
+
+impl Job<'_> {
+    /// One round trip for all of it; one more on both sides where rows are measured.
+    pub(super) async fn attempt_at_once(
+        &self,
+        session: &mut dyn Session,
+        script: &Script<'_>,
+        steps: &[&StepRecord],
+        observer: &mut Observer,
+    ) -> Result<(), EngineError> {
+        let dialect = session.dialect();
+        let run = steps
+            .iter()
+            .filter(|step| !is_key_switch(&step.text, dialect));
+        let run = run.collect::<Vec<_>>();
+        let texts = run
+            .iter()
+            .map(|step| step.text.as_str())
+            .collect::<Vec<_>>();
+        let mut rows = vec![
+            ledger::steps_row(
+                session,
+                script.steps_of(None),
+                StepState::Applied,
+                self.run(),
+            ),
+            ledger::state_row(
+                dialect,
+                script.migration.sequence,
+                script.direction.done(),
+                self.run(),
+            ),
+        ];
+        rows.extend(script.flushes_later.then(|| Own {
+            sql: FLUSH_LATER.into(),
+            parameters: Vec::new(),
+        }));
+        let mut calls = run
+            .iter()
+            .map(|step| self.call_of(dialect, script, step))
+            .collect::<Vec<_>>();
+        calls.push(self.commit_call(dialect, script));
+        let batch = Batch {
+            transaction: script.transaction(observer.waiting.timeout_ms()),
+            statements: &texts,
+            own: &rows,
+        };
+        let what = format!("{} {}", script.direction.name(), script.name());
+        let started = Instant::now();
+        let baselines = if script.is_measured() {
+            Some(begin(session, script, batch.transaction).await?)
+        } else {
+            None
+        };
+        let work = async {
+            match baselines {
+                Some(baselines) => measured(session, script, batch, baselines).await,
+                None => session.batch(batch).await,
+            }
+        };
+        let effect = self.observed(observer, &what, work);
+        let ran = self.audited_batch(calls, effect).await;
+        self.metrics
+            .stepped(dialect, started.elapsed().as_secs_f64());
+        if ran.is_err() && script.is_measured() {
+            undo(session).await;
+        }
+        ran
+    }
+}
+
+/// Opens the transaction of a batch and measures what its migration may change of others.
+async fn begin(
+    session: &mut dyn Session,
+    script: &Script<'_>,
+    transaction: Transaction,
+) -> Result<Baselines, TargetError> {
+    session.begin(transaction).await?;
+    let read = Baselines::read(session, script.migration, Vec::new()).await;
+    if read.is_err() {
+        undo(session).await;
+    }
+    read
+}
+
+/// Runs a batch in an open transaction; its rows are measured between its statements and its commit.
+async fn measured(
+    session: &mut dyn Session,
+    script: &Script<'_>,
+    batch: Batch<'_>,
+    baselines: Baselines,
+) -> BatchOutcome {
+    let statements = session.run(batch.statements).await;
+    let closing = async {
+        if statements.iter().any(Result::is_err) {
+            return Err(TargetError::Skipped);
+        }
+        let mut rows = baselines.shift(session).await?;
+        if script.direction == Direction::Up {
+            rows.extend(measure_own(session, script.migration).await?);
+        }
+        rows.extend_from_slice(batch.own);
+        session.pipeline(&rows).await?;
+        session.commit().await
+    };
+    let commit = closing.await;
+    BatchOutcome { statements, commit }
+}
+
+/// After a lost connection this fails too; what counts is the first error.
+pub(super) async fn undo(session: &mut dyn Session) {
+    if let Err(second) = session.rollback().await {
+        tracing::debug!(error = %second, "a transaction ended with its connection");
+    }
+}

@@ -1,0 +1,11 @@
+//! Releases that fail on a real control plane, and the mesh that takes them back.
+
+mod fault;
+mod observe;
+mod scene;
+mod story;
+
+pub use fault::Fault;
+pub use observe::{Timeline, observe};
+pub use scene::{App, Scene};
+pub use story::{Told, tell};
