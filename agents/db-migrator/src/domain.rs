@@ -23,6 +23,7 @@ pub mod source;
 pub mod split;
 pub mod staging;
 pub mod statement;
+pub mod tool;
 pub mod undo;
 pub mod version;
 pub mod waiting;
@@ -35,6 +36,7 @@ pub use plan::{Plan, PlannedMigration, PlannedStep};
 pub use proof::{Inverse, Risk, Verdict};
 pub use source::{Migration, SourceFile};
 pub use statement::Statement;
+pub use tool::Tool;
 pub use version::Version;
 
 /// SHA-256 of a text as 64 hex digits.

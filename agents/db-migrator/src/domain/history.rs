@@ -13,27 +13,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::Tool;
 use super::{Migration, Version};
-
-/// A tool whose history can be adopted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Tool {
-    /// `_sqlx_migrations`.
-    Sqlx,
-    /// `__diesel_schema_migrations`.
-    Diesel,
-    /// `refinery_schema_history`.
-    Refinery,
-    /// `schema_migrations` with one row: the newest version.
-    GolangMigrate,
-    /// `schema_migrations` with a row a version.
-    Dbmate,
-    /// `goose_db_version`.
-    Goose,
-    /// `flyway_schema_history`.
-    Flyway,
-}
 
 /// The names of all tables that hold a history: they belong to no project's schema.
 pub const TABLES: [&str; 6] = [
@@ -46,19 +27,6 @@ pub const TABLES: [&str; 6] = [
 ];
 
 impl Tool {
-    /// The word in requests and answers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sqlx => "sqlx",
-            Self::Diesel => "diesel",
-            Self::Refinery => "refinery",
-            Self::GolangMigrate => "golang_migrate",
-            Self::Dbmate => "dbmate",
-            Self::Goose => "goose",
-            Self::Flyway => "flyway",
-        }
-    }
-
     /// Whose table this is by its name and its columns, sorted. Rails keeps a table like dbmate's, beside another one.
     pub fn of(table: &str, columns: &[&str], beside_rails: bool) -> Option<Self> {
         let has = |wanted: &[&str]| wanted.iter().all(|column| columns.contains(column));

@@ -12,10 +12,9 @@ mod script;
 #[cfg(test)]
 mod tests;
 
-pub use layout::Layout;
 pub use placeholders::{MAX_PLACEHOLDERS, MAX_VALUE, Placeholders};
 
-use super::{Dialect, Statement, Version, split::SplitError, statement::Forbidden};
+use super::{Dialect, Statement, Tool, Version, split::SplitError, statement::Forbidden};
 
 /// Most files a source may have.
 pub const MAX_FILES: usize = 2_000;
@@ -110,7 +109,7 @@ pub struct Migration {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The layout they were read in.
-    pub layout: Layout,
+    pub layout: Tool,
     /// The migrations in the order of their versions.
     pub migrations: Vec<Migration>,
     /// What was left out, and why.
@@ -136,7 +135,7 @@ pub enum SourceError {
         /// Another, or the same.
         second: String,
         /// What they look like.
-        layouts: (Layout, Layout),
+        layouts: (Tool, Tool),
     },
     /// Two files claim the same half of the same version.
     #[error("{0} and another file are the same half of the same version")]
@@ -218,7 +217,7 @@ pub fn read(files: &[SourceFile], dialect: Dialect) -> Result<Vec<Migration>, So
 pub fn read_as(
     files: &[SourceFile],
     dialect: Dialect,
-    layout: Option<Layout>,
+    layout: Option<Tool>,
 ) -> Result<Source, SourceError> {
     read_with(files, dialect, layout, &Placeholders::default())
 }
@@ -230,7 +229,7 @@ pub fn read_as(
 pub fn read_with(
     files: &[SourceFile],
     dialect: Dialect,
-    layout: Option<Layout>,
+    layout: Option<Tool>,
     values: &Placeholders,
 ) -> Result<Source, SourceError> {
     check_size(files)?;
@@ -257,11 +256,11 @@ pub fn read_with(
 /// `Unsupported` with the first placeholder that has no value.
 pub fn filled(
     files: Vec<SourceFile>,
-    layout: Option<Layout>,
+    layout: Option<Tool>,
     values: &Placeholders,
 ) -> Result<Vec<SourceFile>, SourceError> {
     match layout.map_or_else(|| layout::recognise(&files), Ok) {
-        Ok(Layout::Flyway) => flyway::filled(&files, values),
+        Ok(Tool::Flyway) => flyway::filled(&files, values),
         // What is wrong with the layout is said by who reads the files.
         _ => Ok(files),
     }

@@ -87,6 +87,12 @@ impl Version {
         self.cut().repeat.is_some_and(|(run, _)| run == 0)
     }
 
+    /// Whether this is a repeatable of a source that the version in the text is a run of.
+    pub fn has_run(&self, text: &str) -> bool {
+        let run = Self(text.to_owned());
+        self.is_unplaced() && run.repeats() == self.repeats()
+    }
+
     /// The version of what a baseline migration stands for.
     pub fn baselined(&self) -> Option<Self> {
         let parts = self.cut();

@@ -11,13 +11,13 @@ use shared::{Context, Skill, SkillError};
 use super::parts::{INPUT_FILES, MigrationSource, Workbench};
 use crate::{
     domain::{
-        Dialect, Migration, MigrationRecord, SourceFile,
+        Dialect, Migration, MigrationRecord, SourceFile, Tool, Version,
         lint::{
             self, Choice, Facts, Finding, LintReport, LintScript, Quiet, Severity, gitlab, sarif,
             table, text,
         },
         pending::{PendingError, pending},
-        source::{self, Layout},
+        source,
     },
     engine,
 };
@@ -178,7 +178,7 @@ impl Skill for LintMigration {
 struct Asked<'a> {
     name: &'a str,
     files: &'a [SourceFile],
-    layout: Option<Layout>,
+    layout: Option<Tool>,
     prove: bool,
 }
 
@@ -227,12 +227,11 @@ impl LintMigration {
             .map(|source| source.migrations)
             .unwrap_or_default();
         let status = engine::status(job, &migrations).await?;
+        let due = pending(&migrations, &status.migrations).ok();
         for script in &mut *scripts {
             script.applied = script.version.as_ref().is_some_and(|version| {
-                status
-                    .migrations
-                    .iter()
-                    .any(|applied| applied.version == *version)
+                let in_force = status.migrations.iter().any(|one| one.version == *version);
+                in_force || is_done(version, &migrations, due.as_deref())
             });
         }
         let conflict = conflict(&migrations, &status.migrations);
@@ -290,8 +289,14 @@ fn conflict(source: &[Migration], ledger: &[MigrationRecord]) -> Option<(String,
     })
 }
 
+/// Whether a migration of the source is not to run: a baseline stands for it, or a repeatable says what it said before.
+fn is_done(version: &Version, source: &[Migration], due: Option<&[Migration]>) -> bool {
+    let is = |one: &Migration| one.version == *version || version.has_run(one.version.as_str());
+    due.is_some_and(|due| source.iter().any(is) && !due.iter().any(is))
+}
+
 /// What is wrong with the files as a source, apart from what the scripts themselves say.
-fn unreadable(files: &[SourceFile], dialect: Dialect, named: Option<Layout>) -> Option<Finding> {
+fn unreadable(files: &[SourceFile], dialect: Dialect, named: Option<Tool>) -> Option<Finding> {
     use source::SourceError;
     let error = source::read_as(files, dialect, named).err()?;
     let of_a_script = matches!(

@@ -15,8 +15,8 @@ use crate::{
         source::{OciError, WorkspaceError},
     },
     domain::{
-        SourceFile,
-        source::{Layout, MAX_PLACEHOLDERS, Placeholders},
+        SourceFile, Tool,
+        source::{MAX_PLACEHOLDERS, Placeholders},
     },
 };
 
@@ -52,7 +52,7 @@ pub struct MigrationSource {
     /// The files themselves, at most 200 and 1 MiB together.
     pub files: Option<Vec<InlineFile>>,
     /// The layout, when the files fit more than one.
-    pub layout: Option<Layout>,
+    pub layout: Option<Tool>,
     /// Values of Flyway's placeholders by name, at most 100 of 1 KiB; they win over those of the agent.
     #[serde(default)]
     pub placeholders: BTreeMap<String, String>,

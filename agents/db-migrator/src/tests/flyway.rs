@@ -1,15 +1,20 @@
 //! Repeatable and baseline migrations of Flyway, run, rolled back and taken over.
 
+use std::sync::Arc;
+
+use shared::Skill;
+
 use super::support::*;
 use crate::{
     Metrics,
-    clients::Database,
+    clients::{Database, Databases, OciRegistries, Workspace},
     domain::{
         Dialect, Inverse, Migration, SourceFile, Verdict, Version,
         history::ChecksumVerdict,
         source::{Placeholders, read_with},
     },
     engine::{self, AdoptRequest, Goal, Job, Wanted},
+    skills::{LintMigration, Workbench},
 };
 
 fn files(all: &[(&str, &str)], dialect: Dialect) -> Vec<Migration> {
@@ -142,6 +147,55 @@ async fn makes_an_inverse_where_the_earlier_text_cannot_come_back() {
         .await
         .unwrap();
     assert_eq!(fingerprint(database).await, before);
+}
+
+#[tokio::test]
+async fn lints_only_what_is_to_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("shop.db").display());
+    let database = database(&url, true);
+    let drop = "DROP TABLE IF EXISTS older";
+    let with = |view: &str| {
+        let all = [
+            ORDERS,
+            ("B1__all.sql", ORDERS.1),
+            ("V2__old.sql", drop),
+            ("R__cheap.sql", view),
+        ];
+        all.map(|(name, content)| serde_json::json!({"name": name, "content": content}))
+    };
+    let (first, second) = (view("id"), view("total"));
+    let files_of = |view: &str| {
+        files(
+            &[
+                ORDERS,
+                ("B1__all.sql", ORDERS.1),
+                ("V2__old.sql", drop),
+                ("R__cheap.sql", view),
+            ],
+            Dialect::Sqlite,
+        )
+    };
+    let all = versions(&database, "a", &files_of(&first), "1").await;
+    assert_eq!(all, ["1.baseline", "2", "2.R1.cheap"]);
+    let bench = Workbench {
+        databases: Arc::new(Databases::new([format!("shop={url}").parse().unwrap()])),
+        workspace: Workspace::new(folder.path()),
+        registries: OciRegistries::default(),
+        metrics: Metrics::default(),
+    };
+    let lint = async |view: &str| {
+        let input =
+            serde_json::json!({"database": "shop", "prove": true, "source": {"files": with(view)}});
+        let input = serde_json::from_value(input).unwrap();
+        let context = Caller::operator("lint").context();
+        LintMigration(bench.clone())
+            .run(&context, input)
+            .await
+            .unwrap()
+    };
+    assert_eq!(lint(&first).await.files, 0);
+    assert_eq!(lint(&second).await.files, 1);
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use rollback_coordinator::{
-    clients::{Kubernetes, RolloutControl},
+    clients::{Kubernetes, KubernetesObjects, RolloutControl},
     domain::{Health, Kind, Outcome, WorkloadId},
+    guard::{Guard, Settings},
     history::History,
     learn::Learning,
     metrics::Metrics,
@@ -35,6 +36,7 @@ pub(crate) struct Agent {
     pub(crate) client: Client,
     pub(crate) control: Arc<dyn RolloutControl>,
     store: Arc<MemoryStore>,
+    guard: Guard,
     learning: CancellationToken,
 }
 
@@ -49,6 +51,8 @@ impl Agent {
         let (plane, client) = plane().await;
         let cluster = agent_cluster(plane).await;
         let control: Arc<dyn RolloutControl> = Arc::new(Kubernetes(cluster.clone()));
+        let objects = Arc::new(KubernetesObjects(cluster.clone()));
+        let guard = Guard::new(objects, vec![SHOP.into()], Settings::default());
         let store = Arc::new(MemoryStore::default());
         let learning = CancellationToken::new();
         let (eyes, memory, stop) = (control.clone(), History(store.clone()), learning.clone());
@@ -65,6 +69,7 @@ impl Agent {
             plane,
             client,
             control,
+            guard,
             store,
             learning,
         }
@@ -164,11 +169,13 @@ impl Agent {
             planner: Planner {
                 control: self.control.clone(),
                 history: self.history(),
+                guard: self.guard.clone(),
                 gradual,
             },
             saga: Saga {
                 control: self.control.clone(),
                 history: self.history(),
+                guard: self.guard.clone(),
             },
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };

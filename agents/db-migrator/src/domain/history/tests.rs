@@ -1,12 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::{checksum::*, *};
-use crate::domain::{
-    Dialect, SourceFile,
-    source::{Layout, read_as},
-};
+use crate::domain::{Dialect, SourceFile, source::read_as};
 
-fn source(files: &[(&str, &str)], layout: Layout) -> Vec<Migration> {
+fn source(files: &[(&str, &str)], layout: Tool) -> Vec<Migration> {
     let files = files
         .iter()
         .map(|(name, content)| SourceFile {
@@ -26,7 +23,7 @@ fn three() -> Vec<Migration> {
             ("2_b.up.sql", "select 2;\n"),
             ("3_c.up.sql", "select 3;\n"),
         ],
-        Layout::Sqlx,
+        Tool::Sqlx,
     )
 }
 
@@ -126,7 +123,7 @@ fn asks_about_a_dirty_version_and_takes_the_answer() {
 
 #[test]
 fn accepts_the_checksum_of_sqlx_whatever_the_line_ends() {
-    let source = source(&[("1_a.sql", "select 1;\r\nselect 2;\r\n")], Layout::Sqlx);
+    let source = source(&[("1_a.sql", "select 1;\r\nselect 2;\r\n")], Tool::Sqlx);
     let verdict = |text: &str| compare(Tool::Sqlx, &source[0], &sha384(text).to_uppercase());
     assert_eq!(verdict("select 1;\r\nselect 2;\r\n"), ChecksumVerdict::Same);
     assert_eq!(
@@ -140,7 +137,7 @@ fn accepts_the_checksum_of_sqlx_whatever_the_line_ends() {
 #[test]
 fn computes_the_checksums_of_refinery_and_flyway() {
     let text = "create table a (x int);";
-    let source = source(&[("V1__initial.sql", text)], Layout::Refinery);
+    let source = source(&[("V1__initial.sql", text)], Tool::Refinery);
     let recorded = "18157951938915400257";
     assert_eq!(
         compare(Tool::Refinery, &source[0], recorded),

@@ -73,7 +73,7 @@ fn place(scripts: &[Parsed<'_>], version: &str, half: Half) -> Option<usize> {
                 .script
                 .version
                 .as_ref()
-                .is_some_and(|own| own.as_str() == version)
+                .is_some_and(|own| own.as_str() == version || own.has_run(version))
     })
 }
 

@@ -52,6 +52,15 @@ impl LintScript {
     }
 }
 
+/// The version of Flyway's `R__name` and `B1_2__name`.
+fn repeatable_or_baseline(name: &str) -> Option<Version> {
+    if let Some(description) = name.strip_prefix("R__") {
+        return Some(Version::repeatable(description));
+    }
+    let (digits, _) = name.strip_prefix('B')?.split_once("__")?;
+    Version::parse(&digits.replace('_', ".")).map(|version| version.baseline())
+}
+
 fn of_file(file: &SourceFile) -> Vec<LintScript> {
     let text = file.content.replacen('\u{feff}', "   ", 1);
     let stem = file.name.strip_suffix(".sql").unwrap_or(&file.name);
@@ -63,10 +72,11 @@ fn of_file(file: &SourceFile) -> Vec<LintScript> {
         .strip_prefix('U')
         .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     let is_down = is_down || undo.is_some();
-    let version = [undo.unwrap_or(name), folder]
-        .iter()
-        .find_map(|stem| Version::split_stem(stem))
-        .map(|(version, _)| version);
+    let version = repeatable_or_baseline(name).or_else(|| {
+        let stems = [undo.unwrap_or(name), folder];
+        let found = stems.iter().find_map(|stem| Version::split_stem(stem));
+        found.map(|(version, _)| version)
+    });
     let script = |half, text| LintScript {
         file: file.name.clone(),
         version: version.clone(),

@@ -1,12 +1,12 @@
 //! Flyway and refinery: `V1__name.sql`, with what each adds to it.
 
 use super::{
-    Layout, Placeholders, SourceError, SourceFile,
+    Placeholders, SourceError, SourceFile,
     assemble::{Half, Parts, Piece, Role},
     is_sql, normalize, placeholders,
     plain::extra,
 };
-use crate::domain::Version;
+use crate::domain::{Tool, Version};
 
 /// The parts of a name such as `V1_2__add_orders.sql`.
 struct Named<'a> {
@@ -53,7 +53,7 @@ pub(super) fn is_callback(path: &str) -> bool {
 }
 
 /// What only one of the two tools has decides; where both would do different things, the caller does.
-pub(super) fn or_refinery(files: &[SourceFile]) -> Result<Layout, SourceError> {
+pub(super) fn or_refinery(files: &[SourceFile]) -> Result<Tool, SourceError> {
     let all = || {
         files
             .iter()
@@ -70,7 +70,7 @@ pub(super) fn or_refinery(files: &[SourceFile]) -> Result<Layout, SourceError> {
         || all().any(undoes)
         || files.iter().any(settings)
     {
-        return Ok(Layout::Flyway);
+        return Ok(Tool::Flyway);
     }
     let unclear =
         all().find(|(file, named)| named.prefix == 'U' || placeholders::any(&file.content));
@@ -78,9 +78,9 @@ pub(super) fn or_refinery(files: &[SourceFile]) -> Result<Layout, SourceError> {
         Some((file, _)) => Err(SourceError::Ambiguous {
             first: file.name.clone(),
             second: file.name.clone(),
-            layouts: (Layout::Flyway, Layout::Refinery),
+            layouts: (Tool::Flyway, Tool::Refinery),
         }),
-        None => Ok(Layout::Flyway),
+        None => Ok(Tool::Flyway),
     }
 }
 

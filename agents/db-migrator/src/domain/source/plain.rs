@@ -5,16 +5,7 @@ use super::{
     assemble::{Half, Parts, Piece, Role},
     dbmate, goose, is_sql, normalize,
 };
-use crate::domain::Version;
-
-/// Whose rules hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tool {
-    Sqlx,
-    GolangMigrate,
-    Dbmate,
-    Goose,
-}
+use crate::domain::{Tool, Version};
 
 /// One section of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

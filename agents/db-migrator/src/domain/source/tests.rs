@@ -11,8 +11,8 @@ fn one(name: &str, content: &str, dialect: Dialect) -> Migration {
     read(&[file(name, content)], dialect).unwrap().remove(0)
 }
 
-/// Layout and, of each migration, version, name, statements up, statements down.
-fn check(files: &[SourceFile], layout: Layout, expected: &[(&str, &str, usize, Option<usize>)]) {
+/// Tool and, of each migration, version, name, statements up, statements down.
+fn check(files: &[SourceFile], layout: Tool, expected: &[(&str, &str, usize, Option<usize>)]) {
     let source = read_as(files, Dialect::Postgres, None).unwrap();
     assert_eq!(source.layout, layout);
     let shown = source
@@ -49,7 +49,7 @@ fn reads_the_layouts_of_sqlx_and_golang_migrate() {
     ];
     check(
         &files,
-        Layout::Sqlx,
+        Tool::Sqlx,
         &[
             ("9", "a", 1, None),
             ("10", "b", 1, Some(1)),
@@ -71,7 +71,7 @@ fn reads_the_layout_of_diesel() {
                 "run_in_transaction = false",
             ),
         ],
-        Layout::Diesel,
+        Tool::Diesel,
         &[("2024-01-31-120000", "a", 1, Some(1))],
     );
 }
@@ -82,7 +82,7 @@ fn reads_the_layout_of_dbmate() {
         create index i on a (x);\n\n--migrate:down\ndrop table a;\n";
     check(
         &[file("20240101_a.sql", text)],
-        Layout::Dbmate,
+        Tool::Dbmate,
         &[("20240101", "a", 2, Some(1))],
     );
     let read = one("20240101_a.sql", text, Dialect::Postgres);
@@ -104,7 +104,7 @@ fn reads_the_layout_of_dbmate() {
         read_as(
             &[file("1_a.sql", "select 1")],
             Dialect::Postgres,
-            Some(Layout::Dbmate)
+            Some(Tool::Dbmate)
         )
         .is_err()
     );
@@ -118,7 +118,7 @@ fn reads_the_layout_of_goose_and_keeps_its_blocks_whole() {
         -- +goose Down\r\ndrop table a, b;\r\n";
     check(
         &[file("3_a.sql", text)],
-        Layout::Goose,
+        Tool::Goose,
         &[("3", "a", 3, Some(1))],
     );
     let read = one("3_a.sql", text, Dialect::Postgres);
@@ -162,7 +162,7 @@ fn reads_the_layout_of_flyway() {
     ];
     check(
         &files,
-        Layout::Flyway,
+        Tool::Flyway,
         &[
             ("1", "init", 1, None),
             ("1.2", "add", 2, Some(1)),
@@ -249,7 +249,7 @@ fn reads_the_layout_of_refinery_when_it_is_named() {
         &files,
         "U1__a.sql looks like flyway, but U1__a.sql like refinery",
     );
-    let source = read_as(&files, Dialect::Postgres, Some(Layout::Refinery)).unwrap();
+    let source = read_as(&files, Dialect::Postgres, Some(Tool::Refinery)).unwrap();
     let late = source.migrations.iter().map(|m| m.may_run_late);
     assert_eq!(late.collect::<Vec<_>>(), [true, false]);
     refused(
@@ -277,8 +277,8 @@ fn names_both_candidates_when_layouts_are_mixed() {
             .unwrap()
             .migrations
     };
-    assert_eq!(named(Layout::Diesel)[0].name, "b");
-    assert_eq!(named(Layout::Sqlx)[0].name, "a");
+    assert_eq!(named(Tool::Diesel)[0].name, "b");
+    assert_eq!(named(Tool::Sqlx)[0].name, "a");
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn honours_the_marks_against_one_transaction() {
     let golang = read_as(
         &[file("1_a.up.sql", &format!("-- no-transaction\n{two}"))],
         Dialect::Postgres,
-        Some(Layout::GolangMigrate),
+        Some(Tool::GolangMigrate),
     );
     assert!(
         golang.unwrap().migrations[0].up.is_atomic(),
