@@ -1,10 +1,10 @@
-//! Changes online, their abort and what is retained, on PostgreSQL 17 and 18: the stories that other files tell on 15.
+//! Changes online and what is retained, on PostgreSQL 17 and 18: the stories that other files tell on 15.
 
 use std::cell::Cell;
 
 use store::testing::TemporaryPostgres;
 
-use super::{abort, backfill, completeness, contract, expand, halfway, retained, staging, support};
+use super::{backfill, completeness, contract, expand, halfway, retained, staging, support};
 
 thread_local! {
     static VERSION: Cell<u32> = const { Cell::new(15) };
@@ -62,16 +62,6 @@ fn contracts_and_goes_all_the_way_back() {
             version,
             contract::expands_backfills_contracts_and_goes_all_the_way_back,
         );
-    }
-}
-
-#[tokio::test]
-async fn aborts_at_points_all_over_the_change() {
-    for version in [17, 18] {
-        VERSION.set(version);
-        let points = abort::restores_everything(18).await;
-        assert!(points >= 4, "only {points} points");
-        VERSION.set(15);
     }
 }
 

@@ -1,9 +1,11 @@
 //! The staged forms on PostgreSQL.
 
-use super::{
-    Kept, RESERVED, Retained, Staged, Taken, retained_column, tag, target::Change, updated::Updated,
-};
-use crate::domain::{Dialect, expand::ColumnFacts};
+mod rows;
+
+pub use rows::{again, rows};
+
+use super::{Kept, RESERVED, Retained, Staged, Taken, retained_column, tag};
+use crate::domain::expand::ColumnFacts;
 
 /// A table and what hangs on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -218,22 +220,7 @@ pub fn column(
     back.extend(down);
     let mut down = back;
     up.extend(numbers.up);
-    if facts.not_null {
-        up.push(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"
-        ));
-        down.push(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL"
-        ));
-    }
-    if let Some(default) = facts.default.as_ref().filter(|_| !constant) {
-        up.push(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"
-        ));
-        down.push(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default}"
-        ));
-    }
+    loosen(facts, constant, (&mut up, &mut down));
     up.extend(numbers.hide);
     up.push(format!(
         "ALTER TABLE {table} RENAME COLUMN {column} TO {hidden}"
@@ -265,6 +252,20 @@ pub fn column(
             ),
         },
     })
+}
+
+/// A hidden column refuses no row, and computes no default.
+fn loosen(facts: &ColumnFacts, constant: bool, (up, down): (&mut Vec<String>, &mut Vec<String>)) {
+    let ColumnFacts { table, column, .. } = facts;
+    let alter = format!("ALTER TABLE {table} ALTER COLUMN {column}");
+    if facts.not_null {
+        up.push(format!("{alter} DROP NOT NULL"));
+        down.push(format!("{alter} SET NOT NULL"));
+    }
+    if let Some(default) = facts.default.as_ref().filter(|_| !constant) {
+        up.push(format!("{alter} DROP DEFAULT"));
+        down.push(format!("{alter} SET DEFAULT {default}"));
+    }
 }
 
 /// What a column is called that draws from a sequence of its own.
@@ -340,139 +341,4 @@ fn split(name: &str) -> Option<(&str, &str)> {
         c == '.' && !quoted
     })?;
     Some((name.get(..dot)?, name.get(dot + 1..)?))
-}
-
-/// Rows that a statement deletes or overwrites are copied by a trigger that lives as long as the statement.
-pub fn rows(
-    taken: &Taken,
-    change: Change,
-    facts: &TableFacts,
-    statement: &str,
-    place: (&str, usize),
-) -> Option<Staged> {
-    let TableFacts {
-        table,
-        columns,
-        key,
-        fixed,
-        ..
-    } = facts;
-    let hidden = format!("{RESERVED}_{}", tag(place.0, place.1));
-    let side = format!("{hidden}.kept");
-    let list = columns.join(", ");
-    let updated = Updated {
-        dialect: Dialect::Postgres,
-        table,
-        side: &side,
-        columns,
-        key,
-        fixed,
-    };
-    let mut up = vec![format!("CREATE SCHEMA {hidden}")];
-    let (mut down, counts, since);
-    if change == Change::Update {
-        up.push(updated.create());
-        up.extend(triggered(
-            "UPDATE",
-            (table, &hidden),
-            (&updated.values(), ""),
-            statement,
-        ));
-        down = updated.back()?;
-        counts = Some(updated.lost());
-        since = format!(
-            "of {} that it changed were written again since and stay",
-            shown(table)
-        );
-    } else {
-        up.push(format!(
-            "CREATE TABLE {side} AS SELECT {list} FROM {table} WITH NO DATA"
-        ));
-        if change == Change::Truncate {
-            up.push(format!("INSERT INTO {side} SELECT {list} FROM {table}"));
-            up.push(statement.to_owned());
-        } else {
-            up.extend(triggered(
-                "DELETE",
-                (table, &hidden),
-                ("", &list),
-                statement,
-            ));
-        }
-        down = vec![format!(
-            "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {side} ON CONFLICT DO NOTHING"
-        )];
-        counts = again(table, &side, key);
-        since = format!(
-            "of {} that it deleted were inserted anew since and stay",
-            shown(table)
-        );
-    }
-    down.push(format!("DROP TABLE {side}"));
-    down.push(format!("DROP SCHEMA {hidden}"));
-    Some(Staged {
-        taken: taken.clone(),
-        up: up.into_iter().filter(|text| !text.is_empty()).collect(),
-        first: Vec::new(),
-        down,
-        last: Vec::new(),
-        brings: Vec::new(),
-        retained: Retained {
-            what: format!("rows of {}", shown(table)),
-            kind: Kept::Rows,
-            purge: vec![
-                format!("DROP TABLE IF EXISTS {side}"),
-                format!("DROP SCHEMA IF EXISTS {hidden}"),
-            ],
-            lost: counts,
-            since,
-        },
-    })
-}
-
-/// Counts the deleted rows whose key is taken again.
-pub(super) fn again(table: &str, side: &str, key: &[String]) -> Option<String> {
-    let same = key
-        .iter()
-        .map(|column| format!("changed.{column} = kept.{column}"))
-        .collect::<Vec<_>>();
-    (!same.is_empty()).then(|| {
-        format!(
-            "SELECT count(*) FROM {side} AS kept JOIN {table} AS changed ON {}",
-            same.join(" AND ")
-        )
-    })
-}
-
-/// A statement with a trigger around it that keeps each row (`row`), or all old rows at once (`rows`).
-fn triggered(
-    event: &str,
-    (table, hidden): (&str, &str),
-    (row, rows): (&str, &str),
-    statement: &str,
-) -> Vec<String> {
-    let (keeps, answers, scope) = if rows.is_empty() {
-        (
-            format!("VALUES ({row})"),
-            "NEW",
-            String::from("FOR EACH ROW"),
-        )
-    } else {
-        (
-            format!("SELECT {rows} FROM gone"),
-            "NULL",
-            String::from("REFERENCING OLD TABLE AS gone FOR EACH STATEMENT"),
-        )
-    };
-    vec![
-        format!(
-            "CREATE FUNCTION {hidden}.keep() RETURNS trigger LANGUAGE plpgsql AS $migrate$ BEGIN INSERT INTO {hidden}.kept {keeps}; RETURN {answers}; END $migrate$"
-        ),
-        format!(
-            "CREATE TRIGGER {RESERVED} AFTER {event} ON {table} {scope} EXECUTE FUNCTION {hidden}.keep()"
-        ),
-        statement.to_owned(),
-        format!("DROP TRIGGER {RESERVED} ON {table}"),
-        format!("DROP FUNCTION {hidden}.keep()"),
-    ]
 }

@@ -75,7 +75,7 @@ impl Prover<'_> {
                     work.migration = migration;
                 }
                 self.renew(shadow, at + 1).await?;
-                Ok(not_retained(plain, reasons))
+                Ok(not_retained(plain, &reasons))
             }
             Err(error) => Err(error),
         }
@@ -277,7 +277,7 @@ fn without_position(mut plain: Proven) -> Proven {
 }
 
 /// The plain plan, and why what it takes away is not kept.
-fn not_retained(mut plain: Proven, reasons: Vec<String>) -> Proven {
+fn not_retained(mut plain: Proven, reasons: &[String]) -> Proven {
     let why = if reasons.is_empty() {
         String::from("no form of it that keeps everything leads to the same catalog and back")
     } else {
