@@ -5,9 +5,12 @@
 //! else is a side table. No catalog shows what is retained, so that fingerprints equal those of the plain statements.
 
 pub mod compose;
+pub mod pieces;
 pub mod postgres;
 pub mod sqlite;
 pub mod target;
+pub mod updated;
+pub mod values;
 
 pub use target::{Taken, taken};
 
@@ -172,12 +175,24 @@ pub struct Staged {
     pub taken: Taken,
     /// What runs instead of it.
     pub up: Vec<String>,
+    /// What the way back begins with, before any of its statements.
+    pub first: Vec<String>,
     /// What brings it back.
     pub down: Vec<String>,
+    /// Foreign keys, which need that everything else is back.
+    pub last: Vec<String>,
     /// Names of indexes, constraints and triggers that come back with it, in lower case.
     pub brings: Vec<String>,
     /// What is kept.
     pub retained: Retained,
+}
+
+impl Staged {
+    /// What brings it back when nothing else is to come.
+    pub fn back(&self) -> String {
+        let all = self.down.iter().chain(&self.last).map(String::as_str);
+        all.collect::<Vec<_>>().join(";\n")
+    }
 }
 
 /// What a retained thing is like at the moment of a question.

@@ -42,10 +42,21 @@ const DEPENDENTS: &str = "SELECT DISTINCT pg_describe_object(d.classid, d.objid,
     AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint k WHERE k.oid = d.objid AND k.conrelid = d.refobjid)) \
     AND NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (SELECT FROM pg_attrdef e WHERE e.oid = d.objid AND e.adrelid = d.refobjid AND e.adnum = d.refobjsubid))";
 const TABLE: &str = "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(n.nspname), quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.oid = to_regclass($1) AND c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid)";
-const REFERENCES: &str = "SELECT quote_ident(conname), pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype = 'f' ORDER BY 1";
+    WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent \
+    WHERE p.relkind <> 'p' AND (i.inhrelid = c.oid OR i.inhparent = c.oid))";
+const PARTITION: &str = "SELECT format('%I.%I', n.nspname, p.relname), pg_get_expr(c.relpartbound, c.oid) FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid \
+    JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace n ON n.oid = p.relnamespace WHERE c.oid = to_regclass($1) AND c.relispartition";
+const PARTS: &str = "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(n.nspname), quote_ident(c.relname) FROM pg_partition_tree(to_regclass($1)) t \
+    JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.level > 0 ORDER BY t.level, 1";
+const INHERITED: &str = "SELECT quote_ident(conname) FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype = 'f' AND conparentid <> 0 ORDER BY 1";
+const FIXED: &str = "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = to_regclass($1) AND attidentity = 'a' AND NOT attisdropped";
+const IDENTITY: &str = "SELECT CASE attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2 \
+    AND attidentity <> '' AND NOT attisdropped";
+const REFERENCES: &str = "SELECT quote_ident(conname), pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype = 'f' AND conparentid = 0 ORDER BY 1";
 const ATTACHED: &str = "SELECT lower(relname) FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indrelid = to_regclass($1) \
-    UNION ALL SELECT lower(conname) FROM pg_constraint WHERE conrelid = to_regclass($1) UNION ALL SELECT lower(tgname) FROM pg_trigger WHERE tgrelid = to_regclass($1) AND NOT tgisinternal";
+    UNION ALL SELECT lower(conname) FROM pg_constraint WHERE conrelid = to_regclass($1) UNION ALL SELECT lower(tgname) FROM pg_trigger WHERE tgrelid = to_regclass($1) AND NOT tgisinternal \
+    UNION ALL SELECT lower(s.relname) FROM pg_depend p JOIN pg_class s ON s.oid = p.objid AND s.relkind = 'S' WHERE p.classid = 'pg_class'::regclass \
+    AND p.refclassid = 'pg_class'::regclass AND p.refobjid = to_regclass($1) AND p.deptype = 'a'";
 
 /// A column of a PostgreSQL table; `None` when there is no such column.
 pub(super) async fn column(
@@ -188,7 +199,43 @@ pub(super) async fn table(
         columns: texts(&session.query(COLUMNS, &name).await?, 1)?,
         key: texts(&session.query(KEY, &name).await?, 0)?,
         attached: texts(&session.query(ATTACHED, &name).await?, 0)?,
+        fixed: texts(&session.query(FIXED, &name).await?, 0)?,
+        partition: match session.query(PARTITION, &name).await?.first() {
+            Some(row) => Some((row.text(0)?, row.text(1)?)),
+            None => None,
+        },
+        inherited: texts(&session.query(INHERITED, &name).await?, 0)?,
+        parts: session
+            .query(PARTS, &name)
+            .await?
+            .iter()
+            .map(|row| Ok((row.text(0)?, row.text(1)?, row.text(2)?)))
+            .collect::<Result<_, TargetError>>()?,
     }))
+}
+
+/// Schema and name of a sequence, quoted; `None` when a column owns it or there is none.
+pub(super) async fn sequence(
+    session: &mut dyn Session,
+    sequence: &str,
+) -> Result<Option<(String, String)>, TargetError> {
+    const SEQUENCE: &str = "SELECT quote_ident(n.nspname), quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+        WHERE c.oid = to_regclass($1) AND c.relkind = 'S' AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
+        AND d.deptype IN ('a', 'i'))";
+    let rows = session.query(SEQUENCE, &[sequence.into()]).await?;
+    let row = rows.first();
+    row.map(|row| Ok((row.text(0)?, row.text(1)?))).transpose()
+}
+
+/// `ALWAYS` or `BY DEFAULT` of an identity column.
+pub(super) async fn identity(
+    session: &mut dyn Session,
+    table: &str,
+    column: &str,
+) -> Result<Option<String>, TargetError> {
+    let place = [table.into(), column.into()];
+    let rows = session.query(IDENTITY, &place).await?;
+    rows.first().map(|row| row.text(0)).transpose()
 }
 
 /// A SQLite table; `None` when there is none.
@@ -198,7 +245,7 @@ pub(super) async fn sqlite_table(
 ) -> Result<Option<sqlite::TableFacts>, TargetError> {
     const DEFINITIONS: &str = "SELECT sql FROM sqlite_schema WHERE lower(tbl_name) = $1 AND sql IS NOT NULL AND type IN ('table', 'index', 'trigger') \
         ORDER BY type <> 'table', rowid";
-    const COLUMNS: &str = "SELECT name, (\"notnull\" AND dflt_value IS NULL AND pk = 0) FROM pragma_table_xinfo($1) WHERE hidden = 0 ORDER BY cid";
+    const COLUMNS: &str = "SELECT name, (\"notnull\" AND dflt_value IS NULL AND pk = 0), pk FROM pragma_table_xinfo($1) WHERE hidden = 0 ORDER BY cid";
     let bare = crate::domain::lex::bare_name(table.rsplit('.').next().unwrap_or(table));
     let name = [bare.as_str().into()];
     let definitions = texts(&session.query(DEFINITIONS, &name).await?, 0)?;
@@ -206,10 +253,14 @@ pub(super) async fn sqlite_table(
         return Ok(None);
     }
     let rows = session.query(COLUMNS, &name).await?;
-    let (mut columns, mut required) = (Vec::new(), Vec::new());
+    let (mut columns, mut required, mut key) = (Vec::new(), Vec::new(), Vec::new());
     for row in &rows {
         let column = row.text(0)?;
-        columns.push(format!("\"{}\"", column.replace('"', "\"\"")));
+        let quoted = format!("\"{}\"", column.replace('"', "\"\""));
+        if row.integer(2)? != 0 {
+            key.push(quoted.clone());
+        }
+        columns.push(quoted);
         if row.integer(1)? != 0 {
             required.push(column);
         }
@@ -219,6 +270,7 @@ pub(super) async fn sqlite_table(
         definitions,
         columns,
         required,
+        key,
     }))
 }
 

@@ -31,6 +31,28 @@ pub(super) struct Goal<'a> {
     pub(super) renames: &'a [Rename],
 }
 
+/// Statements that remove what a blueprint does not have. The shadow is left as it was.
+pub(super) async fn removed(
+    session: &mut dyn Session,
+    goal: &Blueprint,
+) -> Result<Vec<String>, TargetError> {
+    session
+        .begin(Transaction {
+            lock_timeout_ms: 0,
+            foreign_keys_off: false,
+        })
+        .await?;
+    let mut search = Search {
+        session,
+        done: Vec::new(),
+    };
+    let found = search.approach(goal).await;
+    let Search { session, done } = search;
+    session.rollback().await?;
+    found?;
+    Ok(done.into_iter().map(|statement| statement.text).collect())
+}
+
 /// Statements that restore the catalog, or what they would leave different. The shadow is left as it was.
 pub(super) async fn search(
     session: &mut dyn Session,

@@ -1,6 +1,7 @@
 //! Plan = proof: up, down, up on a shadow of the database.
 
 mod migration;
+mod stage;
 mod staged;
 mod undo;
 

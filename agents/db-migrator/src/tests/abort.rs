@@ -101,8 +101,15 @@ async fn failed(fixture: &Fixture, point: u32) -> bool {
 /// Every third point of all, killed and failed in turn; then a rollback by somebody else brings everything back.
 #[tokio::test]
 async fn restores_everything_from_each_of_twenty_points() {
+    let points = restores_everything(3).await;
+    assert!(points >= 20, "only {points} points");
+    eprintln!("restored from {points} points");
+}
+
+/// The same with points this far apart; says how many there were.
+pub(super) async fn restores_everything(apart: usize) -> u32 {
     let mut points = 0;
-    for (number, point) in (0..90_u32).step_by(3).enumerate() {
+    for (number, point) in (0..90_u32).step_by(apart).enumerate() {
         let fixture = with_rows(500).await;
         let (before, rows) = (fingerprint(&fixture.database).await, digest(&fixture).await);
         let stopped = if number % 2 == 0 {
@@ -128,6 +135,5 @@ async fn restores_everything_from_each_of_twenty_points() {
         );
         assert_eq!(digest(&fixture).await, rows, "point {point}");
     }
-    assert!(points >= 20, "only {points} points");
-    eprintln!("restored from {points} points");
+    points
 }

@@ -163,7 +163,7 @@ async fn stops_between_batches_when_canceled_and_goes_on_in_the_next_run() {
 }
 
 #[tokio::test]
-async fn cuts_by_uuid_text_and_composite_keys() {
+pub(super) async fn cuts_by_uuid_text_and_composite_keys() {
     let keys = [
         ("a uuid DEFAULT gen_random_uuid()", "a", ""),
         ("a text", "a", "a = 'k' || md5(i::text), "),

@@ -175,7 +175,7 @@ async fn story(dialect: Dialect) {
 }
 
 #[tokio::test]
-async fn expands_backfills_contracts_and_goes_all_the_way_back() {
+pub(super) async fn expands_backfills_contracts_and_goes_all_the_way_back() {
     Box::pin(story(Dialect::Sqlite)).await;
     Box::pin(story(Dialect::Postgres)).await;
 }

@@ -14,7 +14,7 @@ use super::support::*;
 use crate::{
     clients::Database,
     domain::{Answer, Dialect, Migration, Version, staging::Retention},
-    engine::{self, CompleteRequest, Completed, Goal, Job},
+    engine::{self, CompleteRequest, Completed, Goal},
 };
 
 const TABLE: &str = "CREATE TABLE kinds (id int PRIMARY KEY); INSERT INTO kinds SELECT generate_series(0, 9);
@@ -39,12 +39,8 @@ pub(super) async fn complete_on(
     database: &Database,
     caller: &Caller,
 ) -> Result<Completed, SkillError> {
-    let (context, metrics) = (caller.context(), crate::Metrics::default());
-    let job = Job {
-        context: &context,
-        database,
-        metrics: &metrics,
-    };
+    let desk = Desk::new(database, caller);
+    let job = desk.job();
     let request = || CompleteRequest {
         goal: None,
         plan_digest: None,
@@ -87,7 +83,7 @@ pub(super) async fn digest(fixture: &Fixture) -> String {
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
-async fn ends_with_the_catalog_of_a_plain_change_of_type() {
+pub(super) async fn ends_with_the_catalog_of_a_plain_change_of_type() {
     let fixture = with_rows(3_000).await;
     let (before, rows) = (fingerprint(&fixture.database).await, digest(&fixture).await);
     apply(
@@ -170,7 +166,7 @@ async fn ends_with_the_catalog_of_a_plain_change_of_type() {
 }
 
 #[tokio::test]
-async fn counts_what_the_old_column_cannot_hold() {
+pub(super) async fn counts_what_the_old_column_cannot_hold() {
     let fixture = with_rows(10).await;
     apply(
         &fixture.database,
@@ -202,7 +198,7 @@ async fn counts_what_the_old_column_cannot_hold() {
 }
 
 #[tokio::test]
-async fn changes_a_primary_key_with_its_sequence_and_renames() {
+pub(super) async fn changes_a_primary_key_with_its_sequence_and_renames() {
     let fixture = with_rows(500).await;
     let up = "-- migrate: online\nALTER TABLE orders ALTER COLUMN id TYPE bigint;\n-- migrate: online\nALTER TABLE orders RENAME COLUMN note TO remark";
     let source = source(up);
@@ -248,7 +244,7 @@ async fn changes_a_primary_key_with_its_sequence_and_renames() {
 }
 
 #[tokio::test]
-async fn validates_constraints_without_a_long_lock() {
+pub(super) async fn validates_constraints_without_a_long_lock() {
     let fixture = with_rows(100).await;
     let up = "-- migrate: online\nALTER TABLE orders ALTER COLUMN note SET NOT NULL;\n\
         -- migrate: online\nALTER TABLE orders ADD CONSTRAINT short CHECK (length(note) < 100);\n\
@@ -294,7 +290,7 @@ async fn validates_constraints_without_a_long_lock() {
 }
 
 #[tokio::test]
-async fn refuses_by_name_what_hangs_on_the_column() {
+pub(super) async fn refuses_by_name_what_hangs_on_the_column() {
     for (more, reason) in [
         ("CREATE VIEW sums AS SELECT total FROM orders", "view sums"),
         (

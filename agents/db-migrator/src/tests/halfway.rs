@@ -1,27 +1,19 @@
 //! Scripts that stop half way are reverted statement by statement.
 
-use std::{
-    io::{BufRead, BufReader},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::support::*;
 use crate::{
-    Metrics,
     clients::Database,
     domain::{Answer, Dialect, Migration, Version, undo::Undo},
-    engine::{self, Applied, ApplyRequest, FailedScript, Goal, Job},
+    engine::{Applied, ApplyRequest, FailedScript, Goal},
 };
-
-const URL: &str = "DB_MIGRATOR_TEST_URL";
-const POINT: &str = "DB_MIGRATOR_TEST_POINT";
-const WORK: &str = "DB_MIGRATOR_TEST_WORK";
 
 const BASE: &str = "CREATE TABLE base (id INTEGER PRIMARY KEY, note TEXT, qty INTEGER NOT NULL); CREATE INDEX base_note ON base (note);
     INSERT INTO base VALUES (1, 'a', 1), (2, 'b', 2), (3, NULL, 3)";
 
 /// Twelve statements; the seventh fails when two rows have the same quantity.
-fn source(dialect: Dialect) -> Vec<Migration> {
+pub(super) fn source(dialect: Dialect) -> Vec<Migration> {
     let (gently, alone) = match dialect {
         Dialect::Postgres => (" CONCURRENTLY", "ANALYZE base"),
         Dialect::Sqlite => ("", "VACUUM"),
@@ -49,28 +41,22 @@ fn source(dialect: Dialect) -> Vec<Migration> {
     )
 }
 
-fn to_one() -> Goal {
+pub(super) fn to_one() -> Goal {
     Goal::Version(Version::parse("0001").unwrap())
 }
 
-async fn apply_or(
+pub(super) async fn apply_or(
     database: &Database,
     caller: &Caller,
     source: &[Migration],
     on_failure: FailedScript,
 ) -> Result<Applied, shared::SkillError> {
-    let (context, metrics) = (caller.context(), Metrics::default());
-    let job = Job {
-        context: &context,
-        database,
-        metrics: &metrics,
-    };
     let request = ApplyRequest {
         source,
         on_failure,
         ..ApplyRequest::default()
     };
-    engine::apply(job, request).await
+    apply_as(database, caller, request).await
 }
 
 /// Runs SQL from a thread of its own, as an application would.
@@ -87,7 +73,11 @@ fn meanwhile(url: &str, sql: &'static str) {
 }
 
 /// A caller during whose run an application writes a row that the unique index cannot stand: after the sixth statement.
-fn spoiled(task: &str, url: &str, then: impl Fn(&str) + Send + Sync + 'static) -> Caller {
+pub(super) fn spoiled(
+    task: &str,
+    url: &str,
+    then: impl Fn(&str) + Send + Sync + 'static,
+) -> Caller {
     let (url, done) = (url.to_owned(), AtomicBool::new(false));
     let after = AtomicBool::new(false);
     Caller::operator(task).hook(move |line| {
@@ -104,7 +94,7 @@ fn spoiled(task: &str, url: &str, then: impl Fn(&str) + Send + Sync + 'static) -
     })
 }
 
-async fn states(database: &Database, dialect: Dialect) -> Vec<String> {
+pub(super) async fn states(database: &Database, dialect: Dialect) -> Vec<String> {
     let sql = format!(
         "SELECT s.state FROM {0}step s JOIN {0}migration m ON m.sequence = s.migration WHERE m.version = '0002' AND s.direction = 'up' ORDER BY m.sequence DESC, s.ordinal",
         ledger(dialect)
@@ -124,7 +114,7 @@ async fn notes(database: &Database) -> Vec<Option<String>> {
 }
 
 /// A database whose second migration failed at its seventh statement.
-async fn stopped(dialect: Dialect) -> (Fixture, String) {
+pub(super) async fn stopped(dialect: Dialect) -> (Fixture, String) {
     let fixture = fixture(dialect, true);
     let source = source(dialect);
     let base = Caller::operator("base");
@@ -143,23 +133,7 @@ async fn stopped(dialect: Dialect) -> (Fixture, String) {
     (fixture, before)
 }
 
-/// Another database like it.
-async fn copy(original: &Fixture, dialect: Dialect) -> Fixture {
-    let copy = fixture(dialect, true);
-    if dialect == Dialect::Sqlite {
-        let path = |url: &str| url.trim_start_matches("sqlite:").to_owned();
-        std::fs::copy(path(&original.url), path(&copy.url)).unwrap();
-        return copy;
-    }
-    let name = |url: &str| url.rsplit_once('/').unwrap().1.to_owned();
-    let (from, to) = (name(&original.url), name(&copy.url));
-    let desk = &fixture(dialect, true).database;
-    execute(desk, &format!("DROP DATABASE {to}")).await;
-    execute(desk, &format!("CREATE DATABASE {to} TEMPLATE {from}")).await;
-    copy
-}
-
-async fn is_as_before(fixture: &Fixture, before: &str, when: &str) {
+pub(super) async fn is_as_before(fixture: &Fixture, before: &str, when: &str) {
     assert_eq!(fingerprint(&fixture.database).await, before, "{when}");
     let notes = notes(&fixture.database).await;
     assert_eq!(
@@ -228,7 +202,7 @@ async fn the_readme_shows_what_a_plan_says() {
 }
 
 #[tokio::test]
-async fn a_rollback_reverts_what_a_failed_script_had_applied() {
+pub(super) async fn a_rollback_reverts_what_a_failed_script_had_applied() {
     for dialect in BOTH {
         let (fixture, before) = stopped(dialect).await;
         let database = &fixture.database;
@@ -364,143 +338,5 @@ async fn counts_the_rows_that_were_written_to_a_half_applied_script() {
         let caller = Caller::coordinator("back").approved(&digest);
         rollback(database, &caller, to_one()).await.unwrap();
         assert_eq!(fingerprint(database).await, before);
-    }
-}
-
-/// Runs in a process of its own and stops for ever at the given tool call.
-#[tokio::test]
-#[ignore = "the process that other tests kill"]
-async fn child() {
-    let (Ok(url), Ok(point), Ok(work)) = (
-        std::env::var(URL),
-        std::env::var(POINT),
-        std::env::var(WORK),
-    ) else {
-        return;
-    };
-    let point: usize = point.parse().unwrap();
-    let seen = AtomicUsize::new(0);
-    let stop = move |line: &str| {
-        let is_write = line.contains("statements/undo-") || line.contains(".commit ");
-        if is_write && seen.fetch_add(1, Ordering::SeqCst) == point {
-            println!("\nstopped at {line}");
-            loop {
-                std::thread::park();
-            }
-        }
-    };
-    let database = database(&url, true);
-    let dialect = database.target.dialect();
-    if work == "rollback" {
-        let caller = Caller::coordinator("task").hook(move |line| {
-            stop(line);
-            None
-        });
-        rollback(&database, &caller, to_one()).await.unwrap();
-    } else {
-        let caller = spoiled("task", &url, move |line| {
-            if line.contains("undo-") {
-                stop(line);
-            }
-        });
-        apply_or(&database, &caller, &source(dialect), FailedScript::Revert)
-            .await
-            .unwrap_err();
-    }
-    println!("\ncompleted");
-}
-
-/// Starts the child, waits until it stopped or completed, and kills it. Says where it stopped.
-fn run_and_kill(url: &str, point: usize, work: &str) -> String {
-    let variables = [(URL, url), (POINT, &point.to_string()), (WORK, work)];
-    let mut child = process("tests::halfway::child", &variables)
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
-    let last = lines
-        .into_iter()
-        .find(|line| line.starts_with("stopped at ") || line == "completed")
-        .expect("the child says where it is");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    last
-}
-
-async fn survives_a_kill_at_every_point_of_undoing(dialect: Dialect) {
-    let (original, before) = stopped(dialect).await;
-    let mut point = 0;
-    loop {
-        let fixture = copy(&original, dialect).await;
-        let stopped = run_and_kill(&fixture.url, point, "rollback");
-        if stopped == "completed" {
-            break;
-        }
-        // The same task runs again, or another rollback, or an apply that comes along: all go the way back to its end.
-        let database = &fixture.database;
-        let when = format!("{dialect:?} after {stopped}");
-        match point % 3 {
-            0 => drop(rollback(database, &Caller::coordinator("task"), to_one()).await),
-            1 => drop(rollback(database, &Caller::coordinator("other"), to_one()).await),
-            _ => drop(
-                apply(
-                    database,
-                    &Caller::operator("other"),
-                    &source(dialect)[..1],
-                    None,
-                )
-                .await,
-            ),
-        }
-        is_as_before(&fixture, &before, &when).await;
-        let open = states(database, dialect).await;
-        assert!(
-            open.iter()
-                .all(|state| state == "reverted" || state == "pending"),
-            "{when}: {open:?}"
-        );
-        point += 1;
-    }
-    assert!(point >= 12, "only {point} points were tried");
-}
-
-#[tokio::test]
-async fn survives_a_kill_while_undoing_on_sqlite() {
-    survives_a_kill_at_every_point_of_undoing(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn survives_a_kill_while_undoing_on_postgres() {
-    survives_a_kill_at_every_point_of_undoing(Dialect::Postgres).await;
-}
-
-#[tokio::test]
-async fn survives_a_kill_while_a_failed_apply_reverts_itself() {
-    for dialect in BOTH {
-        let mut point = 0;
-        loop {
-            let fixture = fixture(dialect, true);
-            let (database, source) = (&fixture.database, source(dialect));
-            apply(database, &Caller::operator("base"), &source[..1], None)
-                .await
-                .unwrap();
-            let before = fingerprint(database).await;
-            let stopped = run_and_kill(&fixture.url, point, "apply");
-            if stopped == "completed" {
-                break;
-            }
-            let when = format!("{dialect:?} after {stopped}");
-            let again = Caller::operator("task");
-            let error = apply_or(database, &again, &source, FailedScript::Revert)
-                .await
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains("reverted"), "{when}: {error}");
-            is_as_before(&fixture, &before, &when).await;
-            // Every fifth point is enough: the code between them is the same as above.
-            point += 5;
-        }
-        assert!(point >= 9, "only {point} points were tried");
     }
 }

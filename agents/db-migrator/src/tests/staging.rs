@@ -3,7 +3,7 @@
 use super::support::*;
 use crate::{
     domain::{Answer, Dialect, Migration, Verdict, Version, staging::Retention},
-    engine::{self, ApplyRequest, CompleteRequest, Goal, Job},
+    engine::{self, ApplyRequest, CompleteRequest, Goal},
 };
 
 const TABLES: &str = "CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -28,18 +28,12 @@ async fn apply_kept(
     source: &[Migration],
     retention: Retention,
 ) -> Result<engine::Applied, shared::SkillError> {
-    let (context, metrics) = (Caller::operator(task).context(), crate::Metrics::default());
-    let job = Job {
-        context: &context,
-        database: &fixture.database,
-        metrics: &metrics,
-    };
     let request = ApplyRequest {
         source,
         retention,
         ..ApplyRequest::default()
     };
-    engine::apply(job, request).await
+    apply_as(&fixture.database, &Caller::operator(task), request).await
 }
 
 fn to_one() -> Goal {
@@ -162,7 +156,7 @@ async fn puts_what_is_retained_into_the_authors_down() {
 }
 
 #[tokio::test]
-async fn keeps_what_was_indexed_and_constrained() {
+pub(super) async fn keeps_what_was_indexed_and_constrained() {
     let fixture = fixture(Dialect::Postgres, true);
     let tables = "CREATE TABLE kinds (code int PRIMARY KEY); INSERT INTO kinds VALUES (7);
         CREATE TABLE items (id int PRIMARY KEY, kind int NOT NULL REFERENCES kinds, code text NOT NULL, CONSTRAINT code_is_set CHECK (code <> ''), UNIQUE (kind, code));
@@ -222,8 +216,7 @@ async fn keeps_what_was_indexed_and_constrained() {
 #[tokio::test]
 async fn says_what_cannot_be_retained_before_it_is_lost() {
     let fixture = fixture(Dialect::Sqlite, true);
-    let needed =
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL); INSERT INTO t VALUES (1, 'x')";
+    let needed = "CREATE TABLE t (id INTEGER, a TEXT NOT NULL); INSERT INTO t VALUES (1, 'x')";
     let source = migrations(
         Dialect::Sqlite,
         &[
@@ -248,6 +241,11 @@ async fn says_what_cannot_be_retained_before_it_is_lost() {
         plan.refusals()
     );
     assert!(plan.migrations[1].parts.retained.is_empty());
+    let evidence = plan.migrations[1].proof.evidence.join("; ");
+    assert!(
+        evidence.contains("t has no primary key to keep its values by"),
+        "{evidence}"
+    );
 }
 
 #[tokio::test]
@@ -346,21 +344,13 @@ async fn keeps_nothing_when_asked_to_and_then_wants_an_approval() {
         purge: true,
     };
     let caller = Caller::operator("p");
-    let (context, metrics) = (caller.context(), crate::Metrics::default());
-    let job = Job {
-        context: &context,
-        database: &fixture.database,
-        metrics: &metrics,
-    };
+    let desk = Desk::new(&fixture.database, &caller);
+    let job = desk.job();
     let wanted = digest_of(engine::complete(job, request()).await.unwrap_err());
     assert_ne!(wanted, approved);
     let caller = Caller::operator("p").approved(&wanted);
-    let context = caller.context();
-    let job = Job {
-        context: &context,
-        database: &fixture.database,
-        metrics: &metrics,
-    };
+    let desk = Desk::new(&fixture.database, &caller);
+    let job = desk.job();
     let done = engine::complete(job, request()).await.unwrap();
     assert_eq!(done.purged, ["table public.orders"]);
 }

@@ -50,7 +50,7 @@ pub(super) fn fixture(dialect: Dialect, dev: bool) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let url = match dialect {
         Dialect::Sqlite => format!("sqlite:{}", folder.path().join("shop.db").display()),
-        Dialect::Postgres => server()
+        Dialect::Postgres => super::versions_online::server_now()
             .create_database(&format!("shop_{}", NEXT.fetch_add(1, Ordering::Relaxed)))
             .unwrap(),
     };
@@ -210,6 +210,40 @@ impl Caller {
     }
 }
 
+/// What the job of a test borrows.
+pub(super) struct Desk {
+    context: Context,
+    database: Database,
+    metrics: Metrics,
+}
+
+impl Desk {
+    pub(super) fn new(database: &Database, caller: &Caller) -> Self {
+        Self {
+            context: caller.context(),
+            database: database.clone(),
+            metrics: Metrics::default(),
+        }
+    }
+
+    pub(super) fn job(&self) -> Job<'_> {
+        Job {
+            context: &self.context,
+            database: &self.database,
+            metrics: &self.metrics,
+        }
+    }
+}
+
+/// Applies as a request says.
+pub(super) async fn apply_as(
+    database: &Database,
+    caller: &Caller,
+    request: ApplyRequest<'_>,
+) -> Result<Applied, SkillError> {
+    engine::apply(Desk::new(database, caller).job(), request).await
+}
+
 /// Starts a test of this very program as a process of its own; the test is `#[ignore]`d and reads these variables.
 pub(super) fn process(test: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -260,17 +294,8 @@ pub(super) async fn plan(
     database: &Database,
     source: &[Migration],
 ) -> Result<crate::domain::Plan, SkillError> {
-    let (context, metrics) = (Caller::operator("plan").context(), Metrics::default());
-    engine::plan(
-        Job {
-            context: &context,
-            database,
-            metrics: &metrics,
-        },
-        source,
-        Retention::default(),
-    )
-    .await
+    let desk = Desk::new(database, &Caller::operator("plan"));
+    engine::plan(desk.job(), source, Retention::default()).await
 }
 
 /// Applies a source, and keeps nothing of what it takes away.
@@ -280,19 +305,13 @@ pub(super) async fn apply_without_retention(
     source: &[Migration],
     release: Option<&str>,
 ) -> Result<Applied, SkillError> {
-    let (context, metrics) = (caller.context(), Metrics::default());
-    let job = Job {
-        context: &context,
-        database,
-        metrics: &metrics,
-    };
     let request = ApplyRequest {
         source,
         release,
         retention: Retention::NONE,
         ..ApplyRequest::default()
     };
-    engine::apply(job, request).await
+    apply_as(database, caller, request).await
 }
 
 /// A plan that keeps nothing of what it takes away.
@@ -300,12 +319,8 @@ pub(super) async fn plan_without_retention(
     database: &Database,
     source: &[Migration],
 ) -> Result<crate::domain::Plan, SkillError> {
-    let (context, metrics) = (Caller::operator("plan").context(), Metrics::default());
-    let job = Job {
-        context: &context,
-        database,
-        metrics: &metrics,
-    };
+    let desk = Desk::new(database, &Caller::operator("plan"));
+    let job = desk.job();
     engine::plan(job, source, Retention::NONE).await
 }
 
@@ -313,30 +328,13 @@ pub(super) async fn assess(
     database: &Database,
     goal: &engine::Goal,
 ) -> Result<crate::domain::Assessment, SkillError> {
-    let (context, metrics) = (Caller::operator("assess").context(), Metrics::default());
-    engine::assess_rollback(
-        Job {
-            context: &context,
-            database,
-            metrics: &metrics,
-        },
-        goal,
-    )
-    .await
+    let desk = Desk::new(database, &Caller::operator("assess"));
+    engine::assess_rollback(desk.job(), goal).await
 }
 
 pub(super) async fn status(database: &Database, source: &[Migration]) -> engine::Status {
-    let (context, metrics) = (Caller::operator("status").context(), Metrics::default());
-    engine::status(
-        Job {
-            context: &context,
-            database,
-            metrics: &metrics,
-        },
-        source,
-    )
-    .await
-    .unwrap()
+    let desk = Desk::new(database, &Caller::operator("status"));
+    engine::status(desk.job(), source).await.unwrap()
 }
 
 pub(super) async fn rollback(
@@ -344,13 +342,9 @@ pub(super) async fn rollback(
     caller: &Caller,
     goal: engine::Goal,
 ) -> Result<engine::RolledBack, SkillError> {
-    let (context, metrics) = (caller.context(), Metrics::default());
+    let desk = Desk::new(database, caller);
     engine::rollback(
-        Job {
-            context: &context,
-            database,
-            metrics: &metrics,
-        },
+        desk.job(),
         engine::RollbackRequest {
             goal,
             hooks: &[],

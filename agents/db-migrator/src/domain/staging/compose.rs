@@ -9,17 +9,26 @@ use crate::domain::{
 
 /// What brings everything back when the staged statements are all there was, newest first.
 pub fn reversed(staged: &[Staged]) -> Vec<String> {
-    staged
-        .iter()
-        .rev()
-        .map(|one| one.down.join(";\n"))
-        .collect()
+    let back = staged.iter().rev().map(|one| one.down.join(";\n"));
+    first(staged).chain(back).chain(last_of(staged)).collect()
+}
+
+/// What has to run after everything else is back.
+fn last_of(staged: &[Staged]) -> impl Iterator<Item = String> {
+    let last = staged.iter().rev().filter(|one| !one.last.is_empty());
+    last.map(|one| one.last.join(";\n"))
+}
+
+/// What has to run before anything is changed back.
+fn first(staged: &[Staged]) -> impl Iterator<Item = String> {
+    let first = staged.iter().rev().filter(|one| !one.first.is_empty());
+    first.map(|one| one.first.join(";\n"))
 }
 
 /// The author's down with what it would create anew replaced by what is retained.
 pub fn composed(down: &Script, staged: &[Staged], dialect: Dialect) -> Vec<String> {
     let mut left = staged.iter().rev().collect::<Vec<_>>();
-    let mut texts = Vec::new();
+    let mut texts = first(staged).collect::<Vec<_>>();
     for statement in &down.statements {
         if let Some(at) = left
             .iter()
@@ -34,6 +43,7 @@ pub fn composed(down: &Script, staged: &[Staged], dialect: Dialect) -> Vec<Strin
         }
     }
     texts.extend(left.into_iter().map(|one| one.down.join(";\n")));
+    texts.extend(last_of(staged));
     texts
 }
 
@@ -60,14 +70,19 @@ fn recreates(statement: &Statement, taken: &Taken, dialect: Dialect) -> bool {
                 && last(&statement.object) == last(table)
                 && skipped.is_some_and(|name| *name == column.to_ascii_lowercase())
         }
-        Taken::Rows(..) => false,
+        Taken::Sequence(sequence) => {
+            statement.kind == "CREATE SEQUENCE" && last(&statement.object) == last(sequence)
+        }
+        Taken::Rows(..) | Taken::Values(..) => false,
     }
 }
 
 /// The index, trigger or constraint that a statement makes, in lower case.
 fn made(statement: &Statement, dialect: Dialect) -> Option<String> {
     let creates = statement.kind.starts_with("CREATE")
-        && (statement.kind.contains("INDEX") || statement.kind.contains("TRIGGER"));
+        && ["INDEX", "TRIGGER", "SEQUENCE"]
+            .iter()
+            .any(|kind| statement.kind.contains(kind));
     if creates {
         return Some(last(&statement.object));
     }
@@ -116,7 +131,9 @@ mod tests {
         let staged = |taken, back: &str, brings: &[&str]| Staged {
             taken,
             up: vec![],
+            first: vec![],
             down: vec![back.into()],
+            last: vec![],
             brings: brings.iter().map(|name| (*name).to_owned()).collect(),
             retained: Retained {
                 what: String::new(),

@@ -1,6 +1,10 @@
 //! The staged forms on PostgreSQL.
 
-use super::{Kept, RESERVED, Retained, Staged, Taken, retained_column, tag, target::Change};
+mod rows;
+
+pub use rows::{again, rows};
+
+use super::{Kept, RESERVED, Retained, Staged, Taken, retained_column, tag};
 use crate::domain::expand::ColumnFacts;
 
 /// A table and what hangs on it.
@@ -18,49 +22,71 @@ pub struct TableFacts {
     pub columns: Vec<String>,
     /// Its primary key, quoted.
     pub key: Vec<String>,
-    /// Its indexes, constraints and triggers, unquoted and in lower case.
+    /// Its indexes, constraints, triggers and own sequences, unquoted and in lower case.
     pub attached: Vec<String>,
+    /// Its columns that no statement may set, quoted.
+    pub fixed: Vec<String>,
+    /// Its parent, quoted and qualified, and its bound, when it is a partition.
+    pub partition: Option<(String, String)>,
+    /// Foreign keys that come from its parent, quoted.
+    pub inherited: Vec<String>,
+    /// Its partitions at any depth: quoted and qualified, schema, name.
+    pub parts: Vec<(String, String, String)>,
 }
 
-fn last(name: &str) -> String {
-    let bare = name.rsplit('.').next().unwrap_or(name);
-    bare.replace('"', "").to_ascii_lowercase()
+fn bare(name: &str) -> String {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    last.replace('"', "").to_ascii_lowercase()
 }
 
 fn shown(name: &str) -> String {
     name.replace('"', "")
 }
 
-/// A dropped table moves into a schema of its own. Its foreign keys go: they would bind tables that stay.
+/// A dropped table moves into a schema of its own, with its partitions, and away from its parent. Its foreign keys go:
+/// they would bind tables that stay.
 pub fn table(taken: &Taken, facts: &TableFacts, version: &str, ordinal: usize) -> Staged {
     let TableFacts {
         table,
         schema,
         name,
         references,
+        partition,
+        inherited,
+        parts,
         ..
     } = facts;
     let hidden = format!("{RESERVED}_{}", tag(version, ordinal));
     let mut up = vec![format!("CREATE SCHEMA {hidden}")];
-    up.extend(
-        references
-            .iter()
-            .map(|(key, _)| format!("ALTER TABLE {table} DROP CONSTRAINT {key}")),
-    );
+    if let Some((parent, _)) = partition {
+        up.push(format!("ALTER TABLE {parent} DETACH PARTITION {table}"));
+    }
+    let keys = references.iter().map(|(key, _)| key).chain(inherited);
+    up.extend(keys.map(|key| format!("ALTER TABLE {table} DROP CONSTRAINT {key}")));
     up.push(format!("ALTER TABLE {table} SET SCHEMA {hidden}"));
-    let mut down = vec![
-        format!("ALTER TABLE {hidden}.{name} SET SCHEMA {schema}"),
-        format!("DROP SCHEMA {hidden}"),
-    ];
+    let moved = parts.iter();
+    up.extend(moved.map(|(part, ..)| format!("ALTER TABLE {part} SET SCHEMA {hidden}")));
+    let mut down = vec![format!("ALTER TABLE {hidden}.{name} SET SCHEMA {schema}")];
+    let moved = parts.iter();
     down.extend(
-        references.iter().map(|(key, definition)| {
-            format!("ALTER TABLE {table} ADD CONSTRAINT {key} {definition}")
-        }),
+        moved.map(|(_, schema, name)| format!("ALTER TABLE {hidden}.{name} SET SCHEMA {schema}")),
     );
+    down.push(format!("DROP SCHEMA {hidden}"));
+    let keys = references
+        .iter()
+        .map(|(key, definition)| format!("ALTER TABLE {table} ADD CONSTRAINT {key} {definition}"));
+    let mut last = keys.collect::<Vec<_>>();
+    if let Some((parent, bound)) = partition {
+        last.push(format!(
+            "ALTER TABLE {parent} ATTACH PARTITION {table} {bound}"
+        ));
+    }
     Staged {
         taken: taken.clone(),
         up,
+        first: Vec::new(),
         down,
+        last,
         brings: facts.attached.clone(),
         retained: Retained {
             what: format!("table {}", shown(table)),
@@ -75,11 +101,41 @@ pub fn table(taken: &Taken, facts: &TableFacts, version: &str, ordinal: usize) -
     }
 }
 
+/// A dropped sequence moves into a schema of its own: made anew, it would give the same numbers twice.
+pub fn sequence(taken: &Taken, (schema, name): (&str, &str), place: (&str, usize)) -> Staged {
+    let hidden = format!("{RESERVED}_{}", tag(place.0, place.1));
+    Staged {
+        taken: taken.clone(),
+        up: vec![
+            format!("CREATE SCHEMA {hidden}"),
+            format!("ALTER SEQUENCE {schema}.{name} SET SCHEMA {hidden}"),
+        ],
+        first: Vec::new(),
+        down: vec![
+            format!("ALTER SEQUENCE {hidden}.{name} SET SCHEMA {schema}"),
+            format!("DROP SCHEMA {hidden}"),
+        ],
+        last: Vec::new(),
+        brings: Vec::new(),
+        retained: Retained {
+            what: format!("sequence {}", shown(&format!("{schema}.{name}"))),
+            kind: Kept::Table,
+            purge: vec![
+                format!("DROP SEQUENCE IF EXISTS {hidden}.{name}"),
+                format!("DROP SCHEMA IF EXISTS {hidden}"),
+            ],
+            lost: None,
+            since: String::new(),
+        },
+    }
+}
+
 /// Indexes and constraints of a column: how they go, how they come back, and their names.
 #[derive(Debug, Default)]
 struct Attached {
     up: Vec<String>,
     down: Vec<String>,
+    last: Vec<String>,
     brings: Vec<String>,
 }
 
@@ -88,17 +144,18 @@ fn attached(facts: &ColumnFacts) -> Option<Attached> {
     let Attached {
         mut up,
         mut down,
+        mut last,
         mut brings,
     } = Attached::default();
     for index in &facts.indexes {
-        brings.push(last(&index.name));
+        brings.push(bare(&index.name));
         if index.constraint.is_empty() {
             up.push(format!("DROP INDEX {}", index.name));
             down.push(index.definition.clone());
             continue;
         }
-        let bare = index.name.rsplit('.').next().unwrap_or_default();
-        let name = format!("\"{}\"", bare.trim_matches('"'));
+        let own = index.name.rsplit('.').next().unwrap_or_default();
+        let name = format!("\"{}\"", own.trim_matches('"'));
         up.push(format!("ALTER TABLE {table} DROP CONSTRAINT {name}"));
         let (_, definition) = index.definition.split_once(" USING ")?;
         let columns = definition.get(definition.find('(')?..)?;
@@ -114,23 +171,39 @@ fn attached(facts: &ColumnFacts) -> Option<Attached> {
     for constraint in &facts.constraints {
         let name = &constraint.name;
         up.push(format!("ALTER TABLE {table} DROP CONSTRAINT {name}"));
-        down.push(format!(
+        let add = format!(
             "ALTER TABLE {table} ADD CONSTRAINT {name} {}",
             constraint.definition
-        ));
-        brings.push(last(name));
+        );
+        if constraint.definition.starts_with("FOREIGN KEY") {
+            last.push(add);
+        } else {
+            down.push(add);
+        }
+        brings.push(bare(name));
     }
-    Some(Attached { up, down, brings })
+    Some(Attached {
+        up,
+        down,
+        last,
+        brings,
+    })
 }
 
 /// A dropped column gets a reserved name, without its constraints and indexes, as DROP COLUMN would leave the table.
-/// Rows inserted meanwhile get its default, or null.
-pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Staged> {
-    if facts.sequence.is_some() || !facts.obstacles.is_empty() {
+/// Rows inserted meanwhile get its default, or null. A sequence that it owns is hidden, that of an identity is made anew.
+pub fn column(
+    taken: &Taken,
+    facts: &ColumnFacts,
+    identity: Option<&str>,
+    place: (&str, usize),
+) -> Option<Staged> {
+    if facts.obstacles.iter().any(|obstacle| obstacle != IDENTITY) {
         return None;
     }
     let ColumnFacts { table, column, .. } = facts;
-    let hidden = retained_column(version, &shown(column));
+    let hidden = retained_column(place.0, &shown(column));
+    let numbers = numbers(facts, identity, place);
     let constant = facts
         .default
         .as_ref()
@@ -138,6 +211,7 @@ pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Stage
     let Attached {
         mut up,
         down,
+        last,
         brings,
     } = attached(facts)?;
     let mut back = vec![format!(
@@ -145,36 +219,30 @@ pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Stage
     )];
     back.extend(down);
     let mut down = back;
-    if facts.not_null {
-        up.push(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"
-        ));
-        down.push(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL"
-        ));
-    }
-    if let Some(default) = facts.default.as_ref().filter(|_| !constant) {
-        up.push(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"
-        ));
-        down.push(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default}"
-        ));
-    }
+    up.extend(numbers.up);
+    loosen(facts, constant, (&mut up, &mut down));
+    up.extend(numbers.hide);
     up.push(format!(
         "ALTER TABLE {table} RENAME COLUMN {column} TO {hidden}"
     ));
+    // The default names the sequence: it has to be back before it.
+    down.splice(0..0, numbers.show);
+    down.extend(numbers.down);
+    let mut purge = vec![format!(
+        "ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {hidden}"
+    )];
+    purge.extend(numbers.purge);
     Some(Staged {
         taken: taken.clone(),
         up,
+        first: Vec::new(),
         down,
-        brings,
+        last,
+        brings: brings.into_iter().chain(numbers.brings).collect(),
         retained: Retained {
             what: format!("column {}.{}", shown(table), shown(column)),
             kind: Kept::Column,
-            purge: vec![format!(
-                "ALTER TABLE IF EXISTS {table} DROP COLUMN IF EXISTS {hidden}"
-            )],
+            purge,
             lost: (facts.not_null && !constant)
                 .then(|| format!("SELECT count(*) FROM {table} WHERE {hidden} IS NULL")),
             since: format!(
@@ -186,102 +254,91 @@ pub fn column(taken: &Taken, facts: &ColumnFacts, version: &str) -> Option<Stage
     })
 }
 
-/// Rows that a statement deletes or overwrites are copied by a trigger that lives as long as the statement.
-pub fn rows(
-    taken: &Taken,
-    change: Change,
-    facts: &TableFacts,
-    statement: &str,
-    place: (&str, usize),
-) -> Option<Staged> {
-    let TableFacts {
-        table,
-        columns,
-        key,
-        ..
-    } = facts;
-    let hidden = format!("{RESERVED}_{}", tag(place.0, place.1));
-    let list = columns.join(", ");
-    let mut up = vec![
-        format!("CREATE SCHEMA {hidden}"),
-        format!("CREATE TABLE {hidden}.kept AS SELECT {list} FROM {table} WITH NO DATA"),
-    ];
-    up.extend(kept_by(change, table, (&hidden, &list), statement));
-    let back = if change == Change::Update {
-        overwritten(table, columns, key, &hidden)?
-    } else {
-        format!(
-            "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {hidden}.kept ON CONFLICT DO NOTHING"
-        )
+/// A hidden column refuses no row, and computes no default.
+fn loosen(facts: &ColumnFacts, constant: bool, (up, down): (&mut Vec<String>, &mut Vec<String>)) {
+    let ColumnFacts { table, column, .. } = facts;
+    let alter = format!("ALTER TABLE {table} ALTER COLUMN {column}");
+    if facts.not_null {
+        up.push(format!("{alter} DROP NOT NULL"));
+        down.push(format!("{alter} SET NOT NULL"));
+    }
+    if let Some(default) = facts.default.as_ref().filter(|_| !constant) {
+        up.push(format!("{alter} DROP DEFAULT"));
+        down.push(format!("{alter} SET DEFAULT {default}"));
+    }
+}
+
+/// What a column is called that draws from a sequence of its own.
+const IDENTITY: &str = "it is an identity column";
+
+/// The sequence of a column, out of sight.
+#[derive(Debug, Default)]
+struct Numbers {
+    up: Vec<String>,
+    hide: Vec<String>,
+    show: Vec<String>,
+    down: Vec<String>,
+    purge: Vec<String>,
+    brings: Vec<String>,
+}
+
+fn numbers(facts: &ColumnFacts, identity: Option<&str>, place: (&str, usize)) -> Numbers {
+    let ColumnFacts { table, column, .. } = facts;
+    if let Some(kind) = identity {
+        let literal = |name: &str| format!("'{}'", name.replace('\'', "''"));
+        let sequence = format!(
+            "pg_get_serial_sequence({}, {})",
+            literal(table),
+            literal(&column.trim_matches('"').replace("\"\"", "\""))
+        );
+        return Numbers {
+            up: vec![format!(
+                "ALTER TABLE {table} ALTER COLUMN {column} DROP IDENTITY"
+            )],
+            down: vec![
+                format!(
+                    "ALTER TABLE {table} ALTER COLUMN {column} ADD GENERATED {kind} AS IDENTITY"
+                ),
+                format!(
+                    "SELECT setval({sequence}, max({column})) FROM {table} HAVING max({column}) > 0"
+                ),
+            ],
+            ..Numbers::default()
+        };
+    }
+    let Some((schema, name)) = facts.sequence.as_deref().and_then(split) else {
+        return Numbers::default();
     };
-    Some(Staged {
-        taken: taken.clone(),
-        up,
-        down: vec![
-            back,
-            format!("DROP TABLE {hidden}.kept"),
+    let sequence = format!("{schema}.{name}");
+    let hidden = format!("{RESERVED}_{}", tag(place.0, place.1));
+    Numbers {
+        hide: vec![
+            format!("CREATE SCHEMA {hidden}"),
+            format!("ALTER SEQUENCE {sequence} OWNED BY NONE"),
+            format!("ALTER SEQUENCE {sequence} SET SCHEMA {hidden}"),
+        ],
+        show: vec![
+            format!("ALTER SEQUENCE {hidden}.{name} SET SCHEMA {schema}"),
             format!("DROP SCHEMA {hidden}"),
         ],
-        brings: Vec::new(),
-        retained: Retained {
-            what: format!("rows of {}", shown(table)),
-            kind: Kept::Rows,
-            purge: vec![
-                format!("DROP TABLE IF EXISTS {hidden}.kept"),
-                format!("DROP SCHEMA IF EXISTS {hidden}"),
-            ],
-            lost: None,
-            since: String::new(),
-        },
-    })
+        down: vec![format!(
+            "ALTER SEQUENCE {sequence} OWNED BY {table}.{column}"
+        )],
+        purge: vec![
+            format!("DROP SEQUENCE IF EXISTS {hidden}.{name}"),
+            format!("DROP SCHEMA IF EXISTS {hidden}"),
+        ],
+        brings: vec![bare(&sequence)],
+        up: Vec::new(),
+    }
 }
 
-/// The statement with the trigger around it; a truncated table is copied before.
-fn kept_by(
-    change: Change,
-    table: &str,
-    (hidden, list): (&str, &str),
-    statement: &str,
-) -> Vec<String> {
-    let event = match change {
-        Change::Delete => "DELETE",
-        Change::Update => "UPDATE",
-        Change::Truncate => {
-            return vec![
-                format!("INSERT INTO {hidden}.kept SELECT {list} FROM {table}"),
-                statement.to_owned(),
-            ];
-        }
-    };
-    vec![
-        format!(
-            "CREATE FUNCTION {hidden}.keep() RETURNS trigger LANGUAGE plpgsql AS $migrate$ BEGIN INSERT INTO {hidden}.kept SELECT {list} FROM gone; RETURN NULL; END $migrate$"
-        ),
-        format!(
-            "CREATE TRIGGER {RESERVED} AFTER {event} ON {table} REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION {hidden}.keep()"
-        ),
-        statement.to_owned(),
-        format!("DROP TRIGGER {RESERVED} ON {table}"),
-        format!("DROP FUNCTION {hidden}.keep()"),
-    ]
-}
-
-/// Puts old values back by primary key; `None` without one.
-fn overwritten(table: &str, columns: &[String], key: &[String], hidden: &str) -> Option<String> {
-    let same = key
-        .iter()
-        .map(|column| format!("changed.{column} = kept.{column}"))
-        .collect::<Vec<_>>();
-    let set = columns
-        .iter()
-        .filter(|column| !key.contains(column))
-        .map(|column| format!("{column} = kept.{column}"))
-        .collect::<Vec<_>>();
-    (!same.is_empty() && !set.is_empty()).then(|| {
-        format!(
-            "UPDATE {table} AS changed SET {} FROM {hidden}.kept AS kept WHERE {}",
-            set.join(", "),
-            same.join(" AND ")
-        )
-    })
+/// Schema and name, quoted, of a qualified name.
+fn split(name: &str) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let dot = name.find(|c| {
+        quoted ^= c == '"';
+        c == '.' && !quoted
+    })?;
+    Some((name.get(..dot)?, name.get(dot + 1..)?))
 }

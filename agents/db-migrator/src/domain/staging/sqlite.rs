@@ -1,6 +1,10 @@
 //! The staged forms on SQLite.
 
-use super::{Kept, RESERVED, Retained, Staged, Taken, tag, target::Change};
+use super::{
+    Kept, RESERVED, Retained, Staged, Taken, postgres::again, tag, target::Change,
+    updated::Updated, values::Values,
+};
+use crate::domain::Dialect;
 
 /// A table as `sqlite_schema` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,6 +17,8 @@ pub struct TableFacts {
     pub columns: Vec<String>,
     /// Columns that refuse nulls and have no default, unquoted.
     pub required: Vec<String>,
+    /// Its declared primary key, quoted.
+    pub key: Vec<String>,
 }
 
 fn shown(name: &str) -> String {
@@ -55,7 +61,9 @@ pub fn table(taken: &Taken, facts: &TableFacts, statement: &str, place: (&str, u
             format!("CREATE TABLE {side} AS SELECT {list} FROM {table}"),
             statement.to_owned(),
         ],
+        first: Vec::new(),
         down,
+        last: Vec::new(),
         brings: definitions
             .iter()
             .skip(1)
@@ -80,26 +88,37 @@ fn created(text: &str) -> Option<String> {
         .map(|name| shown(name).to_ascii_lowercase())
 }
 
-/// A dropped column gets a reserved name. One that refuses nulls and has no default would stop every insert.
-pub fn column(taken: &Taken, facts: &TableFacts, column: &str, version: &str) -> Option<Staged> {
-    if facts
-        .required
-        .iter()
-        .any(|required| required.eq_ignore_ascii_case(column))
-    {
-        return None;
-    }
+/// A dropped column gets a reserved name. One that refuses nulls and has no default would stop every insert: its values
+/// are kept by primary key.
+pub fn column(
+    taken: &Taken,
+    facts: &TableFacts,
+    (column, statement): (&str, &str),
+    place: (&str, usize),
+) -> Option<Staged> {
     let table = &facts.table;
-    let hidden = super::retained_column(version, column);
     let quoted = format!("\"{}\"", column.replace('"', "\"\""));
+    let is_it = |required: &String| required.eq_ignore_ascii_case(column);
+    if facts.required.iter().any(is_it) {
+        let values = Values {
+            dialect: Dialect::Sqlite,
+            table,
+            column: &quoted,
+            key: &facts.key,
+        };
+        return (!facts.key.is_empty()).then(|| values.staged(statement, place, true));
+    }
+    let hidden = super::retained_column(place.0, column);
     Some(Staged {
         taken: taken.clone(),
         up: vec![format!(
             "ALTER TABLE {table} RENAME COLUMN {quoted} TO {hidden}"
         )],
+        first: Vec::new(),
         down: vec![format!(
             "ALTER TABLE {table} RENAME COLUMN {hidden} TO {quoted}"
         )],
+        last: Vec::new(),
         brings: Vec::new(),
         retained: retained(
             format!("column {}.{column}", shown(table)),
@@ -116,49 +135,62 @@ pub fn rows(
     facts: &TableFacts,
     statement: &str,
     place: (&str, usize),
-) -> Staged {
-    let TableFacts { table, columns, .. } = facts;
+) -> Option<Staged> {
+    let TableFacts {
+        table,
+        columns,
+        key,
+        ..
+    } = facts;
     let side = side(place.0, place.1);
     let list = columns.join(", ");
-    let old = columns
-        .iter()
-        .map(|column| format!("OLD.{column}"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let event = if change == Change::Update {
-        "UPDATE"
-    } else {
-        "DELETE"
+    let updated = Updated {
+        dialect: Dialect::Sqlite,
+        table,
+        side: &side,
+        columns,
+        key,
+        fixed: &[],
     };
-    let back = if change == Change::Update {
-        let set = columns.iter().map(|column| {
-            format!("{column} = (SELECT kept.{column} FROM {side} AS kept WHERE kept.{RESERVED}_row = {table}.rowid)")
-        });
-        format!(
-            "UPDATE {table} SET {} WHERE rowid IN (SELECT {RESERVED}_row FROM {side})",
-            set.collect::<Vec<_>>().join(", ")
-        )
+    let name = shown(table);
+    let (create, event, values, mut down, counts, since);
+    if change == Change::Update {
+        (create, event) = (updated.create(), "AFTER UPDATE");
+        values = updated.values();
+        down = updated.back()?;
+        counts = Some(updated.lost());
+        since = format!("of {name} that it changed were written again since and stay");
     } else {
-        format!("INSERT OR IGNORE INTO {table} ({list}) SELECT {list} FROM {side}")
-    };
-    Staged {
+        create = format!("CREATE TABLE {side} AS SELECT {list} FROM {table} WHERE 0");
+        event = "BEFORE DELETE";
+        let old = columns.iter().map(|column| format!("OLD.{column}"));
+        values = old.collect::<Vec<_>>().join(", ");
+        down = vec![format!(
+            "INSERT OR IGNORE INTO {table} ({list}) SELECT {list} FROM {side}"
+        )];
+        counts = again(table, &side, key);
+        since = format!("of {name} that it deleted were inserted anew since and stay");
+    }
+    down.push(format!("DROP TABLE {side}"));
+    let purge = format!("DROP TABLE IF EXISTS {side}");
+    Some(Staged {
         taken: taken.clone(),
         up: vec![
+            create,
             format!(
-                "CREATE TABLE {side} AS SELECT rowid AS {RESERVED}_row, {list} FROM {table} WHERE 0"
-            ),
-            format!(
-                "CREATE TRIGGER {side}_keep BEFORE {event} ON {table} BEGIN INSERT INTO {side} VALUES (OLD.rowid, {old}); END"
+                "CREATE TRIGGER {side}_keep {event} ON {table} BEGIN INSERT INTO {side} VALUES ({values}); END"
             ),
             statement.to_owned(),
             format!("DROP TRIGGER {side}_keep"),
         ],
-        down: vec![back, format!("DROP TABLE {side}")],
+        first: Vec::new(),
+        down,
+        last: Vec::new(),
         brings: Vec::new(),
-        retained: retained(
-            format!("rows of {}", shown(table)),
-            Kept::Rows,
-            format!("DROP TABLE IF EXISTS {side}"),
-        ),
-    }
+        retained: Retained {
+            lost: counts,
+            since,
+            ..retained(format!("rows of {name}"), Kept::Rows, purge)
+        },
+    })
 }

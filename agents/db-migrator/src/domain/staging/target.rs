@@ -14,6 +14,10 @@ pub enum Taken {
     Column(String, String),
     /// Rows or values of a table, as written.
     Rows(String, Change),
+    /// The values of a column, by a change of its type: (table as written, column unquoted).
+    Values(String, String),
+    /// A sequence with its position, as written.
+    Sequence(String),
 }
 
 /// What happens to rows.
@@ -39,10 +43,16 @@ pub fn taken(statement: &Statement, dialect: Dialect) -> Option<Taken> {
         .dropped_table()
         .filter(|_| plain)
         .or_else(|| words.dropped_column().filter(|_| plain))
+        .or_else(|| words.dropped_sequence().filter(|_| plain))
         .or_else(|| {
             words
                 .changed_rows()
                 .filter(|_| plain || words.starts(0, &["update"]).is_some())
+        })
+        .or_else(|| {
+            words
+                .changed_type()
+                .filter(|_| dialect == Dialect::Postgres)
         })
 }
 
@@ -97,6 +107,13 @@ impl Words<'_> {
         Some(Taken::Table(table))
     }
 
+    fn dropped_sequence(&self) -> Option<Taken> {
+        let at = self.starts(0, &["drop", "sequence"])?;
+        let (sequence, at) = self.name(self.optional(at, &["if", "exists"]))?;
+        self.ends(at)?;
+        Some(Taken::Sequence(sequence))
+    }
+
     fn dropped_column(&self) -> Option<Taken> {
         let at = self.starts(0, &["alter", "table"])?;
         let at = self.optional(self.optional(at, &["if", "exists"]), &["only"]);
@@ -106,17 +123,45 @@ impl Words<'_> {
             return None;
         }
         let at = self.optional(self.optional(at, &["column"]), &["if", "exists"]);
-        let token = self.tokens.get(at)?;
-        let column = match token.kind {
-            Kind::Word => token.text.to_ascii_lowercase(),
-            Kind::Quoted => token
-                .text
-                .trim_matches(['"', '`', '[', ']'])
-                .replace("\"\"", "\""),
-            Kind::Text | Kind::Symbol => return None,
-        };
+        let column = self.column(at)?;
         self.ends(at + 1)?;
         Some(Taken::Column(table, column))
+    }
+
+    /// A column as a catalog names it.
+    fn column(&self, at: usize) -> Option<String> {
+        let token = self.tokens.get(at)?;
+        match token.kind {
+            Kind::Word => Some(token.text.to_ascii_lowercase()),
+            Kind::Quoted => Some(
+                token
+                    .text
+                    .trim_matches(['"', '`', '[', ']'])
+                    .replace("\"\"", "\""),
+            ),
+            Kind::Text | Kind::Symbol => None,
+        }
+    }
+
+    /// `ALTER TABLE t ALTER COLUMN c TYPE ...` and nothing else.
+    fn changed_type(&self) -> Option<Taken> {
+        let at = self.starts(0, &["alter", "table"])?;
+        let at = self.optional(self.optional(at, &["if", "exists"]), &["only"]);
+        let (table, at) = self.name(at)?;
+        let at = self.optional(self.starts(at, &["alter"])?, &["column"]);
+        let column = self.column(at)?;
+        let at = self.starts(self.optional(at + 1, &["set", "data"]), &["type"])?;
+        let mut depth = 0_usize;
+        for token in self.tokens.get(at..)? {
+            if token.is_symbol('(') {
+                depth += 1;
+            } else if token.is_symbol(')') {
+                depth = depth.checked_sub(1)?;
+            } else if token.is_symbol(',') && depth == 0 {
+                return None;
+            }
+        }
+        Some(Taken::Values(table, column))
     }
 
     fn changed_rows(&self) -> Option<Taken> {
@@ -174,7 +219,18 @@ mod tests {
             check("truncate t restart identity"),
             Some(Taken::Rows("t".into(), Change::Truncate))
         );
+        assert_eq!(
+            check("alter table t alter column C set data type numeric(3, 1) using round(c, 1)"),
+            Some(Taken::Values("t".into(), "c".into()))
+        );
+        assert_eq!(
+            check("drop sequence if exists s.numbers"),
+            Some(Taken::Sequence("s.numbers".into()))
+        );
         for other in [
+            "drop sequence a cascade",
+            "alter table t alter c type int, add column d int",
+            "alter table t alter c set default 1",
             "drop table a, b",
             "drop table a cascade",
             "alter table t drop constraint c",

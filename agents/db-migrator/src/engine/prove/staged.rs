@@ -5,23 +5,26 @@ use std::collections::BTreeMap;
 use super::{
     Prover, Shadowed,
     migration::{Proven, writes},
+    stage::{Form, stage},
 };
 use crate::{
-    clients::{Session, TargetError, Transaction},
+    clients::{Session, TargetError},
     domain::{
-        Catalog, Dialect, Migration, PlannedMigration, Statement,
+        Dialect, Migration, PlannedMigration, Statement,
         expand::rewritten,
-        proof::{Inverse, Observed, judge},
+        proof::{Inverse, Observed, Verdict, judge},
         source::Script,
         staging::{
-            Kept, Staged, Taken,
+            Kept, Staged,
             compose::{composed, reversed},
-            postgres, sqlite, taken,
+            pieces::pieces,
+            taken,
         },
     },
     engine::{
-        EngineError, facts,
-        shadow::{again, run, snapshot},
+        EngineError,
+        invert::{Goal, search},
+        shadow::{again, in_one_transaction, run, snapshot},
     },
 };
 
@@ -38,14 +41,27 @@ impl Prover<'_> {
             return Ok(plain);
         };
         let dialect = shadow.session.dialect();
-        let takes = |statement: &Statement| taken(statement, dialect).is_some();
+        let takes = |statement: &Statement| {
+            taken(statement, dialect).is_some() || pieces(&statement.text, dialect).is_some()
+        };
+        let positions = |statement: &Statement| drops_sequence(statement, dialect);
+        let loses = migration.up.statements.iter().any(positions);
+        let plain = if loses {
+            without_position(plain)
+        } else {
+            plain
+        };
         let nothing = plain.planned.proof.verdict.is_proven()
             || self.retention.seconds().is_none()
             || !migration.up.statements.iter().any(takes);
         if nothing {
             return Ok(plain);
         }
-        match self.staged_form(shadow, at, (&migration, &plain)).await {
+        let mut reasons = Vec::new();
+        let form = self
+            .staged_form(shadow, at, (&migration, &plain), &mut reasons)
+            .await;
+        match form {
             Ok(Some(planned)) => Ok(Proven {
                 planned,
                 inverse: self
@@ -59,10 +75,7 @@ impl Prover<'_> {
                     work.migration = migration;
                 }
                 self.renew(shadow, at + 1).await?;
-                Ok(Proven {
-                    spoiled: false,
-                    ..plain
-                })
+                Ok(not_retained(plain, &reasons))
             }
             Err(error) => Err(error),
         }
@@ -73,12 +86,23 @@ impl Prover<'_> {
         shadow: &mut Shadowed,
         at: usize,
         (migration, plain): (&Migration, &Proven),
+        reasons: &mut Vec<String>,
     ) -> Result<Option<PlannedMigration>, EngineError> {
         self.renew(shadow, at).await?;
-        let Some((up, staged, places)) = stage(shadow.session.as_mut(), migration).await? else {
+        let session = shadow.session.as_mut();
+        let (blueprint, before) = (session.blueprint().await?, snapshot(session).await?);
+        let form = stage(session, migration, reasons).await?;
+        if form.staged.is_empty() {
             return Ok(None);
+        }
+        let goal = Goal {
+            blueprint: &blueprint,
+            before: &before,
+            renames: &[],
         };
-        let by_name = staged.len() == migration.up.statements.len()
+        let rest = mirrored(session, &form, &goal).await?;
+        let (up, staged) = (form.up, form.staged);
+        let by_name = form.whole
             && staged.iter().all(|one| one.retained.kind != Kept::Rows)
             && shadow.session.dialect() == Dialect::Postgres;
         let ways = [
@@ -91,14 +115,15 @@ impl Prover<'_> {
                     .filter(|_| plain.planned.inverse == Inverse::Synthesised),
             ),
         ];
-        for (inverse, down) in downs(&ways, (migration, &staged), shadow.session.dialect()) {
+        let dialect = shadow.session.dialect();
+        let mirror = rest.map(|texts| (Inverse::Synthesised, written(texts, dialect)));
+        for (inverse, down) in downs(&ways, &staged, dialect).into_iter().chain(mirror) {
             self.renew(shadow, at).await?;
-            let form = rewritten(migration, up.clone(), Some(down));
-            let tried = (form, &plain.planned, by_name, inverse);
+            let whole = rewritten(migration, up.clone(), Some(down));
+            let tried = (whole, &plain.planned, by_name, inverse);
             if let Some(planned) = self.prove_form(shadow, at, tried).await? {
                 if let Some(work) = self.works.get_mut(at) {
-                    let back = staged.iter().map(|one| one.down.join(";\n"));
-                    work.back = places.into_iter().zip(back).collect();
+                    work.back = form.back;
                     work.parts
                         .retained
                         .extend(staged.into_iter().map(|one| one.retained));
@@ -183,27 +208,47 @@ impl Prover<'_> {
     }
 }
 
-/// Ways back, best first: the author's with what is retained in it, one from the catalogs likewise, then the mirror of a
-/// script that only takes away.
+/// Ways back, best first: the author's with what is retained in it, one from the catalogs likewise.
 fn downs(
     ways: &[(Inverse, Option<&Script>)],
-    (migration, staged): (&Migration, &[Staged]),
+    staged: &[Staged],
     dialect: Dialect,
 ) -> Vec<(Inverse, Script)> {
-    let script = |texts: Vec<String>| {
-        Script::of(
-            texts
-                .into_iter()
-                .map(|text| statement(text, dialect))
-                .collect(),
-        )
-    };
     let composed = ways.iter().filter_map(|(inverse, down)| {
-        Some((*inverse, script(composed((*down)?, staged, dialect))))
+        let texts = composed((*down)?, staged, dialect);
+        Some((*inverse, written(texts, dialect)))
     });
-    let mirrored = (staged.len() == migration.up.statements.len())
-        .then(|| (Inverse::Synthesised, script(reversed(staged))));
-    composed.chain(mirrored).collect()
+    composed.collect()
+}
+
+fn written(texts: Vec<String>, dialect: Dialect) -> Script {
+    let statements = texts.into_iter().map(|text| statement(text, dialect));
+    Script::of(statements.collect())
+}
+
+/// The mirror of a script: what is retained comes back, newest first, and after it what the catalogs still lack. `None`
+/// when that does not lead back. The shadow is spoiled.
+async fn mirrored(
+    session: &mut dyn Session,
+    form: &Form,
+    goal: &Goal<'_>,
+) -> Result<Option<Vec<String>>, TargetError> {
+    let mut texts = reversed(&form.staged);
+    if form.whole {
+        return Ok(Some(texts));
+    }
+    let back = texts.iter().map(String::as_str).collect::<Vec<_>>();
+    match in_one_transaction(session, &back, form.up.foreign_keys_off()).await {
+        Ok(()) => {}
+        Err(TargetError::Sql { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let found = search(session, goal).await?;
+    Ok(found.ok().map(|rest| {
+        let rest = rest.statements.into_iter();
+        texts.extend(rest.map(|statement| statement.text));
+        texts
+    }))
 }
 
 /// A statement of a way back: the author's as it was, or ours.
@@ -214,106 +259,32 @@ fn statement(text: String, dialect: Dialect) -> Statement {
     })
 }
 
-/// Runs a script statement by statement on a shadow to learn what hangs on what it takes away at that moment.
-async fn stage(
-    session: &mut dyn Session,
-    migration: &Migration,
-) -> Result<Option<(Script, Vec<Staged>, Vec<usize>)>, EngineError> {
-    let up = &migration.up;
-    let before = session.catalog().await?;
-    let foreign_keys_off = up.foreign_keys_off();
-    let (mut statements, mut staged, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    for (ordinal, statement) in (1..).zip(&up.statements) {
-        let own = form(
-            session,
-            (statement, &before),
-            (migration.version.as_str(), ordinal),
-        )
-        .await?;
-        let text = own
-            .as_ref()
-            .map_or_else(|| statement.text.clone(), |own| own.up.join(";\n"));
-        if !statement.foreign_key_switch {
-            if statement.transactional {
-                session
-                    .begin(Transaction {
-                        lock_timeout_ms: 0,
-                        foreign_keys_off,
-                    })
-                    .await?;
-                if let Err(error) = session.execute(&text).await {
-                    session.rollback().await?;
-                    return Err(error.into());
-                }
-                session.commit().await?;
-            } else {
-                session.execute(&text).await?;
-            }
-        }
-        places.extend(own.as_ref().map(|_| ordinal - 1));
-        staged.extend(own);
-        statements.push(Statement {
-            text,
-            ..statement.clone()
-        });
-    }
-    Ok((!staged.is_empty()).then(|| (Script::of(statements), staged, places)))
+/// Whether a statement drops sequences of which no column is the owner.
+fn drops_sequence(statement: &Statement, dialect: Dialect) -> bool {
+    dialect == Dialect::Postgres && statement.kind == "DROP SEQUENCE"
 }
 
-/// The staged form of one statement, when there is one.
-async fn form(
-    session: &mut dyn Session,
-    (statement, before): (&Statement, &Catalog),
-    place: (&str, usize),
-) -> Result<Option<Staged>, TargetError> {
-    let Some(taken) = taken(statement, session.dialect()) else {
-        return Ok(None);
+/// A sequence that is made anew begins anew: catalog and rows do not show it.
+fn without_position(mut plain: Proven) -> Proven {
+    let proof = &mut plain.planned.proof;
+    if proof.verdict.is_proven() {
+        proof.verdict = Verdict::Lossy;
+        let lost = String::from("a sequence that is made anew gives its first numbers again");
+        proof.evidence.insert(0, lost.clone());
+        proof.destroys.push(lost);
+    }
+    plain
+}
+
+/// The plain plan, and why what it takes away is not kept.
+fn not_retained(mut plain: Proven, reasons: &[String]) -> Proven {
+    let why = if reasons.is_empty() {
+        String::from("no form of it that keeps everything leads to the same catalog and back")
+    } else {
+        reasons.join("; ")
     };
-    if session.dialect() == Dialect::Sqlite {
-        return sqlite_form(session, (statement, before), &taken, place).await;
-    }
-    Ok(match &taken {
-        Taken::Table(name) => facts::table(session, name)
-            .await?
-            .map(|facts| postgres::table(&taken, &facts, place.0, place.1)),
-        Taken::Column(table, column) => facts::column(session, table, column)
-            .await?
-            .and_then(|facts| postgres::column(&taken, &facts, place.0)),
-        Taken::Rows(table, change) => facts::table(session, table).await?.and_then(|mut facts| {
-            facts.columns = kept(facts.columns, before, &facts.table);
-            postgres::rows(&taken, *change, &facts, &statement.text, place)
-        }),
-    })
-}
-
-async fn sqlite_form(
-    session: &mut dyn Session,
-    (statement, before): (&Statement, &Catalog),
-    taken: &Taken,
-    place: (&str, usize),
-) -> Result<Option<Staged>, TargetError> {
-    let (Taken::Table(table) | Taken::Column(table, _) | Taken::Rows(table, _)) = taken;
-    let Some(mut facts) = facts::sqlite_table(session, table).await? else {
-        return Ok(None);
-    };
-    if matches!(taken, Taken::Rows(..)) {
-        facts.columns = kept(facts.columns, before, &facts.table);
-    }
-    Ok(match taken {
-        Taken::Table(_) => Some(sqlite::table(taken, &facts, &statement.text, place)),
-        Taken::Column(_, column) => sqlite::column(taken, &facts, column, place.0),
-        Taken::Rows(_, change) => {
-            Some(sqlite::rows(taken, *change, &facts, &statement.text, place))
-        }
-    })
-}
-
-/// Columns that were there before the migration: the others are gone again when rows are restored.
-fn kept(columns: Vec<String>, before: &Catalog, table: &str) -> Vec<String> {
-    let known = before.columns(&table.to_lowercase());
-    if known.is_empty() {
-        return columns;
-    }
-    let is_known = |column: &String| known.iter().any(|known| known.eq_ignore_ascii_case(column));
-    columns.into_iter().filter(is_known).collect()
+    let evidence = &mut plain.planned.proof.evidence;
+    evidence.push(format!("what it takes away cannot be retained: {why}"));
+    plain.spoiled = false;
+    plain
 }

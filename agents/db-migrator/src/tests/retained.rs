@@ -1,0 +1,314 @@
+//! What is retained of statements that take several things, or more than a name shows.
+
+use super::support::*;
+use crate::{
+    clients::Database,
+    domain::{Answer, Dialect, Migration, Plan, Version},
+    engine::Goal,
+};
+
+fn to_one() -> Goal {
+    Goal::Version(Version::parse("0001").unwrap())
+}
+
+fn source(dialect: Dialect, tables: &str, up: &str, down: &str) -> Vec<Migration> {
+    migrations(dialect, &[("tables", tables, ""), ("take", up, down)])
+}
+
+async fn texts(database: &Database, sql: &str) -> Vec<String> {
+    let rows = query(database, sql).await;
+    rows.iter()
+        .map(|row| row.optional_text(0).unwrap().unwrap_or_else(|| "-".into()))
+        .collect()
+}
+
+/// One story: what is there, what takes it away, what brings it back, and what has to be the same afterwards.
+struct Story<'a> {
+    tables: &'a str,
+    up: &'a str,
+    down: &'a str,
+    rows: &'a str,
+}
+
+/// Applies without an approval, finds the catalog of the plain statements, goes back and finds everything; twice.
+async fn survives(dialect: Dialect, story: &Story<'_>) -> Plan {
+    let fixture = fixture(dialect, true);
+    survives_on(&fixture.database, dialect, story).await
+}
+
+async fn survives_on(database: &Database, dialect: Dialect, story: &Story<'_>) -> Plan {
+    let up = story.up;
+    let source = source(dialect, story.tables, up, story.down);
+    apply(database, &Caller::operator("a"), &source[..1], None)
+        .await
+        .unwrap();
+    let (before, rows) = (
+        fingerprint(database).await,
+        texts(database, story.rows).await,
+    );
+    let plan = plan(database, &source).await.unwrap();
+    let proof = &plan.migrations[0].proof;
+    assert!(proof.verdict.is_proven(), "{dialect:?} {up}: {proof:?}");
+    assert!(
+        !plan.migrations[0].parts.retained.is_empty(),
+        "{dialect:?} {up}: {proof:?}"
+    );
+    for round in ["first", "again"] {
+        let task = |name: &str| format!("{name} {round}");
+        apply(database, &Caller::operator(&task("up")), &source, None)
+            .await
+            .unwrap();
+        let assessment = assess(database, &to_one()).await.unwrap();
+        assert_eq!(
+            assessment.answer,
+            Answer::Reversible,
+            "{dialect:?} {up}: {assessment:?}"
+        );
+        rollback(database, &Caller::coordinator(&task("down")), to_one())
+            .await
+            .unwrap_or_else(|error| panic!("{dialect:?} {up}: {error}"));
+        assert_eq!(fingerprint(database).await, before, "{dialect:?} {up}");
+        assert_eq!(texts(database, story.rows).await, rows, "{dialect:?} {up}");
+    }
+    plan
+}
+
+const PAIR: &str = "CREATE TABLE parents (id int PRIMARY KEY, name text, note text, CONSTRAINT named CHECK (name <> ''));
+    CREATE TABLE children (id int PRIMARY KEY, parent int REFERENCES parents, name text);
+    CREATE TABLE others (id int PRIMARY KEY, parent int REFERENCES parents);
+    CREATE VIEW named AS SELECT name FROM parents; CREATE VIEW twice AS SELECT name || name AS twice FROM named;
+    INSERT INTO parents VALUES (1, 'Ada', 'x'), (2, 'Bob', NULL); INSERT INTO children VALUES (1, 1, 'c'), (2, 2, 'd'); INSERT INTO others VALUES (1, 1)";
+const PAIR_ROWS: &str = "SELECT p.id || p.name || coalesce(p.note, '-') || coalesce(c.name, '-') || coalesce(o.id, 0) FROM parents p \
+    LEFT JOIN children c ON c.parent = p.id LEFT JOIN others o ON o.parent = p.id ORDER BY p.id, c.id";
+
+#[tokio::test]
+pub(super) async fn keeps_several_tables_and_columns_and_what_depends_on_them() {
+    for (up, down) in [
+        ("DROP TABLE children, others", ""),
+        (
+            "DROP TABLE others, children; DROP TABLE parents CASCADE",
+            "",
+        ),
+        ("DROP TABLE IF EXISTS parents CASCADE", ""),
+        ("DROP TABLE parents, children CASCADE", ""),
+        (
+            "DROP VIEW twice, named; ALTER TABLE parents DROP COLUMN name, DROP COLUMN note",
+            "",
+        ),
+        (
+            "ALTER TABLE parents DROP COLUMN name CASCADE, DROP note",
+            "",
+        ),
+        (
+            "ALTER TABLE parents DROP COLUMN name CASCADE",
+            "ALTER TABLE parents ADD COLUMN name text; ALTER TABLE parents ADD CONSTRAINT named CHECK (name <> ''); \
+             CREATE VIEW named AS SELECT name FROM parents; CREATE VIEW twice AS SELECT name || name AS twice FROM named",
+        ),
+        ("TRUNCATE children, others", ""),
+        ("TRUNCATE parents CASCADE", ""),
+        ("TRUNCATE others, parents, children", ""),
+    ] {
+        let story = Story {
+            tables: PAIR,
+            up,
+            down,
+            rows: PAIR_ROWS,
+        };
+        survives(Dialect::Postgres, &story).await;
+    }
+}
+
+#[tokio::test]
+pub(super) async fn keeps_columns_with_numbers_of_their_own() {
+    // The first of three rows is gone: numbers that are only counted anew would be others.
+    let tables = "CREATE TABLE t (a serial, b bigint GENERATED ALWAYS AS IDENTITY, c int GENERATED BY DEFAULT AS IDENTITY, note text);
+        INSERT INTO t (note) VALUES ('w'), ('x'), ('y'); DELETE FROM t WHERE note = 'w'; CREATE SCHEMA s; CREATE TABLE s.\"U\" (\"Id\" bigserial PRIMARY KEY, name text); INSERT INTO s.\"U\" (name) VALUES ('t'), ('u'); DELETE FROM s.\"U\" WHERE name = 't'";
+    for up in [
+        "ALTER TABLE t DROP COLUMN a",
+        "ALTER TABLE t DROP COLUMN b",
+        "ALTER TABLE t DROP COLUMN c, DROP COLUMN a",
+        "ALTER TABLE s.\"U\" DROP COLUMN \"Id\"",
+        "DROP TABLE t",
+        "DROP TABLE s.\"U\"",
+    ] {
+        let fixture = fixture(Dialect::Postgres, true);
+        let story = Story {
+            tables,
+            up,
+            down: "",
+            rows: "SELECT a || '/' || b || '/' || c || '/' || note || \"Id\" || name FROM t, s.\"U\" ORDER BY a",
+        };
+        survives_on(&fixture.database, Dialect::Postgres, &story).await;
+        // The sequences go on where they were.
+        execute(
+            &fixture.database,
+            "INSERT INTO t (note) VALUES ('z'); INSERT INTO s.\"U\" (name) VALUES ('v')",
+        )
+        .await;
+        let next = "SELECT a || '/' || b || '/' || c || '/' || (SELECT max(\"Id\") FROM s.\"U\") FROM t WHERE note = 'z'";
+        assert_eq!(texts(&fixture.database, next).await, ["4/4/4/3"], "{up}");
+    }
+}
+
+#[tokio::test]
+pub(super) async fn keeps_partitions_and_partitioned_tables() {
+    let tables = "CREATE TABLE kinds (id int PRIMARY KEY); INSERT INTO kinds VALUES (1);
+        CREATE TABLE log (id bigint NOT NULL, at date NOT NULL, kind int REFERENCES kinds, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+        CREATE TABLE log_25 PARTITION OF log FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+        CREATE TABLE log_26 PARTITION OF log FOR VALUES FROM ('2026-01-01') TO ('2027-01-01') PARTITION BY LIST (id);
+        CREATE TABLE log_26_1 PARTITION OF log_26 FOR VALUES IN (1); CREATE TABLE log_rest PARTITION OF log DEFAULT;
+        CREATE INDEX log_kind ON log (kind); INSERT INTO log VALUES (1, '2025-05-05', 1), (1, '2026-05-05', NULL), (7, '2030-01-01', 1)";
+    for up in [
+        "DROP TABLE log_25",
+        "DROP TABLE log_26",
+        "DROP TABLE log_25, log_rest",
+        "DROP TABLE log",
+        "DELETE FROM log WHERE kind IS NULL",
+        "TRUNCATE log",
+    ] {
+        let story = Story {
+            tables,
+            up,
+            down: "",
+            rows: "SELECT id || '/' || at || '/' || coalesce(kind, 0) FROM log ORDER BY at",
+        };
+        survives(Dialect::Postgres, &story).await;
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_values_of_a_column_that_refuses_nulls_on_sqlite() {
+    let story = Story {
+        tables: "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL, b INTEGER); CREATE TABLE u (x TEXT, y TEXT, z TEXT NOT NULL, PRIMARY KEY (x, y)) WITHOUT ROWID;
+            INSERT INTO t VALUES (1, 'x', 1), (2, 'y', NULL); INSERT INTO u VALUES ('a', 'b', 'c')",
+        up: "ALTER TABLE t DROP COLUMN a; ALTER TABLE u DROP COLUMN z",
+        down: "",
+        rows: "SELECT t.id || a || coalesce(b, '-') || z FROM t, u ORDER BY id",
+    };
+    survives(Dialect::Sqlite, &story).await;
+}
+
+#[tokio::test]
+pub(super) async fn keeps_the_values_of_a_change_of_type_that_loses() {
+    let tables = "CREATE TABLE t (id int PRIMARY KEY, price numeric(10, 3), at timestamptz NOT NULL, word varchar(20));
+        INSERT INTO t VALUES (1, 1.125, '2026-01-01 10:00:00+00', 'long text'), (2, NULL, '2026-01-02 11:11:11+00', 'short')";
+    for up in [
+        "ALTER TABLE t ALTER COLUMN price TYPE int",
+        "ALTER TABLE t ALTER COLUMN at TYPE date USING at::date",
+        "ALTER TABLE t ALTER word SET DATA TYPE varchar(3) USING left(word, 3)",
+    ] {
+        let story = Story {
+            tables,
+            up,
+            down: "",
+            rows: "SELECT id || '/' || coalesce(price, -1) || '/' || at || '/' || word FROM t ORDER BY id",
+        };
+        let fixture = fixture(Dialect::Postgres, true);
+        let database = &fixture.database;
+        survives_on(database, Dialect::Postgres, &story).await;
+        if !up.contains("price") {
+            continue;
+        }
+        // What was written in the new type since stays, and counts.
+        let source = source(Dialect::Postgres, tables, up, "");
+        apply(database, &Caller::operator("third"), &source, None)
+            .await
+            .unwrap();
+        execute(database, "UPDATE t SET price = 9 WHERE id = 1").await;
+        let caller = Caller::operator("back");
+        let assessment = assess(database, &to_one()).await.unwrap();
+        assert_eq!(assessment.rows_at_risk, 1, "{assessment:?}");
+        let caller = caller.approved(&assessment.plan_digest);
+        rollback(database, &caller, to_one()).await.unwrap();
+        let prices = texts(database, "SELECT price::text FROM t ORDER BY id").await;
+        assert_eq!(prices, ["9.000", "-"]);
+    }
+}
+
+/// With a key and without, with equal rows, with values that no operator compares.
+#[tokio::test]
+async fn an_update_comes_back_only_where_nobody_wrote_since() {
+    for dialect in BOTH {
+        for key in ["PRIMARY KEY", ""] {
+            let json = match dialect {
+                Dialect::Postgres => "json",
+                Dialect::Sqlite => "TEXT COLLATE NOCASE",
+            };
+            let tables = format!(
+                "CREATE TABLE t (id INTEGER {key}, note TEXT, body {json}, other INTEGER NOT NULL DEFAULT 0); CREATE TABLE same (note TEXT, n INTEGER);
+                 INSERT INTO t VALUES (1, 'a', '{{}}', 0), (2, NULL, '{{}}', 0), (3, 'c', NULL, 0), (4, 'd', '1', 0);
+                 INSERT INTO same VALUES ('x', 1), ('x', 1), ('y', 1), (NULL, 2)"
+            );
+            let up = "UPDATE t SET note = 'new', body = '[1]' WHERE id < 4; UPDATE same SET note = 'x', n = 1";
+            let rows = "SELECT coalesce(CAST(id AS text), '') || '/' || coalesce(note, '-') || '/' || coalesce(CAST(body AS text), '-') || '/' || CAST(other AS text) FROM t ORDER BY id";
+            let story = Story {
+                tables: &tables,
+                up,
+                down: "",
+                rows,
+            };
+            let fixture = fixture(dialect, true);
+            let database = &fixture.database;
+            survives_on(database, dialect, &story).await;
+            let same = "SELECT coalesce(note, '-') || CAST(n AS text) FROM same ORDER BY 1";
+            assert_eq!(texts(database, same).await, ["-2", "x1", "x1", "y1"]);
+
+            let source = source(dialect, &tables, up, "");
+            apply(database, &Caller::operator("third"), &source, None)
+                .await
+                .unwrap();
+            // One row is written again, one in a column that the migration did not touch, one is deleted.
+            execute(
+                database,
+                "UPDATE t SET note = 'NEW' WHERE id = 1; UPDATE t SET other = 7 WHERE id = 2; DELETE FROM t WHERE id = 3",
+            )
+            .await;
+            let assessment = assess(database, &to_one()).await.unwrap();
+            let (at_risk, wanted) = if key.is_empty() {
+                // Without a key nobody can tell which row it was.
+                (3, ["1/NEW/[1]/0", "2/new/[1]/7", "4/d/1/0"])
+            } else {
+                (1, ["1/NEW/[1]/0", "2/-/{}/7", "4/d/1/0"])
+            };
+            assert_eq!(
+                (assessment.answer, assessment.rows_at_risk),
+                (Answer::PointOfNoReturn, at_risk),
+                "{dialect:?} {key}: {assessment:?}"
+            );
+            let caller = Caller::coordinator("back").approved(&assessment.plan_digest);
+            rollback(database, &caller, to_one()).await.unwrap();
+            assert_eq!(texts(database, rows).await, wanted, "{dialect:?} {key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn deleted_rows_come_back_unless_their_key_is_taken() {
+    for dialect in BOTH {
+        let tables = "CREATE TABLE t (id INTEGER PRIMARY KEY, note TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b'); \
+            CREATE TABLE bare (note TEXT); INSERT INTO bare VALUES ('x'), ('x'), (NULL)";
+        let up = "DELETE FROM t; DELETE FROM bare";
+        let rows = "SELECT note FROM bare ORDER BY note IS NULL, note";
+        let story = Story {
+            tables,
+            up,
+            down: "",
+            rows,
+        };
+        let fixture = fixture(dialect, true);
+        let database = &fixture.database;
+        survives_on(database, dialect, &story).await;
+        let source = source(dialect, tables, up, "");
+        apply(database, &Caller::operator("third"), &source, None)
+            .await
+            .unwrap();
+        execute(database, "INSERT INTO t VALUES (2, 'mine')").await;
+        let assessment = assess(database, &to_one()).await.unwrap();
+        assert_eq!(assessment.rows_at_risk, 1, "{assessment:?}");
+        let caller = Caller::coordinator("back").approved(&assessment.plan_digest);
+        rollback(database, &caller, to_one()).await.unwrap();
+        let notes = texts(database, "SELECT note FROM t ORDER BY id").await;
+        assert_eq!(notes, ["a", "mine"], "{dialect:?}");
+        assert_eq!(texts(database, rows).await, ["x", "x", "-"]);
+    }
+}
