@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::domain::{Incident, slo::Measured};
+use crate::domain::{Incident, slo::Budget};
 
 /// Upper bounds in seconds: from a rollback within seconds to an incident of a day.
 const BUCKETS: [f64; 12] = [
@@ -72,12 +72,11 @@ impl Metrics {
     }
 
     /// Shows how an objective stands.
-    pub fn measured(&self, objective: &str, measured: &Measured) {
+    pub fn measured(&self, objective: &str, budget: &Budget) {
         let labels = OfObjective {
             objective: objective.to_owned(),
         };
-        let left = measured.budget.left;
-        self.budget.get_or_create(&labels).set(left);
+        self.budget.get_or_create(&labels).set(budget.left);
     }
 
     /// Counts that an objective got into trouble.

@@ -7,6 +7,7 @@ use monitoring_agent::{
     domain::{
         At, Attribution, Change, Container, ContainerState, Current, Finding, Key, Pod, Revision,
         Severity, Thresholds, Trigger, Verdict, Workload,
+        slo::{Budget, Counts},
     },
     ledger::Ledger,
     skills::{CheckHealth, GetIncident, ListIncidents, check_health, list_incidents},
@@ -298,6 +299,12 @@ fn the_manifest_declares_the_metrics_that_exist() {
         T0,
     ));
     metrics.violated("web-availability");
+    let budget = Budget {
+        requests: Counts::default(),
+        left: 1.0,
+        bad_left: 0.0,
+    };
+    metrics.measured("web-availability", &budget);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(
