@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    domain::{Incident, slo::Measured},
+    domain::{Incident, slo::Budget},
     dora::Gauges,
     webhooks::Counts,
 };
@@ -83,12 +83,11 @@ impl Metrics {
     }
 
     /// Shows how an objective stands.
-    pub fn measured(&self, objective: &str, measured: &Measured) {
+    pub fn measured(&self, objective: &str, budget: &Budget) {
         let labels = OfObjective {
             objective: objective.to_owned(),
         };
-        let left = measured.budget.left;
-        self.budget.get_or_create(&labels).set(left);
+        self.budget.get_or_create(&labels).set(budget.left);
     }
 
     /// Counts that an objective got into trouble.

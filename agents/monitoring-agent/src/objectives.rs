@@ -217,7 +217,7 @@ pub async fn run(
         for objective in &*meter.objectives {
             match meter.measure(objective, now()).await {
                 Ok(measured) => {
-                    metrics.measured(&objective.name, &measured);
+                    metrics.measured(&objective.name, &measured.budget);
                     let before = known.remove(&objective.name).flatten();
                     if before.is_none() && measured.trouble.is_some() {
                         metrics.violated(&objective.name);

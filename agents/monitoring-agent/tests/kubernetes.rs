@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "helpers of a test stop at what they do not expect"
 )]
 
@@ -24,7 +25,7 @@ use monitoring_agent::{
     clients::{Inventory, KubernetesInventory, Wanted},
     domain::{Attribution, Incident, Thresholds, Verdict, WorkloadKind},
     ledger::{Ledger, Query},
-    watch::{self, Watch, now},
+    watch::{Watch, now, run},
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -178,6 +179,22 @@ async fn incidents(ledger: &Ledger) -> BTreeMap<String, Incident> {
     named.collect()
 }
 
+fn watch(cluster: Cluster, inventory: &Arc<dyn Inventory>, ledger: &Ledger) -> Watch {
+    Watch {
+        cluster,
+        namespaces: vec![SHOP.into()],
+        ledger: ledger.clone(),
+        inventory: inventory.clone(),
+        thresholds: Thresholds {
+            unschedulable_after_ms: 3_000,
+            quota_after_ms: 3_000,
+            ..Thresholds::default()
+        },
+        metrics: Metrics::register(&mut Registry::default()),
+        board: Board::default(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn real_controllers_are_understood_with_the_rendered_rights() {
     let plane = ControlPlane::start().await.unwrap();
@@ -193,25 +210,13 @@ async fn real_controllers_are_understood_with_the_rendered_rights() {
     })
     .await;
     let ledger = Ledger::new(Arc::new(MemoryStore::default()));
-    let watch = Watch {
-        cluster,
-        namespaces: vec![SHOP.into()],
-        ledger: ledger.clone(),
-        inventory: inventory.clone(),
-        thresholds: Thresholds {
-            unschedulable_after_ms: 3_000,
-            quota_after_ms: 3_000,
-            ..Thresholds::default()
-        },
-        metrics: Metrics::register(&mut Registry::default()),
-        board: Board::default(),
-    };
+    let watch = watch(cluster, &inventory, &ledger);
     let refuse = |_: &Value| Err(SkillError::failed("no rollback in this test"));
     let (context, agent) = FakeAgent::default()
         .peer("rollback-coordinator", "plan_rollback", refuse)
         .context();
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(watch::run(watch, context, shutdown.clone()));
+    let running = tokio::spawn(run(watch, context, shutdown.clone()));
     until("learned revisions", async || {
         ledger.healthy().await.unwrap().len() >= CASES.len()
     })

@@ -8,6 +8,7 @@ use monitoring_agent::{
         At, Attribution, Change, Container, ContainerState, Current, Finding, Key, Pod, Revision,
         Severity, Thresholds, Trigger, Verdict, Workload,
         dora::{Definition, Interval, Question, Report, measure},
+        slo::{Budget, Counts},
     },
     ledger::Ledger,
     skills::{CheckHealth, GetIncident, ListIncidents, check_health, list_incidents},
@@ -301,6 +302,12 @@ fn the_manifest_declares_the_metrics_that_exist() {
     metrics.violated("web-availability");
     metrics.webhooks.add("push", "kept");
     metrics.dora.set(&full_report());
+    let budget = Budget {
+        requests: Counts::default(),
+        left: 1.0,
+        bad_left: 0.0,
+    };
+    metrics.measured("web-availability", &budget);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(

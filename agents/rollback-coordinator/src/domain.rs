@@ -2,13 +2,13 @@
 
 pub mod argo;
 pub mod change;
+pub mod companions;
+pub mod config;
 pub mod freeze;
 pub mod gitops;
 pub mod guards;
-pub mod hold;
-pub mod companions;
-pub mod config;
 pub mod helm;
+pub mod hold;
 pub mod journal;
 pub mod lease;
 pub mod member;

@@ -236,8 +236,11 @@ impl Surroundings {
             }
             Surrounding::Gone(id) => self.forget(&id),
             Surrounding::Listed(listed) => {
-                let gone = self.absent(&listed);
-                gone.iter().fold(false, |news, id| self.forget(id) || news)
+                let mut news = false;
+                for id in self.absent(&listed) {
+                    news |= self.forget(&id);
+                }
+                news
             }
         }
     }

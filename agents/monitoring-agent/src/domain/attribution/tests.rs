@@ -2,6 +2,7 @@
 
 mod faults;
 mod healthy;
+mod requests;
 mod sim;
 
 use std::collections::BTreeMap;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{
     At, Attribution, Container, ContainerState, Current, Finding, Key, Node, NodeTrouble, Pod,
-    Probes, Refusal, Revision, Surrounding, Template, Thresholds, Warning, Workload, WorkloadKind,
-    World,
+    Probes, Refusal, Requests, Revision, Surrounding, Template, Thresholds, Warning, Workload,
+    WorkloadKind, World,
     messages::{Homeless, Reference, ReferenceKind, WaitFault},
     surroundings::{Autoscaler, Config},
 };
@@ -336,6 +336,11 @@ impl Sim {
         };
         self.world
             .apply_surrounding(Surrounding::Config(config), self.now);
+    }
+
+    pub(super) fn requests(&mut self, actor: usize, requests: Requests) {
+        let key = self.actors[actor].workload.key.clone();
+        self.world.apply_requests(&key, Some(requests));
     }
 
     /// The controller cannot make pods: by condition for Deployments, by events for the others.
