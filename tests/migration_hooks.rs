@@ -187,6 +187,7 @@ impl Lab {
             a2a: 0,
             health: 0,
             metrics: 0,
+            webhooks: 0,
         };
         let names = [db_migrator::Cli::NAME, GateKeeper::NAME];
         let ports = names.map(|name| (name.to_owned(), any));

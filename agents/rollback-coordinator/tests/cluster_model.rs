@@ -235,7 +235,17 @@ async fn a_bad_release_is_replaced_by_the_revision_that_was_healthy() {
     mesh.history.keep(&journal).await.unwrap();
     let again = mesh.execute(peers()).await;
     assert_eq!(again.outcome, Some(Outcome::RolledBack));
-    assert_eq!(mesh.web().await, after, "nothing was written twice");
+    let written = mesh.web().await;
+    assert_eq!(written.annotations["ossa.io/rollback-fence"], "2");
+    let same = Workload {
+        resource_version: after.resource_version.clone(),
+        annotations: after.annotations.clone(),
+        ..written
+    };
+    assert_eq!(
+        same, after,
+        "nothing but the stamp of the lock is written again"
+    );
 }
 
 /// The bad revision is rolled out whole, so it is the only one with pods: the hard case for stopping its writers.
