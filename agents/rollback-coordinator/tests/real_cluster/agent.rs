@@ -34,7 +34,7 @@ pub(crate) struct Agent {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) client: Client,
     pub(crate) control: Arc<dyn RolloutControl>,
-    pub(crate) store: Arc<MemoryStore>,
+    store: Arc<MemoryStore>,
     learning: CancellationToken,
 }
 
@@ -156,31 +156,19 @@ impl Agent {
     pub(crate) async fn run(
         &self,
         name: &str,
-        wanted: (Kind, &str),
-        gradual: Gradual,
-        peers: FakeAgent,
-    ) -> (Result<ExecuteRollbackOutput, SkillError>, Vec<String>) {
-        self.run_with(self.history(), (name, wanted), gradual, peers)
-            .await
-    }
-
-    /// The same with another memory.
-    pub(crate) async fn run_with(
-        &self,
-        history: History,
-        (name, (kind, strategy)): (&str, (Kind, &str)),
+        (kind, strategy): (Kind, &str),
         gradual: Gradual,
         peers: FakeAgent,
     ) -> (Result<ExecuteRollbackOutput, SkillError>, Vec<String>) {
         let skill = ExecuteRollback {
             planner: Planner {
                 control: self.control.clone(),
-                history: history.clone(),
+                history: self.history(),
                 gradual,
             },
             saga: Saga {
                 control: self.control.clone(),
-                history,
+                history: self.history(),
             },
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };

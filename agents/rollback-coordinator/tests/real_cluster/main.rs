@@ -12,7 +12,6 @@
 
 mod agent;
 mod configuration;
-mod crash;
 mod helm;
 mod rollouts;
 mod support;
