@@ -45,7 +45,7 @@ pub trait RolloutControl: std::fmt::Debug + Send + Sync + 'static {
     /// Takes a pod away, if it is still as it was seen. One that is ready goes by eviction, which keeps disruption
     /// budgets; one that is not ready serves nobody.
     async fn remove(&self, namespace: &str, pod: &Member) -> Result<(), SkillError>;
-    /// DynamicObjects beside the workloads; none where there are only workloads.
+    /// Objects beside the workloads; none where there are only workloads.
     fn objects(&self) -> Option<Arc<dyn DynamicObjects>> {
         None
     }

@@ -1,4 +1,4 @@
-//! DynamicObjects of any kind, for what a rollback takes back beside the workload itself.
+//! Objects of any kind, for what a rollback takes back beside the workload itself.
 
 use std::{
     collections::HashMap,
@@ -138,7 +138,7 @@ pub struct KubeDynamicObjects {
 }
 
 impl KubeDynamicObjects {
-    /// DynamicObjects of a cluster. Nobody is called before the first use.
+    /// Objects of a cluster. Nobody is called before the first use.
     pub fn new(cluster: Cluster) -> Self {
         Self {
             cluster,
@@ -246,8 +246,12 @@ impl DynamicObjects for KubeDynamicObjects {
         let Some(api) = self.api(place).await? else {
             return Ok(Vec::new());
         };
-        let found = api.list(&ListParams::default().labels(labels)).await;
-        let found = found.map_err(|error| failed(place, error))?;
+        let found = match api.list(&ListParams::default().labels(labels)).await {
+            Ok(found) => found,
+            // Defined, but not served yet or not any more.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+            Err(error) => return Err(failed(place, error)),
+        };
         let objects = found.items.into_iter();
         Ok(objects
             .map(|object| serde_json::to_value(object).unwrap_or_default())

@@ -103,7 +103,7 @@ pub fn hash<'a>(workload: &'a Workload, template: &Value) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn rollout(status: Value) -> Value {
+    fn rollout(status: &Value) -> Value {
         json!({"metadata": {"generation": 3}, "status": status})
     }
 
@@ -128,20 +128,20 @@ mod tests {
     #[test]
     fn stops_only_what_is_under_way() {
         let under_way = json!({"stableRS": "a", "currentPodHash": "b"});
-        assert!(abort(&rollout(under_way.clone())).is_some());
+        assert!(abort(&rollout(&under_way)).is_some());
         let mut stopped = under_way;
         stopped["abort"] = true.into();
-        assert!(abort(&rollout(stopped)).is_none());
-        assert!(abort(&rollout(json!({"stableRS": "a", "currentPodHash": "a"}))).is_none());
+        assert!(abort(&rollout(&stopped)).is_none());
+        assert!(abort(&rollout(&json!({"stableRS": "a", "currentPodHash": "a"}))).is_none());
         assert!(abort(&json!({})).is_none());
     }
 
     #[test]
     fn skips_the_steps_unless_the_controller_does() {
-        let status = rollout(json!({"stableRS": "b", "currentPodHash": "b"}));
+        let status = rollout(&json!({"stableRS": "b", "currentPodHash": "b"}));
         assert!(promote(&status, Some("a")).is_some());
         assert!(promote(&status, Some("b")).is_none());
-        let first = rollout(json!({"currentPodHash": "b"}));
+        let first = rollout(&json!({"currentPodHash": "b"}));
         assert!(
             promote(&first, Some("a")).is_none(),
             "nothing was stable yet"
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn is_complete_when_the_controller_says_so_of_this_generation() {
         let done = json!({"observedGeneration": "3", "phase": "Healthy", "stableRS": "a", "currentPodHash": "a"});
-        assert!(is_complete(&rollout(done.clone())));
+        assert!(is_complete(&rollout(&done)));
         for (member, value) in [
             ("observedGeneration", "2"),
             ("phase", "Degraded"),
@@ -159,7 +159,7 @@ mod tests {
         ] {
             let mut other = done.clone();
             other[member] = value.into();
-            assert!(!is_complete(&rollout(other)), "{member}");
+            assert!(!is_complete(&rollout(&other)), "{member}");
         }
         assert!(is_by_reference(
             &json!({"spec": {"workloadRef": {"name": "web"}}})

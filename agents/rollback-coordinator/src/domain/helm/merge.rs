@@ -15,7 +15,7 @@ const MORE_KEYS: [(&str, &str); 4] = [
 const ATOMIC: [&str; 5] = ["tolerations", "rules", "subjects", "ingress", "egress"];
 
 /// What is in force with the changes from one manifest to the other: what neither manifest names stays.
-/// DynamicObjects of other API groups than Kubernetes' own have no keyed lists: theirs are replaced.
+/// Objects of other API groups than Kubernetes' own have no keyed lists: theirs are replaced.
 pub fn three_way(original: &Value, target: &Value, live: &Value, keyed: bool) -> Value {
     merge("", original, target, live, keyed)
 }
