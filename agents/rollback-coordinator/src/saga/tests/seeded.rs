@@ -38,7 +38,7 @@ use crate::{
 use scene::{FOR_EVER, LOOK, PATIENCE, Run, Seed};
 
 /// Runs when nobody says how many.
-const RUNS: u64 = 200;
+const RUNS: u64 = 40;
 /// Runs at once.
 const TOGETHER: usize = 8;
 /// A rollback makes fewer calls than this.
