@@ -365,7 +365,7 @@ fn only_rollback_coordinator_writes_to_the_cluster() {
             rules("monitoring-agent"),
             rules("rollback-coordinator")
         ],
-        [5, 5, 20]
+        [5, 5, 21]
     );
 }
 
