@@ -151,7 +151,6 @@ impl Saga {
                 self.within(context, journal, self.verify(context, journal))
                     .await
             }
-            // The lock goes in the same write as the journal's end.
             Step::ShiftTraffic => {
                 self.within(context, journal, self.escort(context, journal, step))
                     .await
@@ -160,6 +159,7 @@ impl Saga {
             | Step::RestoreConfiguration
             | Step::RestoreObjects
             | Step::RecordRelease => self.escort(context, journal, step).await,
+            // The lock goes in the same write as the journal's end.
             Step::Release => {
                 self.escort(context, journal, step).await?;
                 self.mark(context, journal).await;

@@ -111,7 +111,7 @@ mod tests {
         deletes_claims: false,
     };
 
-    fn named<'a>(rollout: Rollout, members: &'a [Member]) -> Option<&'a str> {
+    fn named(rollout: Rollout, members: &[Member]) -> Option<&str> {
         in_the_way(Kind::StatefulSet, &rollout, members, "good").map(|member| member.name.as_str())
     }
 
