@@ -108,8 +108,9 @@ type Annotate<'a> = &'a (dyn Fn(Option<&str>) -> Result<String, SkillError> + Sy
 
 /// The object of a workload.
 pub fn object(id: &WorkloadId) -> ObjectRef {
+    let (group, version) = id.kind.api();
     ObjectRef {
-        api_version: "apps/v1".into(),
+        api_version: format!("{group}/{version}"),
         kind: id.kind.as_str().into(),
         plural: id.kind.resource().into(),
         namespace: id.namespace.clone(),
