@@ -75,8 +75,7 @@ async fn takes_nothing_back_that_is_well() -> anyhow::Result<()> {
     let wrong: Vec<&Value> = incidents.iter().filter(blamed).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     println!(
-        "{} workloads, {} incidents, no rollback",
-        apps.len(),
+        "{deploys} workloads, {} incidents, no rollback",
         incidents.len()
     );
     scene.mesh.stop().await

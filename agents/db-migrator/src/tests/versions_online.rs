@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use store::testing::TemporaryPostgres;
 
-use super::{backfill, completeness, contract, expand, halfway, retained, staging, support};
+use super::{backfill, completeness, contract, halfway, retained, support};
 
 thread_local! {
     static VERSION: Cell<u32> = const { Cell::new(15) };
@@ -26,29 +26,6 @@ fn on(version: u32, story: fn()) {
 }
 
 #[test]
-fn changes_a_type_online() {
-    for version in [17, 18] {
-        on(
-            version,
-            expand::ends_with_the_catalog_of_a_plain_change_of_type,
-        );
-        on(
-            version,
-            expand::changes_a_primary_key_with_its_sequence_and_renames,
-        );
-    }
-}
-
-#[test]
-fn validates_and_refuses_online() {
-    for version in [17, 18] {
-        on(version, expand::validates_constraints_without_a_long_lock);
-        on(version, expand::refuses_by_name_what_hangs_on_the_column);
-        on(version, expand::counts_what_the_old_column_cannot_hold);
-    }
-}
-
-#[test]
 fn backfills_by_any_key() {
     for version in [17, 18] {
         on(version, backfill::cuts_by_uuid_text_and_composite_keys);
@@ -62,18 +39,6 @@ fn contracts_and_goes_all_the_way_back() {
             version,
             contract::expands_backfills_contracts_and_goes_all_the_way_back,
         );
-    }
-}
-
-#[test]
-fn retains_tables_columns_and_rows() {
-    for version in [17, 18] {
-        on(version, staging::keeps_what_was_indexed_and_constrained);
-        on(
-            version,
-            retained::keeps_several_tables_and_columns_and_what_depends_on_them,
-        );
-        on(version, retained::keeps_columns_with_numbers_of_their_own);
     }
 }
 
