@@ -280,7 +280,7 @@ pub(super) fn skills() -> Vec<Case> {
             "plan_rollback",
             &json!({"namespace": "shop"}),
             -32602,
-            Some("deployment"),
+            Some("workload"),
         ),
         call(
             COORDINATOR,
