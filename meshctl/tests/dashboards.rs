@@ -9,7 +9,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, iter::once};
 
 use common::{fleet, root, string, text};
 use promql_parser::parser::{self, Expr};
@@ -76,12 +76,23 @@ fn dashboard(agent: &str) -> Value {
     serde_json::from_str(&text(&root().join(format!("deploy/grafana/{agent}.json")))).unwrap()
 }
 
+/// The source of an agent's metrics: `metrics.rs` and the files of its folder.
+fn metrics_of(agent: &str) -> String {
+    let module = root().join(format!("agents/{agent}/src/metrics"));
+    let parts = fs::read_dir(&module).into_iter().flatten();
+    let files = parts.map(|part| part.unwrap().path());
+    once(module.with_extension("rs"))
+        .chain(files)
+        .map(|file| text(&file))
+        .collect()
+}
+
 #[test]
 fn no_panel_queries_a_metric_that_does_not_exist_and_every_metric_has_a_panel() {
     for manifest in &fleet().manifests {
         let mut known = shared_samples();
         let mut bases: BTreeSet<String> = BTreeSet::new();
-        let source = text(&root().join(format!("agents/{}/src/metrics.rs", manifest.name)));
+        let source = metrics_of(&manifest.name);
         for metric in &manifest.observability.custom_metrics {
             let kind = format!("{:?}", metric.kind).to_lowercase();
             let registered = metric.name.strip_suffix("_total").unwrap_or(&metric.name);

@@ -35,7 +35,8 @@ use monitoring_agent::{
         measure::Tally,
     },
     dora::measure,
-    webhooks::{AlertLog, Counts, MOST_AT_ONCE, Secrets, Webhooks},
+    metrics::Counts,
+    webhooks::{AlertLog, MOST_AT_ONCE, Secrets, Webhooks},
 };
 use store::{Store, sqlite::SqliteStore};
 use time::OffsetDateTime;

@@ -8,7 +8,7 @@ pub mod domain;
 pub mod dora;
 mod flags;
 pub mod ledger;
-mod metrics;
+pub mod metrics;
 pub mod notices;
 pub mod objectives;
 pub mod response;

@@ -8,11 +8,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{
-    domain::{Incident, slo::Budget},
-    dora::Gauges,
-    webhooks::Counts,
-};
+use crate::domain::{Incident, slo::Budget};
+
+pub use dora::Gauges;
+pub use webhooks::Counts;
+
+mod dora;
+mod webhooks;
 
 /// Upper bounds in seconds: from a rollback within seconds to an incident of a day.
 const BUCKETS: [f64; 12] = [

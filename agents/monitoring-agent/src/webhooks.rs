@@ -17,14 +17,9 @@ use axum::{
     routing::post,
 };
 use http_body_util::{BodyExt, Limited};
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
-    registry::Registry,
-};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::archive::Intake;
+use crate::{archive::Intake, metrics::Counts};
 
 pub use alertmanager::{AlertLog, AlertSink};
 pub use recent::Recent;
@@ -59,32 +54,6 @@ pub struct WebhookArgs {
     /// How long single events are kept after they were folded into facts.
     #[arg(long, env = "MONITORING_AGENT_EVENT_RETENTION", default_value = "7d", value_parser = humantime::parse_duration)]
     pub event_retention: Duration,
-}
-
-/// Labels of a counted event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    kind: &'static str,
-    outcome: &'static str,
-}
-
-/// What came in.
-#[derive(Debug, Clone, Default)]
-pub struct Counts(Family<Labels, Counter>);
-
-impl Counts {
-    /// Registers it.
-    pub fn register(registry: &mut Registry) -> Self {
-        let counts = Self::default();
-        let help = "Webhook events by kind and what became of them";
-        registry.register("webhook_events", help, counts.0.clone());
-        counts
-    }
-
-    /// Counts an event.
-    pub fn add(&self, kind: &'static str, outcome: &'static str) {
-        self.0.get_or_create(&Labels { kind, outcome }).inc();
-    }
 }
 
 /// What the listener needs.

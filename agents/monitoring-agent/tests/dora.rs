@@ -29,8 +29,9 @@ use monitoring_agent::{
             measure,
         },
     },
+    metrics::Counts,
     skills::MeasureDora,
-    webhooks::{AlertLog, Counts, LARGEST_BODY, Secrets, Webhooks},
+    webhooks::{AlertLog, LARGEST_BODY, Secrets, Webhooks},
 };
 use serde_json::{Value, json};
 use shared::testing::{FakeAgent, readme::check_example};
