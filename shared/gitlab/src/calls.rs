@@ -35,7 +35,7 @@ pub struct IncidentText {
     pub labels: Vec<String>,
 }
 
-fn call(method: Method, what: &'static str, url: reqwest::Url, body: Value) -> Call {
+pub(crate) fn call(method: Method, what: &'static str, url: reqwest::Url, body: Value) -> Call {
     Call {
         method,
         what,

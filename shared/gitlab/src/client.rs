@@ -93,10 +93,15 @@ impl Gitlab {
 
     /// Address of something in a project; every part is encoded.
     pub(crate) fn url(&self, project: &Project, parts: &[&str]) -> Url {
+        self.api(&[&["projects", project.as_str()], parts].concat())
+    }
+
+    /// Address of something of the instance; every part is encoded.
+    pub(crate) fn api(&self, parts: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty();
-            path.extend(["api", "v4", "projects", project.as_str()]);
+            path.extend(["api", "v4"]);
             path.extend(parts);
         }
         url
@@ -277,16 +282,19 @@ async fn body_of(call: &Call, answer: Response) -> Result<Value, GitlabError> {
         return serde_json::from_str(&text)
             .map_err(|error| GitlabError::Unreadable(call.what, error));
     }
+    let refused = |message: String| GitlabError::Refused {
+        what: call.what,
+        status: status.as_u16(),
+        message,
+    };
     Err(match status {
+        // The token is fine, and the thing does not allow it: `403 Forbidden - Job is not retryable`.
+        StatusCode::FORBIDDEN if reason(&text).contains(" - ") => refused(reason(&text)),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => GitlabError::Denied(status.as_u16()),
         StatusCode::NOT_FOUND => GitlabError::NotFound("such thing, or the token may not see it"),
         StatusCode::TOO_MANY_REQUESTS => GitlabError::Busy(status.as_u16()),
         status if status.is_server_error() => GitlabError::Busy(status.as_u16()),
-        status => GitlabError::Refused {
-            what: call.what,
-            status: status.as_u16(),
-            message: reason(&text),
-        },
+        _ => refused(reason(&text)),
     })
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Job;
+
 /// A project by number or by path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -68,6 +70,9 @@ pub struct Environment {
     pub id: u64,
     /// Name.
     pub name: String,
+    /// The name as it stands in addresses and annotations.
+    #[serde(default)]
+    pub slug: Option<String>,
 }
 
 /// A deployment.
@@ -92,6 +97,9 @@ pub struct Deployment {
     /// Where.
     #[serde(default)]
     pub environment: Option<Environment>,
+    /// The job that deployed; none when somebody recorded it.
+    #[serde(default)]
+    pub deployable: Option<Job>,
 }
 
 /// A deployment to record.

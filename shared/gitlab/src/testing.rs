@@ -1,5 +1,6 @@
 //! A small GitLab for tests: keeps what it is told, records what it is asked. Only what [`crate::Gitlab`] uses.
 
+mod pipelines;
 mod routes;
 
 use std::{
@@ -38,6 +39,27 @@ pub(crate) struct Held {
     pub(crate) statuses: Vec<Value>,
     pub(crate) commits: BTreeMap<String, Value>,
     pub(crate) merges: BTreeMap<String, Vec<Value>>,
+    pub(crate) path: String,
+    pub(crate) environments: Vec<Value>,
+    pub(crate) jobs: Vec<Value>,
+    pub(crate) tags: Vec<String>,
+    /// How jobs end that are run again.
+    pub(crate) ends_as: Option<String>,
+    /// Whether jobs that are run again wait for somebody to start them.
+    pub(crate) waits: bool,
+    pub(crate) on_deploy: OnDeploy,
+}
+
+/// What happens when a deploy job ends well: it is told the commit.
+#[derive(Clone, Default)]
+pub(crate) struct OnDeploy(pub(crate) Option<Arc<Deployed>>);
+
+type Deployed = dyn Fn(&str) + Send + Sync;
+
+impl std::fmt::Debug for OnDeploy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnDeploy")
+    }
 }
 
 #[derive(Debug)]
@@ -117,6 +139,13 @@ impl RecordingGitlab {
         self.state().projects.entry(name.to_owned()).or_default();
     }
 
+    /// Makes a project with a number and a path, as GitLab lists it.
+    pub fn numbered_project(&self, id: u64, path: &str) {
+        let mut state = self.state();
+        let held = state.projects.entry(id.to_string()).or_default();
+        path.clone_into(&mut held.path);
+    }
+
     /// Makes a commit, and a merge request that brought it.
     pub fn commit(&self, project: &str, sha: &str, merge_request: Option<u64>) {
         let mut state = self.state();
@@ -148,6 +177,11 @@ impl RecordingGitlab {
             .extend(vec![(status, retry_after); times]);
     }
 
+    /// Answers as it should again.
+    pub fn recover(&self) {
+        self.state().trouble.clear();
+    }
+
     /// Sets the most entries of a page.
     pub fn page(&self, entries: usize) {
         self.state().page = entries.max(1);
@@ -172,6 +206,27 @@ impl RecordingGitlab {
         changing
             .map(|r| format!("{} {}", r.method, r.path))
             .collect()
+    }
+
+    pub(crate) fn held_mut<T>(&self, project: &str, change: impl FnOnce(&mut Held, u64) -> T) -> T {
+        let mut state = self.state();
+        let number = state.next();
+        change(
+            state.projects.entry(project.to_owned()).or_default(),
+            number,
+        )
+    }
+
+    /// The freeze periods of a project.
+    pub fn freezes(&self, project: &str) -> Vec<Value> {
+        self.held(project, |held| held.freezes.clone())
+            .unwrap_or_default()
+    }
+
+    /// The jobs of a project.
+    pub fn jobs(&self, project: &str) -> Vec<Value> {
+        self.held(project, |held| held.jobs.clone())
+            .unwrap_or_default()
     }
 
     fn held<T>(&self, project: &str, read: impl FnOnce(&Held) -> T) -> Option<T> {

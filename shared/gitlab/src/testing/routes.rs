@@ -15,11 +15,11 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Held, Recorded, State, stamp};
+use super::{Held, Recorded, State, pipelines, stamp};
 
 type Query = HashMap<String, String>;
 /// Status and body.
-type Answer = (u16, Value);
+pub(super) type Answer = (u16, Value);
 
 /// All routes in one handler, so that each request is recorded with its answer.
 pub(super) fn router(state: Arc<Mutex<State>>) -> Router {
@@ -148,14 +148,17 @@ struct Asked<'a> {
     body: &'a Value,
 }
 
-fn missing(what: &str) -> Answer {
+pub(super) fn missing(what: &str) -> Answer {
     (404, json!({"message": format!("404 {what} Not Found")}))
 }
 
 fn answer(state: &mut State, asked: &Asked<'_>) -> Answer {
     let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
     let ["projects", project, rest @ ..] = path.as_slice() else {
-        return missing("Route");
+        return match path.as_slice() {
+            ["projects"] => pipelines::projects(state),
+            _ => missing("Route"),
+        };
     };
     let number = state.next();
     let Some(held) = state.projects.get_mut(*project) else {
@@ -166,6 +169,12 @@ fn answer(state: &mut State, asked: &Asked<'_>) -> Answer {
         (_, ["issues", ..]) => issues(held, asked, rest, number),
         (_, ["merge_requests", merge, "notes", ..]) => notes(held, asked, (merge, rest), number),
         (_, ["freeze_periods", ..]) => freezes(held, asked, rest, number),
+        ("GET", ["environments"]) => (200, Value::Array(held.environments.clone())),
+        ("GET", ["pipelines", pipeline, "jobs"]) => pipelines::of_pipeline(held, pipeline),
+        (_, ["jobs", job, rest @ ..]) => {
+            pipelines::jobs(held, asked.method.as_str(), (job, rest), number)
+        }
+        ("GET", ["repository", "tags", tag]) => pipelines::tag(held, tag),
         ("GET", ["repository", "commits", sha]) => held
             .commits
             .get(*sha)
