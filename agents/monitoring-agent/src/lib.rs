@@ -119,25 +119,24 @@ impl Daemon for Cli {
             .skill(DraftPostmortem(ledger))
             .skill(EvaluateSlo(meter.clone()));
         // A snapshot does not change, and nothing in it can be rolled back.
-        Ok(if live {
-            let agent = agent
-                .background("watch-workloads", looped(watch))
-                .background("watch-rollouts", rollouts)
-                .background("send-notices", move |context, shutdown| {
-                    notices::run(notices.clone(), context, shutdown)
-                });
-            match meter {
-                Some(meter) => {
-                    let every = self.objectives.objectives_every;
-                    agent.background("measure-objectives", move |context, shutdown| {
-                        let (meter, metrics) = (meter.clone(), metrics.clone());
-                        objectives::run(meter, every, metrics, (context, shutdown))
-                    })
-                }
-                None => agent,
+        if !live {
+            return Ok(agent);
+        }
+        let agent = agent
+            .background("watch-workloads", looped(watch))
+            .background("watch-rollouts", rollouts)
+            .background("send-notices", move |context, shutdown| {
+                notices::run(notices.clone(), context, shutdown)
+            });
+        Ok(match meter {
+            Some(meter) => {
+                let every = self.objectives.objectives_every;
+                agent.background("measure-objectives", move |context, shutdown| {
+                    let (meter, metrics) = (meter.clone(), metrics.clone());
+                    objectives::run(meter, every, metrics, (context, shutdown))
+                })
             }
-        } else {
-            agent
+            None => agent,
         })
     }
 }

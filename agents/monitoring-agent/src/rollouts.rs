@@ -18,9 +18,6 @@ use crate::{
     watch::now,
 };
 
-/// GitLab puts these on what its deploy jobs apply.
-const APP: &str = "app.gitlab.com/app";
-const ENV: &str = "app.gitlab.com/env";
 const REVISION: &str = "deployment.kubernetes.io/revision";
 /// `kubectl rollout restart` sets it; a pod template that differs in nothing else is the same release.
 const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
@@ -124,8 +121,8 @@ pub fn rollout(deployment: &Deployment) -> Option<Facts> {
         at: completed.or(failed).unwrap_or_default(),
         namespace: meta.namespace.clone()?,
         deployment: meta.name.clone()?,
-        app: annotation(APP),
-        env: annotation(ENV),
+        app: annotation(gitlab::APP_ANNOTATION),
+        env: annotation(gitlab::ENV_ANNOTATION),
         sha: commit(deployment),
         template: template(spec),
     };

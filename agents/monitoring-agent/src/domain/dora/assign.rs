@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{deployments::slug, facts::Facts};
+use gitlab::slug;
+
+use super::facts::Facts;
 
 /// The cluster's facts by project, and those of no project by namespace.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use gitlab::slug;
+
 use super::{
     clock::Ms,
     fact::{Deploying, Rollout, Sha, Status},
@@ -119,20 +121,6 @@ fn of_gitlab(source: Source, id: u64, one: &Deploying) -> Option<Deployment> {
         repeats: false,
         returns: false,
     })
-}
-
-/// GitLab's slug of a project's path: lower case, everything else than a-z and 0-9 a hyphen, at most 63 characters,
-/// without hyphens at the ends.
-pub fn slug(text: &str) -> String {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '-'
-        }
-    };
-    let text: String = text.chars().map(plain).take(63).collect();
-    text.trim_matches('-').to_owned()
 }
 
 fn rollouts(

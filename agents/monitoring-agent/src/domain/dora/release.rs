@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use gitlab::{project_of, slug};
+
 use super::{
     clock::Ms,
-    deployments::slug,
     fact::{RolloutWord, Sha},
     facts::Facts,
 };
@@ -32,9 +33,9 @@ pub fn origin(
     let known = known.filter(|(_, word)| of(word));
     let (number, word) = known.max_by_key(|(number, word)| (Some(*number) == revision, word.at))?;
     let app = word.app.as_ref()?;
-    let project = projects.iter().find(|(_, path)| slug(path) == *app)?;
+    let project = project_of(app, projects.iter().map(|(id, path)| (*id, path.as_str())))?;
     Some(Origin {
-        project: *project.0,
+        project,
         environment: word.env.clone(),
         sha: word
             .sha
