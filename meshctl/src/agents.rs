@@ -25,6 +25,8 @@ pub struct Resources {
     pub prometheus: Option<String>,
     /// OTLP/gRPC endpoint for traces.
     pub otlp: Option<String>,
+    /// Address of a GitLab, and the file with its token.
+    pub gitlab: Option<(String, PathBuf)>,
 }
 
 /// The command line of one agent.
@@ -56,6 +58,12 @@ pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String>
     }
     if let Some((name, value)) = usage.filter(|_| needs_usage) {
         add(name, value);
+    }
+    if let Some((url, token)) = &resources.gitlab
+        && matches!(agent, "monitoring-agent" | "rollback-coordinator")
+    {
+        add("gitlab-url", url.clone());
+        add("gitlab-token-file", path(token));
     }
     match agent {
         "security-scanner" => resources

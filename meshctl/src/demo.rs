@@ -186,6 +186,7 @@ fn resources(example: &Path, database: &Path, otlp: Option<String>) -> Resources
         metrics: Some(example.join("metrics")),
         prometheus: None,
         otlp,
+        gitlab: None,
     }
 }
 

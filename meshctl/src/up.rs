@@ -123,6 +123,7 @@ fn resources(args: &Args) -> anyhow::Result<Resources> {
         metrics: optional(&args.metrics)?,
         prometheus: args.prometheus.clone(),
         otlp: args.otlp_endpoint.clone(),
+        gitlab: None,
     })
 }
 

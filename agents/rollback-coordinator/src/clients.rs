@@ -1,4 +1,4 @@
-//! The world: Kubernetes behind a port.
+//! The world: Kubernetes behind a port, and GitLab.
 
 pub mod dynamic;
 mod kubernetes;
@@ -10,7 +10,7 @@ mod rollouts;
 pub use dynamic::{DynamicObjects, KubeDynamicObjects, Place};
 pub use kubernetes::Kubernetes;
 pub use objects::{KubernetesObjects, Objects};
-pub use pipelines::Pipelines;
+pub use pipelines::{PipelineArgs, Pipelines, Slugs};
 
 use kubernetes::error as kubernetes_error;
 use read::owned_by as objects_of;

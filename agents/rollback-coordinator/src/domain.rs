@@ -4,7 +4,9 @@ pub mod argo;
 pub mod change;
 pub mod companions;
 pub mod config;
+pub mod delivery;
 pub mod freeze;
+pub mod frozen;
 pub mod gitops;
 pub mod guards;
 pub mod helm;
@@ -22,6 +24,8 @@ pub mod workload;
 
 pub use change::Change;
 pub use companions::Companions;
+pub use delivery::{Recording, Redeploy, Via};
+pub use frozen::Frozen;
 pub use guards::Cause;
 pub use journal::{Journal, Origin, Outcome, StepState};
 pub use member::Member;

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use self::objects::MemoryObjects;
 use crate::{
-    clients::{RolloutControl, Waited},
+    clients::{Pipelines, RolloutControl, Waited},
     domain::{Change, Health, Kind, Member, Revision, Rollout, Workload, WorkloadId},
     guard::{Guard, Settings},
     history::History,
@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) assessment: Value,
     /// Leases, and objects of other controllers.
     pub(crate) objects: MemoryObjects,
+    /// A GitLab, where there is one.
+    pub(crate) pipelines: Mutex<Option<Pipelines>>,
     /// What else happens when health is asked for, and while something is waited for.
     pub(crate) meanwhile: Mutex<BTreeMap<&'static str, Hook>>,
 }
@@ -112,6 +114,7 @@ impl World {
             reverted: Mutex::default(),
             assessment,
             objects: MemoryObjects::default(),
+            pipelines: Mutex::default(),
             meanwhile: Mutex::default(),
         })
     }
@@ -157,6 +160,14 @@ impl World {
     pub(crate) fn on_wait(&self, happens: impl Fn(&World) + Send + Sync + 'static) {
         let hook = Hook(Box::new(happens));
         self.meanwhile.lock().unwrap().insert("wait", hook);
+    }
+
+    /// Somebody else applies a template.
+    pub(crate) fn apply(&self, template: Value) {
+        let mut web = self.web.lock().unwrap();
+        web.resource_version.push('j');
+        let replicas = None;
+        play(&mut web, &Change::Restore { template, replicas });
     }
 
     fn happen(&self, what: &str) {
@@ -243,7 +254,8 @@ impl World {
 
     pub(crate) fn guard(self: &Arc<Self>) -> Guard {
         let namespaces = vec!["shop".to_owned(), "argocd".to_owned()];
-        Guard::new(self.clone(), namespaces, Settings::default())
+        let pipelines = self.pipelines.lock().unwrap().clone();
+        Guard::new(self.clone(), namespaces, Settings::default()).with_pipelines(pipelines)
     }
 
     pub(crate) fn execute(self: &Arc<Self>, store: &Arc<dyn Store>) -> ExecuteRollback {

@@ -1,6 +1,7 @@
 //! What surrounds a rollback: the lock that all coordinators respect, and whoever is kept still meanwhile.
 
 mod find;
+mod freeze;
 mod grip;
 mod holds;
 pub mod settle;
@@ -21,7 +22,7 @@ pub use holds::{Ended, let_go, take};
 use crate::{
     clients::{Objects, Pipelines},
     domain::{
-        Environment, Journal, WorkloadId,
+        WorkloadId,
         guards::Limits,
         hold::{ObjectRef, text},
         lease::{self, FENCE_ANNOTATION, is_fenced},
@@ -32,9 +33,6 @@ use crate::{
 pub const LOCK_SECONDS: u32 = 30;
 /// How long GitOps stays paused before a person has to look, in seconds: one day.
 pub const GITOPS_DEADLINE_SECONDS: u32 = 86_400;
-/// Annotations by which GitLab knows a workload's project and environment.
-const PROJECT: &str = "/metadata/annotations/app.gitlab.com~1app";
-const ENVIRONMENT: &str = "/metadata/annotations/app.gitlab.com~1env";
 /// Tries of a write that somebody else's write got in the way of.
 const ATTEMPTS: u32 = 5;
 
@@ -97,7 +95,7 @@ pub struct Guard {
     /// The namespaces that this agent may touch.
     pub namespaces: Vec<String>,
     /// Pipelines, where a platform for them is configured.
-    pub pipelines: Option<Arc<dyn Pipelines>>,
+    pub pipelines: Option<Pipelines>,
     /// Limits and times.
     pub settings: Settings,
     grip: Arc<OnceCell<Grip>>,
@@ -135,6 +133,12 @@ impl Guard {
             settings,
             grip: Arc::default(),
         }
+    }
+
+    /// The same with pipelines to keep still.
+    #[must_use]
+    pub fn with_pipelines(self, pipelines: Option<Pipelines>) -> Self {
+        Self { pipelines, ..self }
     }
 
     /// The same for one run, with a lock of its own.
@@ -270,50 +274,5 @@ impl Guard {
     ) -> Result<Found, SkillError> {
         let target = (&object(id), stops);
         find(context, &self.objects, &self.namespaces, target).await
-    }
-
-    /// The environment whose pipelines deploy a workload, where there is a platform to keep them still.
-    ///
-    /// # Errors
-    /// When the cluster does not answer.
-    pub async fn environment(&self, id: &WorkloadId) -> Result<Option<Environment>, SkillError> {
-        if self.pipelines.is_none() {
-            return Ok(None);
-        }
-        let live = self.objects.get(&object(id)).await?.unwrap_or_default();
-        let named = text(&live, PROJECT).zip(text(&live, ENVIRONMENT));
-        Ok(named.map(|(project, name)| Environment {
-            project: project.to_owned(),
-            name: name.to_owned(),
-        }))
-    }
-
-    /// Freezes the pipelines that a journal names.
-    ///
-    /// # Errors
-    /// What the platform answers.
-    pub async fn freeze(&self, context: &Context, journal: &Journal) -> Result<(), SkillError> {
-        if let (Some(pipelines), Some(environment)) = (&self.pipelines, &journal.frozen) {
-            let resource = format!("environments/{}/{}", environment.project, environment.name);
-            let call = ToolCall::write("pipelines.freeze", [resource]);
-            let freeze = pipelines.freeze(environment, &journal.rollback_id);
-            context.tool(call, freeze).await?;
-        }
-        Ok(())
-    }
-
-    /// Gives the pipelines that a journal names their way again.
-    ///
-    /// # Errors
-    /// What the platform answers.
-    pub async fn thaw(&self, context: &Context, journal: &mut Journal) -> Result<(), SkillError> {
-        if let (Some(pipelines), Some(environment)) = (&self.pipelines, &journal.frozen) {
-            let resource = format!("environments/{}/{}", environment.project, environment.name);
-            let call = ToolCall::write("pipelines.thaw", [resource]);
-            let thaw = pipelines.thaw(environment, &journal.rollback_id);
-            context.tool(call, thaw).await?;
-            journal.frozen = None;
-        }
-        Ok(())
     }
 }

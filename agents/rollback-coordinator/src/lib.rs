@@ -2,6 +2,7 @@
 
 pub mod clients;
 pub mod configuration;
+pub mod delivery;
 pub mod domain;
 pub mod escort;
 #[cfg(test)]
@@ -19,10 +20,12 @@ pub mod traffic;
 use std::sync::Arc;
 
 use cluster::{Cluster, ClusterArgs};
-use shared::{AgentBuilder, Args, Daemon};
+use futures::{FutureExt, future::BoxFuture};
+use shared::{AgentBuilder, Args, Context, Daemon};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clients::{Kubernetes, KubernetesObjects, RolloutControl},
+    clients::{Kubernetes, KubernetesObjects, PipelineArgs, Pipelines, RolloutControl},
     guard::{Guard, GuardArgs, Settings, sweep},
     history::History,
     learn::Learning,
@@ -55,6 +58,9 @@ pub struct Cli {
     /// Limits of the guards.
     #[command(flatten)]
     pub guard: GuardArgs,
+    /// Where deployments are known.
+    #[command(flatten)]
+    pub pipelines: PipelineArgs,
 }
 
 impl Daemon for Cli {
@@ -74,7 +80,8 @@ impl Daemon for Cli {
             Arc::new(KubernetesObjects(cluster.clone())),
             namespaces.clone(),
             Settings::from(&self.guard),
-        );
+        )
+        .with_pipelines(Pipelines::new(&self.pipelines)?);
         let gradual = Gradual {
             shares: self.traffic_shares,
             pause: self.traffic_pause.into(),
@@ -115,22 +122,31 @@ impl Daemon for Cli {
                 let sweep = sweep.clone();
                 async move { Ok(sweep.run(&context).await?) }
             })
-            .background("learn-healthy-revisions", move |context, shutdown| {
-                let (cluster, namespaces, control, memory) = (
-                    cluster.clone(),
-                    namespaces.clone(),
-                    control.clone(),
-                    memory.clone(),
-                );
-                async move {
-                    let learning = Learning {
-                        control: &*control,
-                        history: &memory,
-                        context: Some(&context),
-                    };
-                    learning.watch(cluster, namespaces, shutdown).await
-                }
-            }))
+            .background(
+                "learn-healthy-revisions",
+                learn(cluster, namespaces, (control, memory)),
+            ))
+    }
+}
+
+/// The loop that remembers healthy revisions.
+fn learn(
+    cluster: Cluster,
+    namespaces: Vec<String>,
+    (control, memory): (Arc<dyn RolloutControl>, History),
+) -> impl Fn(Context, CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> {
+    move |context, shutdown| {
+        let (cluster, namespaces) = (cluster.clone(), namespaces.clone());
+        let (control, memory) = (control.clone(), memory.clone());
+        async move {
+            let learning = Learning {
+                control: &*control,
+                history: &memory,
+                context: Some(&context),
+            };
+            learning.watch(cluster, namespaces, shutdown).await
+        }
+        .boxed()
     }
 }
 

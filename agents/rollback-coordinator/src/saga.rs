@@ -17,6 +17,7 @@ use crate::{
     history::{History, lock_key},
 };
 
+mod deliver;
 mod guarded;
 #[cfg(test)]
 mod tests;
@@ -143,6 +144,8 @@ impl Saga {
                 };
                 self.write(context, journal, &restore).await
             }
+            Step::Redeploy => self.redeploy(context, journal).await,
+            Step::RecordDeployment => self.record(context, journal).await,
             Step::AwaitReady => {
                 self.within(context, journal, self.await_ready(context, journal))
                     .await
@@ -378,9 +381,13 @@ impl Saga {
     }
 }
 
-/// Name of the revision that has the target's template. One that was marked to make new pods is a new revision, which
+/// Name of the revision that has the target's template. What a deploy job applied is whatever replaced the bad one. One that was marked to make new pods is a new revision, which
 /// its controller makes in its own time.
 fn target<'a>(workload: &'a Workload, journal: &'a Journal) -> Option<&'a str> {
+    if journal.plan.redeploy.is_some() {
+        let current = workload.current().map(|revision| revision.name.as_str());
+        return current.filter(|name| *name != journal.origin.from_name);
+    }
     if journal.plan.companions.restart.is_none() {
         return Some(&journal.origin.to_name);
     }

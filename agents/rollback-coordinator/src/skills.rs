@@ -7,6 +7,7 @@ mod execute_rollback;
 mod list_revisions;
 mod plan_rollback;
 mod planner;
+mod redeploy;
 mod resume_gitops;
 mod rollback_status;
 mod surroundings;

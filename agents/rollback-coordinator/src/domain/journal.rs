@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     companions::target_template,
+    delivery::{Recording, Redeployed},
+    frozen::Frozen,
     hold::Hold,
     pause::Pause,
     plan::{Plan, Step},
-    surroundings::Environment,
     workload::Workload,
 };
 
@@ -74,6 +75,12 @@ pub struct Origin {
     /// The bad revision's pod template.
     #[serde(default)]
     pub from_template: serde_json::Value,
+    /// When the bad revision was made, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_created: Option<String>,
+    /// When the target was made, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_created: Option<String>,
 }
 
 impl Origin {
@@ -88,6 +95,8 @@ impl Origin {
             to_name: to.name.clone(),
             template: target_template(&to.template, &plan.companions),
             from_template: from.template.clone(),
+            from_created: from.created.clone(),
+            to_created: to.created.clone(),
         })
     }
 }
@@ -112,9 +121,21 @@ pub struct Journal {
     /// What it holds, with what was there before; what is let go leaves the list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Hold>,
-    /// The environment whose pipelines it froze.
+    /// The deploy freeze that it made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub frozen: Option<Environment>,
+    pub frozen: Option<Frozen>,
+    /// How it is written down in GitLab.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Recording>,
+    /// How far GitLab's job is that brings the old revision back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redeployed: Option<Redeployed>,
+    /// What did not go as planned and did not matter enough to stop it, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// The trace that it belongs to, for what is done after its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// What became of the pause of GitOps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitops: Option<Pause>,
@@ -141,6 +162,10 @@ impl Journal {
             started_at: now.into(),
             held: Vec::new(),
             frozen: None,
+            recording: None,
+            redeployed: None,
+            remarks: Vec::new(),
+            traceparent: None,
             gitops: None,
         }
     }
@@ -148,6 +173,35 @@ impl Journal {
     /// Whether something is still as the rollback wants it and not as its owner does.
     pub fn holds_something(&self) -> bool {
         !self.held.is_empty() || self.frozen.is_some()
+    }
+
+    /// Whether it has ended well and is not yet written down in GitLab.
+    pub fn owes_record(&self) -> bool {
+        self.outcome == Outcome::RolledBack
+            && self.has(Step::RecordDeployment)
+            && self.recording.as_ref().is_none_or(|one| !one.is_settled())
+    }
+
+    /// Notes what did not go as planned, once.
+    pub fn remark(&mut self, what: String) {
+        if !self.remarks.contains(&what) {
+            self.remarks.push(what);
+        }
+    }
+
+    /// Whether a template of the workload is what the rollback brought back. A deploy job decides itself what it applies.
+    pub fn has_restored(&self, template: &serde_json::Value) -> bool {
+        match self.plan.redeploy {
+            Some(_) => *template != self.origin.from_template,
+            None => *template == self.origin.template,
+        }
+    }
+
+    /// The commit of the bad deployment, as far as it is known.
+    pub fn left_commit(&self) -> Option<&str> {
+        let recorded = self.recording.as_ref().and_then(Recording::left);
+        let redeploy = self.plan.redeploy.as_ref();
+        recorded.or_else(|| redeploy?.left.as_deref())
     }
 
     /// Whether what writes the same fields may have its way again: not while nobody knows what state the workload is in.
@@ -200,7 +254,8 @@ impl Journal {
     /// Whether the bad revision was replaced by the target.
     pub fn has_left(&self) -> bool {
         self.entries.iter().any(|entry| {
-            entry.step == Step::RestoreTemplate && matches!(entry.state, StepState::Done { .. })
+            matches!(entry.step, Step::RestoreTemplate | Step::Redeploy)
+                && matches!(entry.state, StepState::Done { .. })
         })
     }
 

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     companions::Companions,
+    delivery::Redeploy,
     revision::{Health, Revision},
-    surroundings::PlannedWrite,
+    surroundings::{Environment, PlannedWrite},
     workload::{Kind, Named, Workload, WorkloadId},
 };
 
@@ -104,12 +105,16 @@ pub enum Step {
     RestoreObjects,
     /// Puts the old template back and resumes the rollout.
     RestoreTemplate,
+    /// Has GitLab run the job again that deployed the old revision, and follows it to its end.
+    Redeploy,
     /// Waits until all pods of the old revision are ready.
     AwaitReady,
     /// Asks monitoring-agent whether the workload is healthy.
     Verify,
     /// Writes down in Helm's history how it ended.
     RecordRelease,
+    /// Records a deployment of the old revision in GitLab.
+    RecordDeployment,
     /// Gives pipelines and controllers their way again.
     Thaw,
     /// Lets Git go on if it holds the good revision; else that is waited for after the rollback.
@@ -147,9 +152,37 @@ pub struct Plan {
     /// What goes back beside the workload.
     #[serde(default, skip_serializing_if = "Companions::is_empty")]
     pub companions: Companions,
+    /// The environment in GitLab that the workload belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
+    /// The job of GitLab that brings the old revision back, in the place of this agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redeploy: Option<Redeploy>,
 }
 
 impl Plan {
+    /// The plan with GitLab's job in the place of the template.
+    ///
+    /// # Errors
+    /// When the schema has to move: a job brings pods up by itself, whatever state the schema is in.
+    pub fn redeployed(mut self, redeploy: Redeploy) -> Result<Self, Refusal> {
+        if self.database.is_some() {
+            return Err(Refusal::RedeployWithDatabase);
+        }
+        self.reasons.push(format!(
+            "GitLab runs job {} again, which deployed commit {}",
+            redeploy.job, redeploy.sha
+        ));
+        for step in &mut self.steps {
+            if *step == Step::RestoreTemplate {
+                *step = Step::Redeploy;
+            }
+        }
+        self.environment = Some(redeploy.environment.clone());
+        self.redeploy = Some(redeploy);
+        Ok(self)
+    }
+
     /// Names the workload within the cluster.
     pub fn id(&self) -> WorkloadId {
         let Named { kind, name } = self.workload.clone();
@@ -204,6 +237,9 @@ pub enum Refusal {
         "the schema has to move, and scaling to zero deletes the volume claims of the pods (whenScaled: Delete)"
     )]
     DeletesClaims,
+    /// The schema has to move, and a deploy job would start pods meanwhile.
+    #[error("the schema has to move, which no job of GitLab waits for; leave out via")]
+    RedeployWithDatabase,
 }
 
 /// Everything the decision depends on.
@@ -317,6 +353,8 @@ pub fn decide(facts: Facts<'_>) -> Result<Plan, Refusal> {
         diff: facts.diff,
         writes: Vec::new(),
         companions: Companions::default(),
+        environment: None,
+        redeploy: None,
     })
 }
 
@@ -379,9 +417,10 @@ fn steps(kind: Kind, database: bool) -> Vec<Step> {
 impl Step {
     /// Whether the saga can still be undone before this step takes effect.
     pub fn is_pivot(self, plan: &Plan) -> bool {
-        match plan.database {
-            Some(_) => self == Self::RollBackDatabase,
-            None => self == Self::RestoreTemplate,
+        match (&plan.database, &plan.redeploy) {
+            (Some(_), _) => self == Self::RollBackDatabase,
+            (None, Some(_)) => self == Self::Redeploy,
+            (None, None) => self == Self::RestoreTemplate,
         }
     }
 
@@ -399,9 +438,11 @@ impl Step {
             Self::RestoreConfiguration => "restoring the configuration",
             Self::RestoreObjects => "restoring the other objects of the release",
             Self::RestoreTemplate => "restoring the old template",
+            Self::Redeploy => "running GitLab's deploy job of the old revision again",
             Self::AwaitReady => "waiting for the old revision",
             Self::Verify => "verifying health",
             Self::RecordRelease => "recording the rollback in Helm's history",
+            Self::RecordDeployment => "recording the deployment in GitLab",
             Self::Thaw => "giving pipelines and controllers their way again",
             Self::ResumeGitops => "looking whether Git holds the good revision",
             Self::Release => "releasing the lock",

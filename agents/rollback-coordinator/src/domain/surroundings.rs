@@ -15,9 +15,9 @@ use super::{
 /// An environment that pipelines deploy to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
-    /// The project, as the annotation `app.gitlab.com/app` of the workload names it.
+    /// Number of the project.
     pub project: String,
-    /// The environment, as the annotation `app.gitlab.com/env` names it.
+    /// Name of the environment.
     pub name: String,
 }
 
@@ -43,8 +43,8 @@ pub struct Surroundings {
     pub holds: Vec<Hold>,
     /// What speaks against the rollback.
     pub objections: Vec<Objection>,
-    /// The environment whose pipelines have to be kept still.
-    pub environment: Option<Environment>,
+    /// The environment whose pipelines have to be kept still, or why it is not known.
+    pub environment: Result<Environment, Option<String>>,
 }
 
 impl Surroundings {
@@ -71,7 +71,8 @@ impl Surroundings {
             plan.steps.extend([Step::PauseGitops, Step::ResumeGitops]);
             plan.reasons.push("Git goes on bringing the bad revision, so it is paused until it holds the good one".into());
         }
-        if held(Purpose::Freeze) || self.environment.is_some() {
+        let freezes = held(Purpose::Freeze) || plan.is_delivered(self.environment);
+        if freezes {
             plan.steps.extend([Step::Freeze, Step::Thaw]);
         }
         // The order of the steps is the order of their variants.
@@ -83,14 +84,8 @@ impl Surroundings {
             after: json!({"/spec/holderIdentity": "the rollback's id"}),
         }];
         plan.writes.extend(self.holds.iter().map(planned));
-        plan.writes
-            .extend(self.environment.map(|environment| PlannedWrite {
-                step: Step::Freeze,
-                object: format!("environments/{}/{}", environment.project, environment.name),
-                before: json!({}),
-                after: json!({"/frozen": true}),
-            }));
         plan.writes.extend(changes(plan, workload));
+        plan.writes.extend(deliveries(plan));
         Ok(())
     }
 }
@@ -112,6 +107,49 @@ fn planned(hold: &Hold) -> PlannedWrite {
         before: side(&|field| field.before.clone().unwrap_or_default()),
         after: side(&|field| field.during.clone()),
     }
+}
+
+impl Plan {
+    /// Takes in which environment the workload belongs to; says whether its pipelines have to be kept still. A job of them
+    /// that brings the old revision back must not meet a freeze, and records its deployment itself.
+    fn is_delivered(&mut self, environment: Result<Environment, Option<String>>) -> bool {
+        match environment {
+            Ok(environment) => self.environment = Some(environment),
+            Err(why) => self.reasons.extend(why),
+        }
+        let delivered = self.environment.is_some() && self.redeploy.is_none();
+        if delivered {
+            self.steps.push(Step::RecordDeployment);
+        }
+        delivered
+    }
+}
+
+/// The writes to GitLab.
+fn deliveries(plan: &Plan) -> Vec<PlannedWrite> {
+    let write = |step, object, after| PlannedWrite {
+        step,
+        object,
+        before: json!({}),
+        after,
+    };
+    if let Some(redeploy) = &plan.redeploy {
+        let object = format!(
+            "projects/{}/jobs/{}",
+            redeploy.environment.project, redeploy.job
+        );
+        return vec![write(Step::Redeploy, object, json!({"/retried": true}))];
+    }
+    let Some(Environment { project, name }) = &plan.environment else {
+        return Vec::new();
+    };
+    let freeze = format!("projects/{project}/freeze_periods");
+    let deployment = format!("projects/{project}/deployments");
+    let recorded = json!({"/environment": name, "/status": "success"});
+    vec![
+        write(Step::Freeze, freeze, json!({"/cron_timezone": "UTC"})),
+        write(Step::RecordDeployment, deployment, recorded),
+    ]
 }
 
 /// The writes to the workload itself before its template.

@@ -28,9 +28,25 @@ pub(crate) struct MemoryObjects {
     pub(crate) pruned: Mutex<Vec<&'static str>>,
     /// Objects whose writes fail.
     pub(crate) broken: Mutex<Vec<String>>,
+    /// What else happens with every write.
+    meanwhile: Mutex<Option<Meanwhile>>,
+}
+
+/// Something that happens meanwhile.
+struct Meanwhile(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
 }
 
 impl MemoryObjects {
+    /// Does something with every write.
+    pub(crate) fn on_write(&self, happens: impl Fn() + Send + Sync + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Meanwhile(Box::new(happens)));
+    }
+
     /// Puts an object there.
     pub(crate) fn put(&self, object: &ObjectRef, body: Value) {
         let mut body = body;
@@ -74,6 +90,9 @@ impl MemoryObjects {
         let name = object.to_string();
         if self.broken.lock().unwrap().contains(&name) {
             return Err(SkillError::unavailable("kubernetes", "no answer"));
+        }
+        if let Some(Meanwhile(happens)) = &*self.meanwhile.lock().unwrap() {
+            happens();
         }
         self.writes.lock().unwrap().push(name);
         Ok(())

@@ -73,7 +73,7 @@ async fn look(
         // Whatever Git holds, there is nothing left to keep it from.
         return Ok(Git::Holds);
     };
-    let restored = workload.template == journal.origin.template;
+    let restored = journal.has_restored(&workload.template);
     let names = (id.kind.as_str(), id.namespace.as_str(), id.name.as_str());
     for hold in journal.held.iter().filter(|hold| hold.git.is_some()) {
         let Some(live) = guard.objects.get(&hold.object).await? else {

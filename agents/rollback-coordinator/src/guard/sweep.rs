@@ -2,12 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shared::{Context, SkillError, telemetry::Chain};
+use shared::{
+    Context, SkillError,
+    telemetry::{Chain, traces},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tracing::Instrument;
 
 use super::{Guard, settle};
 use crate::{
     clients::RolloutControl,
+    delivery::record,
     domain::{Journal, Outcome},
     history::History,
     metrics::Metrics,
@@ -38,7 +43,9 @@ impl Sweep {
         let now = OffsetDateTime::now_utc();
         let (mut waiting, mut overdue) = (0, 0);
         for journal in self.history.holding().await? {
-            let journal = self.look_after(context, journal, now).await?;
+            let trace = traces::resumed("after a rollback", journal.traceparent.as_deref());
+            let looked = self.look_after(context, journal, now).instrument(trace);
+            let journal = looked.await?;
             waiting += i64::from(journal.holds_something());
             overdue += i64::from(is_overdue(&journal, now));
         }
@@ -61,6 +68,13 @@ impl Sweep {
         if let Err(error) = settled {
             let (rollback_id, error) = (&journal.rollback_id, Chain(&error).to_string());
             tracing::warn!(rollback_id, error, "cannot let go of what a rollback holds");
+        }
+        if journal.owes_record() {
+            let owed = record(context, (&self.guard, &self.history), &mut journal).await;
+            if let Err(error) = owed {
+                let (rollback_id, error) = (&journal.rollback_id, Chain(&error).to_string());
+                tracing::warn!(rollback_id, error, "a deployment is recorded later");
+            }
         }
         escalate(&mut journal, now);
         if journal != before {

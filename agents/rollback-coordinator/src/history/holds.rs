@@ -1,4 +1,4 @@
-//! Rollbacks that still hold something: an index, so that nothing stays held because nobody remembers it.
+//! Rollbacks that still hold something or are not yet recorded: an index, so that nothing stays because nobody remembers.
 
 use shared::SkillError;
 use store::{Scan, Write};
@@ -13,7 +13,7 @@ const MOST: usize = 1000;
 /// The write that keeps the index true.
 pub(super) fn index(journal: &Journal) -> Write {
     let key = journal.rollback_id.clone();
-    if journal.holds_something() {
+    if journal.holds_something() || journal.owes_record() {
         Write::Put {
             collection: HOLDING,
             entry: entry(key, Vec::new()),
@@ -36,7 +36,19 @@ impl History {
         self.0.submit(batch).await.map_err(unavailable)
     }
 
-    /// The journals of all rollbacks that hold something.
+    /// Keeps a journal of which GitLab knows now, and the commit that it left as quarantined.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn keep_record(&self, journal: &Journal) -> Result<(), SkillError> {
+        let mut batch = vec![put(journal)?, index(journal)];
+        if journal.has_left() {
+            batch.extend(super::quarantine::writes(journal));
+        }
+        self.0.submit(batch).await.map_err(unavailable)
+    }
+
+    /// The journals of all rollbacks that hold something, or that GitLab has to hear of.
     ///
     /// # Errors
     /// When the store does not answer.

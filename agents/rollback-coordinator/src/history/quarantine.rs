@@ -4,7 +4,7 @@ use shared::{SkillError, digest};
 use store::Write;
 
 use super::{History, entry};
-use crate::domain::{Health, Journal, Revision, quarantine::Marks};
+use crate::domain::{Environment, Health, Journal, Revision, quarantine::Marks};
 
 const MARKS: &str = "quarantined_marks";
 
@@ -25,10 +25,34 @@ pub(super) fn writes(journal: &Journal) -> Vec<Write> {
         collection: MARKS,
         entry: entry(key(&journal.plan.namespace, &mark), Vec::new()),
     };
-    marks(journal).keys().map(put).collect()
+    let commit = journal.plan.environment.as_ref().zip(journal.left_commit());
+    let commit = commit.map(|(environment, sha)| Write::Put {
+        collection: MARKS,
+        entry: entry(commit_key(environment, sha), Vec::new()),
+    });
+    marks(journal).keys().map(put).chain(commit).collect()
+}
+
+fn commit_key(environment: &Environment, sha: &str) -> String {
+    let Environment { project, name } = environment;
+    // Keys of a store have 512 bytes at most, names of environments 255 characters.
+    let name = digest::of_json(name);
+    format!("gitlab/{project}/{name}/{sha}")
 }
 
 impl History {
+    /// Whether a rollback left the deployment of a commit to an environment.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn has_left_commit(
+        &self,
+        environment: &Environment,
+        sha: &str,
+    ) -> Result<bool, SkillError> {
+        self.has(MARKS, &commit_key(environment, sha)).await
+    }
+
     /// The health of a revision, as far as its marks tell. A bad template stays bad under another name; an image that was
     /// seen healthy here is not to blame for what happened elsewhere.
     pub(super) async fn judged(

@@ -154,12 +154,11 @@ impl Saga {
             Purpose::Gitops if journal.gitops.is_none() => {
                 journal.gitops = Some(self.paused(OffsetDateTime::now_utc()));
             }
-            Purpose::Freeze => journal.frozen = self.guard.environment(&id).await?,
-            Purpose::Gitops => {}
+            Purpose::Freeze | Purpose::Gitops => {}
         }
         self.history.keep_holds(journal).await?;
         if purpose == Purpose::Freeze {
-            self.guard.freeze(context, journal).await?;
+            self.guard.freeze(context, &self.history, journal).await?;
         }
         let Some(grip) = self.guard.current() else {
             return Err(SkillError::failed("nothing is held without the lock"));

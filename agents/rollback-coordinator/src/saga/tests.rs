@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod crash;
+mod gitlab;
 mod guarded;
 mod locked;
 mod seeded;

@@ -2,13 +2,19 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::{Context, Effect, Skill, SkillError, telemetry::Chain};
+use shared::{
+    Context, Effect, Skill, SkillError,
+    telemetry::{Chain, traces},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 
 use super::planner::{Planned, Planner, Wanted};
 use crate::{
-    domain::{Cause, Journal, Named, Origin, Outcome, Pause, Plan, Strategy, journal::Entry},
+    domain::{
+        Cause, Journal, Named, Origin, Outcome, Pause, Plan, Recording, Strategy, Via,
+        journal::Entry,
+    },
     metrics::Metrics,
     saga::Saga,
 };
@@ -48,6 +54,9 @@ pub struct Input {
     /// How traffic leaves the bad version where a route splits it: at once (the default) or step by step.
     #[serde(default)]
     strategy: Strategy,
+    /// Who brings the old revision back: this agent in the cluster (the default), or a deploy job of GitLab.
+    #[serde(default)]
+    via: Via,
     /// Return the plan only (the default).
     #[serde(default = "yes")]
     dry_run: bool,
@@ -85,6 +94,12 @@ pub struct Output {
     /// Whether GitOps is still paused, and what it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitops: Option<Pause>,
+    /// How it is written down in GitLab.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Recording>,
+    /// What did not go as planned and did not matter enough to stop it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 impl Skill for ExecuteRollback {
@@ -109,6 +124,7 @@ impl Skill for ExecuteRollback {
             from_revision: input.from_revision,
             cause: input.cause,
             strategy: input.strategy,
+            via: input.via,
         };
         let (Planned { plan, plan_digest }, workload) = self.planner.plan(context, &wanted).await?;
         if input
@@ -143,13 +159,14 @@ impl Skill for ExecuteRollback {
         let origin = Origin::of(&workload, &plan).ok_or_else(|| {
             SkillError::failed("the plan names a revision that the deployment does not have")
         })?;
-        let journal = Journal::begin(
+        let mut journal = Journal::begin(
             context.task_id(),
             plan,
             &context.caller().name,
             origin,
             &now,
         );
+        journal.traceparent = traces::traceparent(&tracing::Span::current());
         self.finish(context, journal).await
     }
 }
@@ -164,6 +181,8 @@ fn planned(plan: Plan, plan_digest: String) -> Output {
         plan_digest,
         steps: Vec::new(),
         gitops: None,
+        recording: None,
+        remarks: Vec::new(),
     }
 }
 
@@ -172,7 +191,7 @@ impl ExecuteRollback {
     async fn finish(&self, context: &Context, journal: Journal) -> Result<Output, SkillError> {
         let journal = if journal.is_open() {
             let began = Instant::now();
-            let result = self.saga.run(context, journal).await;
+            let result = Box::pin(self.saga.run(context, journal)).await;
             self.metrics
                 .ended(began.elapsed().as_secs_f64(), result.is_ok());
             result?
@@ -194,6 +213,8 @@ impl ExecuteRollback {
             plan_digest,
             steps: journal.entries,
             gitops: journal.gitops,
+            recording: journal.recording,
+            remarks: journal.remarks,
         })
     }
 }

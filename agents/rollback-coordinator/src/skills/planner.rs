@@ -11,8 +11,8 @@ use similar::TextDiff;
 use crate::{
     clients::RolloutControl,
     domain::{
-        Assessment, Cause, Facts, Kind, Named, Plan, Refusal, Revision, Strategy, Target, Workload,
-        WorkloadId, decide, plan::choose,
+        Assessment, Cause, Facts, Kind, Named, Plan, Refusal, Revision, Strategy, Target, Via,
+        Workload, WorkloadId, decide, plan::choose,
     },
     escort::Escort,
     guard::Guard,
@@ -47,6 +47,9 @@ pub struct Wanted {
     /// How traffic leaves the bad version where a route splits it: at once (the default) or step by step.
     #[serde(default)]
     pub strategy: Strategy,
+    /// Who brings the old revision back: this agent in the cluster (the default), or a deploy job of GitLab.
+    #[serde(default)]
+    pub via: Via,
 }
 
 /// A plan with its digest.
@@ -119,6 +122,9 @@ impl Planner {
         })
         .map_err(refused)?;
         let mut plan = match self.control.objects() {
+            _ if wanted.via == Via::Gitlab => {
+                self.redeployed(context, wanted, (&workload, plan)).await?
+            }
             Some(objects) => {
                 let escort = Escort::new(objects, self.history.clone());
                 let gradual = Some(&self.gradual).filter(|_| wanted.strategy == Strategy::Gradual);

@@ -93,6 +93,6 @@ impl Skill for ResumeGitops {
 fn names(journal: &Journal) -> Vec<String> {
     let held = journal.held.iter().map(|hold| hold.object.to_string());
     let frozen = journal.frozen.iter();
-    held.chain(frozen.map(|one| format!("environments/{}/{}", one.project, one.name)))
+    held.chain(frozen.map(|one| format!("projects/{}/freeze_periods", one.environment.project)))
         .collect()
 }

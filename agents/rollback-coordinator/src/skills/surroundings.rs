@@ -55,7 +55,7 @@ impl Planner {
             lease: guard::lease_of(&workload.id),
             holds: found.holds,
             objections: all,
-            environment: self.guard.environment(&workload.id).await?,
+            environment: self.guard.environment(context, workload).await,
         })
     }
 

@@ -69,8 +69,8 @@ impl Agent {
             plane,
             client,
             control,
-            guard,
             store,
+            guard,
             learning,
         }
     }
