@@ -92,6 +92,8 @@ pub struct Addresses {
     pub health: SocketAddr,
     /// Metrics.
     pub metrics: SocketAddr,
+    /// Webhooks, of an agent that takes some.
+    pub webhooks: Option<SocketAddr>,
 }
 
 /// An agent that has its ports, store and identity, and serves next.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use store::Store;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     InputFile, SkillError,
@@ -239,9 +240,19 @@ impl Context {
         call: ToolCall,
         effect: impl Future<Output = Result<T, SkillError>> + Send,
     ) -> Result<T, SkillError> {
+        let span = tracing::info_span!(
+            "tool_call",
+            "otel.name" = call.action,
+            "gen_ai.operation.name" = "execute_tool",
+            "gen_ai.tool.name" = call.action,
+            "error.type" = tracing::field::Empty,
+        );
         let id = self.backplane.begin(&self.work, &call).await?;
-        let result = effect.await;
+        let result = effect.instrument(span.clone()).await;
         let outcome = result.as_ref().map_or_else(SkillError::kind, |_| "ok");
+        if result.is_err() {
+            span.record("error.type", outcome);
+        }
         self.backplane.end(&self.work, &call, id, outcome).await?;
         result
     }

@@ -128,14 +128,16 @@ async fn assemble(
         listen(args.metrics_listen, "--metrics-listen").await?,
     ];
     let [a2a, health, metrics_socket] = &sockets;
+    let webhooks = match builder.webhooks.take() {
+        Some((address, router)) => Some((listen(address, "the webhook listener").await?, router)),
+        None => None,
+    };
+    let taken = webhooks.as_ref().map(|(socket, _)| socket.local_addr());
     let addresses = Addresses {
         a2a: a2a.local_addr()?,
         health: health.local_addr()?,
         metrics: metrics_socket.local_addr()?,
-    };
-    let webhooks = match builder.webhooks.take() {
-        Some((address, router)) => Some((listen(address, "the webhook listener").await?, router)),
-        None => None,
+        webhooks: taken.transpose()?,
     };
     let loops = Loops(std::mem::take(&mut builder.loops));
     let metrics = builder.metrics.clone();
