@@ -97,13 +97,14 @@ pub fn rollout(deployment: &Deployment) -> Option<Facts> {
             .cloned()
     };
     let revision: u64 = annotation(REVISION)?.parse().ok()?;
-    // Until the controller has seen the last change, the status speaks of the one before.
-    let current =
-        status.observed_generation.unwrap_or_default() >= meta.generation.unwrap_or_default();
-    let conditions = status.conditions.iter().flatten();
-    let progressing = conditions
-        .filter(|_| current)
-        .find(|condition| condition.type_.as_deref() == Some("Progressing"));
+    // Until the controller has seen the last change, revision and status are those of the one before, and the template is
+    // not.
+    if status.observed_generation.unwrap_or_default() < meta.generation.unwrap_or_default() {
+        return None;
+    }
+    let mut conditions = status.conditions.iter().flatten();
+    let progressing =
+        conditions.find(|condition| condition.type_.as_deref() == Some("Progressing"));
     let at = |condition: &k8s_openapi::api::apps::v1::DeploymentCondition| {
         condition
             .last_update_time

@@ -42,7 +42,7 @@ impl State {
     }
 
     /// Opens an incident, or adds to the one that is open.
-    pub(super) async fn report(&mut self, finding: Finding, now: At) -> Result<(), SkillError> {
+    pub(super) async fn report(&mut self, mut finding: Finding, now: At) -> Result<(), SkillError> {
         if let Some(fingerprint) = self.home(&finding) {
             if let Some(incident) = self.open.get_mut(&fingerprint)
                 && incident.merge(&finding, now)
@@ -52,6 +52,19 @@ impl State {
             return Ok(());
         }
         let parent = self.parent(&finding);
+        // From here on everything about it is one trace: what is told of it, and what is done.
+        let detected = trace(&finding);
+        finding.traceparent = traces::traceparent(&detected).or(finding.traceparent);
+        let opened = self.open(finding, parent, now);
+        opened.instrument(detected).await
+    }
+
+    async fn open(
+        &mut self,
+        finding: Finding,
+        parent: Option<String>,
+        now: At,
+    ) -> Result<(), SkillError> {
         let (key, release) = (finding.key.clone(), finding.wants_rollback());
         let Some(mut incident) = self.watch.ledger.open(finding, now).await? else {
             return Ok(());
@@ -224,6 +237,24 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The span of an incident's detection, in the trace of the release where that has one.
+fn trace(finding: &Finding) -> tracing::Span {
+    let span = tracing::info_span!(
+        parent: None,
+        "detect",
+        "otel.name" = format!("detect {}", finding.key),
+        trace_id = tracing::field::Empty,
+    );
+    let value = finding.traceparent.as_ref();
+    if let Some(value) = value.and_then(|text| text.parse().ok()) {
+        traces::continue_trace(&span, &HeaderMap::from_iter([(TRACEPARENT, value)]));
+    }
+    if let Some((trace_id, _)) = traces::ids(&span) {
+        span.record("trace_id", trace_id);
+    }
+    span
 }
 
 /// Header of the W3C trace context.
