@@ -18,6 +18,17 @@ pub(crate) struct Site {
     /// Network of the databases that db-migrator works on.
     #[arg(long, value_name = "CIDR", default_value = "0.0.0.0/0")]
     pub(crate) database_cidr: String,
+    /// GitLab that monitoring-agent and rollback-coordinator use, for example <https://gitlab.example.com>; their tokens
+    /// are in the Secrets <agent>-gitlab under the key `token`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) gitlab_url: Option<reqwest::Url>,
+    /// Network of that GitLab.
+    #[arg(long, value_name = "CIDR", default_value = "0.0.0.0/0")]
+    pub(crate) gitlab_cidr: String,
+    /// Alertmanager that monitoring-agent tells of incidents, for example <http://alertmanager.monitoring.svc:9093>; it has
+    /// to be in the monitoring namespace.
+    #[arg(long, value_name = "URL")]
+    pub(crate) alertmanager_url: Option<reqwest::Url>,
 }
 
 impl Site {

@@ -125,12 +125,10 @@ fn egress(fleet: &Fleet, site: &Site, manifest: &Manifest) -> Vec<Value> {
     if !callees.is_empty() {
         rules.push(json!({"to": callees, "ports": tcp(&[A2A.0])}));
     }
-    let monitoring: &[u16] = if profile.prometheus {
-        &[4317, 9090]
-    } else {
-        &[4317]
-    };
-    rules.push(json!({"to": [namespace(&site.monitoring_namespace)], "ports": tcp(monitoring)}));
+    let mut monitoring = vec![4317];
+    monitoring.extend(profile.prometheus.then_some(9090));
+    monitoring.extend(profile.alertmanager);
+    rules.push(json!({"to": [namespace(&site.monitoring_namespace)], "ports": tcp(&monitoring)}));
     let network = |cidr: &str, ports: &[u16]| json!({"to": [{"ipBlock": {"cidr": cidr}}], "ports": tcp(ports)});
     if profile.cluster {
         rules.push(network(&site.api_server_cidr, &[443, 6443]));
@@ -138,5 +136,61 @@ fn egress(fleet: &Fleet, site: &Site, manifest: &Manifest) -> Vec<Value> {
     if profile.databases {
         rules.push(network(&site.database_cidr, &[5432]));
     }
+    if let Some(port) = profile.gitlab {
+        rules.push(network(&site.gitlab_cidr, &[port]));
+    }
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        site: Site,
+    }
+
+    fn fleet() -> Fleet {
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+        manifest::load_dir(&manifests).unwrap()
+    }
+
+    fn opened(flags: &[&str], agent: &str) -> Vec<Value> {
+        let site = Cli::parse_from([&["render"], flags].concat()).site;
+        let fleet = fleet();
+        egress(&fleet, &site, fleet.manifest(agent).unwrap())
+    }
+
+    #[test]
+    fn gitlab_and_alertmanager_are_reached_by_those_who_use_them_and_only_when_asked_for() {
+        let flags = [
+            "--gitlab-url",
+            "https://gitlab.example.com",
+            "--gitlab-cidr",
+            "10.9.0.0/24",
+            "--alertmanager-url",
+            "http://alertmanager.monitoring.svc:9093",
+        ];
+        let gitlab = json!({"to": [{"ipBlock": {"cidr": "10.9.0.0/24"}}], "ports": tcp(&[443])});
+        for agent in fleet().mesh.agents.keys() {
+            let uses = ["monitoring-agent", "rollback-coordinator"].contains(&agent.as_str());
+            let rules = opened(&flags, agent);
+            assert_eq!(rules.contains(&gitlab), uses, "{agent}");
+            let told = json!(rules).to_string().contains("9093");
+            assert_eq!(told, agent == "monitoring-agent", "{agent}");
+            let default = json!(opened(&[], agent)).to_string();
+            assert!(!default.contains("9093"), "{agent}");
+            assert_eq!(
+                rules.len() - usize::from(uses),
+                opened(&[], agent).len(),
+                "{agent}"
+            );
+        }
+    }
 }

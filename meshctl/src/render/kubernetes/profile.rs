@@ -28,6 +28,10 @@ pub(super) struct Profile {
     pub(super) databases: bool,
     /// Whether it takes webhooks.
     pub(super) webhooks: bool,
+    /// Port of the GitLab that it uses.
+    pub(super) gitlab: Option<u16>,
+    /// Port of the Alertmanager that it tells of incidents.
+    pub(super) alertmanager: Option<u16>,
 }
 
 /// The profile of an agent; one that is not known here has no flags of its own.
@@ -47,8 +51,16 @@ pub(super) fn profile(agent: &str, site: &Site) -> Profile {
             profile.flag("webhook-secrets", "/webhooks");
             let source = json!({"secretName": "monitoring-agent-webhooks", "defaultMode": SECRET_MODE, "optional": true});
             profile.mount("webhooks", "/webhooks", json!({"secret": source}));
+            profile.uses_gitlab(agent, site);
+            if let Some(url) = &site.alertmanager_url {
+                profile.alertmanager = url.port_or_known_default();
+                profile.flag("alertmanager-url", url.as_str());
+            }
         }
-        "rollback-coordinator" => profile.in_cluster(),
+        "rollback-coordinator" => {
+            profile.in_cluster();
+            profile.uses_gitlab(agent, site);
+        }
         "performance-optimizer" | "cost-analyzer" => {
             profile.prometheus = true;
             profile.flag("prometheus", site.prometheus_url());
@@ -82,6 +94,15 @@ impl Profile {
     fn in_cluster(&mut self) {
         self.cluster = true;
         self.flag("cluster", "in-cluster");
+    }
+
+    fn uses_gitlab(&mut self, agent: &str, site: &Site) {
+        let Some(url) = &site.gitlab_url else { return };
+        self.gitlab = url.port_or_known_default();
+        self.flag("gitlab-url", url.as_str());
+        self.flag("gitlab-token-file", "/gitlab/token");
+        let source = json!({"secretName": format!("{agent}-gitlab"), "defaultMode": SECRET_MODE});
+        self.mount("gitlab", "/gitlab", json!({"secret": source}));
     }
 
     fn flag(&mut self, name: &'static str, value: impl Into<String>) {
