@@ -15,6 +15,7 @@ use gitlab::{
 };
 use shared::{Context, SkillError, ToolCall};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::Instant;
 
 use crate::domain::{
     Environment, Frozen,
@@ -23,6 +24,8 @@ use crate::domain::{
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a GitLab that did not answer holds no other rollback up.
+const SILENCE: Duration = Duration::from_mins(1);
 /// Deployments of an environment that are looked at, the newest first: one page.
 const MOST: usize = 100;
 
@@ -61,6 +64,8 @@ pub struct Pipelines {
     gitlab: Gitlab,
     /// Environments that were found; neither their names nor their projects' numbers change.
     found: Arc<Mutex<HashMap<Slugs, Environment>>>,
+    /// Until when nobody waits for it, since it did not answer.
+    silent: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What an error of GitLab means here.
@@ -112,7 +117,20 @@ impl Pipelines {
         Ok(Some(Self {
             gitlab,
             found: Arc::default(),
+            silent: Arc::default(),
         }))
+    }
+
+    /// Notes that it did not answer.
+    pub fn was_silent(&self) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        *silent = Some(Instant::now() + SILENCE);
+    }
+
+    /// Whether it did not answer a moment ago.
+    pub fn is_silent(&self) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.is_some_and(|until| Instant::now() < until)
     }
 
     /// The environment that a workload belongs to; `None` when the token sees no such project or environment, or when

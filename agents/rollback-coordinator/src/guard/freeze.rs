@@ -8,13 +8,16 @@ use tokio::time::timeout;
 
 use super::Guard;
 use crate::{
-    clients::Slugs,
+    clients::{Pipelines, Slugs},
     domain::{Environment, Frozen, Journal, Workload},
     history::History,
 };
 
 /// Longest wait for GitLab while a rollback has to begin: it is there to protect it, not to hold it up.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Longest wait for GitLab to end a freeze; it is tried again later then.
+const THAW_LIMIT: Duration = Duration::from_secs(10);
 
 /// The slugs that GitLab's deploy jobs wrote on a workload.
 fn slugs(workload: &Workload) -> Option<Slugs> {
@@ -25,11 +28,21 @@ fn slugs(workload: &Workload) -> Option<Slugs> {
     })
 }
 
+/// Awaits GitLab for a while. One that did not answer a moment ago is not waited for again.
 async fn patiently<T>(
+    pipelines: &Pipelines,
     effect: impl Future<Output = Result<T, SkillError>>,
 ) -> Result<T, SkillError> {
+    if pipelines.is_silent() {
+        let again = "it did not answer a moment ago";
+        return Err(SkillError::unavailable("gitlab", again));
+    }
     let slow = |_| SkillError::unavailable("gitlab", "it takes too long");
-    timeout(PATIENCE, effect).await.map_err(slow)?
+    let answer = timeout(PATIENCE, effect).await.map_err(slow).flatten();
+    if let Err(SkillError::Unavailable { .. }) = &answer {
+        pipelines.was_silent();
+    }
+    answer
 }
 
 impl Guard {
@@ -44,7 +57,7 @@ impl Guard {
     ) -> Result<Environment, Option<String>> {
         let pipelines = self.pipelines.as_ref().ok_or(None)?;
         let slugs = slugs(workload).ok_or(None)?;
-        let found = patiently(pipelines.environment(context, &slugs)).await;
+        let found = patiently(pipelines, pipelines.environment(context, &slugs)).await;
         let Slugs { app, env } = &slugs;
         let why = match found {
             Ok(Some(environment)) => return Ok(environment),
@@ -69,14 +82,16 @@ impl Guard {
         history: &History,
         journal: &mut Journal,
     ) -> Result<(), SkillError> {
-        let (Some(_), Some(environment)) = (&self.pipelines, journal.plan.environment.clone())
+        let (Some(pipelines), Some(environment)) =
+            (&self.pipelines, journal.plan.environment.clone())
         else {
             return Ok(());
         };
         if journal.plan.redeploy.is_some() {
             return Ok(());
         }
-        let frozen = patiently(self.make_freeze(context, (history, journal), environment)).await;
+        let freeze = make_freeze(context, pipelines, (history, journal), environment);
+        let frozen = patiently(pipelines, freeze).await;
         let Err(error) = frozen else { return Ok(()) };
         if let SkillError::Denied(_) = error {
             // It did nothing.
@@ -88,46 +103,55 @@ impl Guard {
         history.keep_holds(journal).await
     }
 
-    async fn make_freeze(
-        &self,
-        context: &Context,
-        (history, journal): (&History, &mut Journal),
-        environment: Environment,
-    ) -> Result<(), SkillError> {
-        let Some(pipelines) = &self.pipelines else {
-            return Ok(());
-        };
-        let all = pipelines.freezes(context, &environment).await?;
-        let times: Vec<_> = all.into_iter().map(|(_, times)| times).collect();
-        let frozen = if let Some(frozen) = &journal.frozen {
-            frozen.clone()
-        } else {
-            let now = OffsetDateTime::now_utc();
-            let new = Frozen::from_now(environment, now, &times);
-            journal.frozen = Some(new.clone());
-            history.keep_holds(journal).await?;
-            new
-        };
-        if times.iter().any(|(starts, ends)| frozen.is(starts, ends)) {
-            return Ok(());
-        }
-        pipelines.freeze(context, &frozen).await
-    }
-
     /// Ends the freeze that a journal names.
     ///
     /// # Errors
     /// What GitLab answers.
     pub async fn thaw(&self, context: &Context, journal: &mut Journal) -> Result<(), SkillError> {
         if let (Some(pipelines), Some(frozen)) = (&self.pipelines, &journal.frozen) {
-            let environment = &frozen.environment;
-            for (id, (starts, ends)) in pipelines.freezes(context, environment).await? {
-                if frozen.is(&starts, &ends) {
-                    pipelines.thaw(context, (environment, id)).await?;
-                }
-            }
+            let slow = |_| SkillError::unavailable("gitlab", "it takes too long");
+            let thaw = end_freeze(context, pipelines, frozen);
+            timeout(THAW_LIMIT, thaw).await.map_err(slow).flatten()?;
             journal.frozen = None;
         }
         Ok(())
     }
+}
+
+async fn end_freeze(
+    context: &Context,
+    pipelines: &Pipelines,
+    frozen: &Frozen,
+) -> Result<(), SkillError> {
+    let environment = &frozen.environment;
+    for (id, (starts, ends)) in pipelines.freezes(context, environment).await? {
+        if frozen.is(&starts, &ends) {
+            pipelines.thaw(context, (environment, id)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the times down, and makes the freeze unless it is there.
+async fn make_freeze(
+    context: &Context,
+    pipelines: &Pipelines,
+    (history, journal): (&History, &mut Journal),
+    environment: Environment,
+) -> Result<(), SkillError> {
+    let all = pipelines.freezes(context, &environment).await?;
+    let times: Vec<_> = all.into_iter().map(|(_, times)| times).collect();
+    let frozen = if let Some(frozen) = &journal.frozen {
+        frozen.clone()
+    } else {
+        let now = OffsetDateTime::now_utc();
+        let new = Frozen::from_now(environment, now, &times);
+        journal.frozen = Some(new.clone());
+        history.keep_holds(journal).await?;
+        new
+    };
+    if times.iter().any(|(starts, ends)| frozen.is(starts, ends)) {
+        return Ok(());
+    }
+    pipelines.freeze(context, &frozen).await
 }

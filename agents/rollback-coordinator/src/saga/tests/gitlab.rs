@@ -208,6 +208,26 @@ async fn a_gitlab_that_is_gone_holds_nothing_up_and_hears_of_it_later() {
 }
 
 #[tokio::test]
+async fn a_gitlab_that_did_not_answer_is_not_waited_for_again() {
+    let scene = scene(World::stateless()).await;
+    scene.gitlab.fail_next(4, 503, Some(0));
+    let dry = json!({"dry_run": true});
+    for _ in 0..2 {
+        let output = run(&scene, &memory(), dry.clone()).await.unwrap();
+        assert!(
+            output
+                .plan
+                .reasons
+                .join("\n")
+                .contains("GitLab does not answer")
+        );
+        assert_eq!(output.plan.environment, None);
+    }
+    // The four tries of the first call, and no more.
+    assert_eq!(scene.gitlab.requests().len(), 4);
+}
+
+#[tokio::test]
 async fn a_token_that_may_not_freeze_is_said_and_the_rollback_goes_on() {
     let (scene, store) = (scene(World::stateless()).await, memory());
     // What is known of the environment stays known.
