@@ -74,6 +74,7 @@ async fn helm(scene: &Scene) -> anyhow::Result<Duration> {
             namespace: TWIN.into(),
             name: "web".into(),
             replicas: 4,
+            source: None,
         };
         let manifest = app.manifest(version, fault);
         std::fs::write(chart.join("templates/web.yaml"), manifest)?;

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::tools::root;
 
+/// What GitLab's webhooks have to say, where there is a GitLab.
+pub const HOOK_TOKEN: &str = "hook-secret";
+
 /// A running mesh; stops when dropped or stopped.
 #[derive(Debug)]
 pub struct Mesh {
@@ -92,6 +95,11 @@ impl Mesh {
             &root().join("manifests"),
             ports,
         )?;
+        if resources.gitlab.is_some() {
+            let secrets = ground.agent_dir("monitoring-agent").join("webhooks");
+            std::fs::create_dir_all(&secrets)?;
+            std::fs::write(secrets.join("gitlab-token"), HOOK_TOKEN)?;
+        }
         let resources = Resources {
             workspace: workspace.clone(),
             advisories: Some(root().join("examples/shop/advisories")),
@@ -226,7 +234,7 @@ async fn start_all(
             a2a: addresses.a2a.port(),
             health: addresses.health.port(),
             metrics: addresses.metrics.port(),
-            webhooks: 0,
+            webhooks: addresses.webhooks.map_or(0, |address| address.port()),
         };
         ground.ports.insert((*name).to_owned(), ports);
     }

@@ -13,7 +13,7 @@ use meshctl::agents::Resources;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::{Fault, observe::is_complete};
+use super::{Fault, Source, observe::is_complete};
 use crate::Mesh;
 
 /// The namespace that mesh.yaml gives the agents.
@@ -38,6 +38,8 @@ pub struct App {
     pub name: String,
     /// Its pods.
     pub replicas: u32,
+    /// Where it comes from, when GitLab deploys it.
+    pub source: Option<Source>,
 }
 
 /// The control plane and the mesh.
@@ -55,6 +57,14 @@ impl Scene {
     /// # Errors
     /// What keeps one of them from starting.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_on(Resources::default()).await
+    }
+
+    /// Starts both; the mesh has these things to work on.
+    ///
+    /// # Errors
+    /// What keeps one of them from starting.
+    pub async fn start_on(resources: Resources) -> anyhow::Result<Self> {
         let plane = ControlPlane::start().await?;
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
             "name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "baseline"}}});
@@ -65,7 +75,7 @@ impl Scene {
         }
         let mesh = Mesh::start_on(Resources {
             own_kubeconfigs,
-            ..Resources::default()
+            ..resources
         })
         .await?;
         Ok(Self { plane, mesh })
@@ -84,10 +94,24 @@ impl Scene {
     /// # Errors
     /// When the API server refuses it, or it does not become healthy in time.
     pub async fn deploy(&self, name: &str, replicas: u32) -> anyhow::Result<App> {
+        self.deploy_from(name, replicas, None).await
+    }
+
+    /// The same of an app that GitLab deploys.
+    ///
+    /// # Errors
+    /// As [`Scene::deploy`].
+    pub async fn deploy_from(
+        &self,
+        name: &str,
+        replicas: u32,
+        source: Option<Source>,
+    ) -> anyhow::Result<App> {
         let app = App {
             namespace: NAMESPACE.into(),
             name: name.into(),
             replicas,
+            source,
         };
         self.plane.apply(&app.manifest("1", None)).await?;
         let deployments: Api<Deployment> = Api::namespaced(self.client().await?, NAMESPACE);
@@ -181,6 +205,24 @@ impl Scene {
 }
 
 impl App {
+    /// Tag of the image of a version.
+    fn tag(&self, version: &str) -> String {
+        let number: usize = version.parse().unwrap_or(1);
+        let commit = self.source.as_ref();
+        let commit = commit.and_then(|source| source.commits.get(number - 1));
+        commit.map_or_else(|| version.to_owned(), Clone::clone)
+    }
+
+    /// What a deploy job writes on the workload.
+    fn marks(&self) -> Value {
+        match &self.source {
+            Some(Source { app, env, .. }) => {
+                json!({"app.gitlab.com/app": app, "app.gitlab.com/env": env})
+            }
+            None => json!({}),
+        }
+    }
+
     /// The Deployment of a version.
     pub fn manifest(&self, version: &str, fault: Option<Fault>) -> String {
         let behaviour = fault.map_or_else(Behaviour::healthy, Fault::behaviour);
@@ -200,9 +242,13 @@ impl App {
     ) -> String {
         let mut annotations = behaviour.annotations();
         annotations.insert("version".into(), version.into());
+        if let Some(database) = self.source.as_ref().and_then(|one| one.database.clone()) {
+            annotations.insert("ossa.io/database".into(), database);
+            annotations.insert("ossa.io/schema-version".into(), format!("000{version}"));
+        }
         let mut container = json!({
             "name": "app",
-            "image": format!("example/{}:{version}", self.name),
+            "image": format!("example/{}:{}", self.name, self.tag(version)),
             "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1},
         });
         let mut spec = json!({"terminationGracePeriodSeconds": 1});
@@ -211,7 +257,7 @@ impl App {
         json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": self.name, "namespace": self.namespace, "labels": {"app": self.name}},
+            "metadata": {"name": self.name, "namespace": self.namespace, "labels": {"app": self.name}, "annotations": self.marks()},
             "spec": {
                 "replicas": self.replicas,
                 "selector": {"matchLabels": {"app": self.name}},
