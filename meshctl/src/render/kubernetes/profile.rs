@@ -43,16 +43,17 @@ pub(super) fn profile(agent: &str, site: &Site) -> Profile {
         }
         "monitoring-agent" => {
             profile.in_cluster();
+            profile.queries_prometheus(site);
+            profile.flag("objectives", "/objectives");
+            let source = json!({"name": "monitoring-agent-objectives", "optional": true});
+            profile.mount("objectives", "/objectives", json!({"configMap": source}));
             profile.webhooks = true;
             profile.flag("webhook-secrets", "/webhooks");
             let source = json!({"secretName": "monitoring-agent-webhooks", "defaultMode": SECRET_MODE, "optional": true});
             profile.mount("webhooks", "/webhooks", json!({"secret": source}));
         }
         "rollback-coordinator" => profile.in_cluster(),
-        "performance-optimizer" | "cost-analyzer" => {
-            profile.prometheus = true;
-            profile.flag("prometheus", site.prometheus_url());
-        }
+        "performance-optimizer" | "cost-analyzer" => profile.queries_prometheus(site),
         "config-validator" => {
             profile.flag("policies", "/policies");
             let source = json!({"name": "config-validator-policies", "optional": true});
@@ -82,6 +83,11 @@ impl Profile {
     fn in_cluster(&mut self) {
         self.cluster = true;
         self.flag("cluster", "in-cluster");
+    }
+
+    fn queries_prometheus(&mut self, site: &Site) {
+        self.prometheus = true;
+        self.flag("prometheus", site.prometheus_url());
     }
 
     fn flag(&mut self, name: &'static str, value: impl Into<String>) {
