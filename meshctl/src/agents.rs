@@ -23,6 +23,8 @@ pub struct Resources {
     pub metrics: Option<PathBuf>,
     /// A live Prometheus, used instead of recorded metrics.
     pub prometheus: Option<String>,
+    /// Objectives of monitoring-agent, measured in Prometheus.
+    pub objectives: Option<PathBuf>,
     /// OTLP/gRPC endpoint for traces.
     pub otlp: Option<String>,
     /// Address of a GitLab, and the file with its token.
@@ -86,6 +88,12 @@ pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String>
                 "webhook-secrets",
                 path(&ground.agent_dir(agent).join("webhooks")),
             );
+            if let Some(url) = &resources.prometheus {
+                add("prometheus", url.clone());
+            }
+            if let Some(objectives) = &resources.objectives {
+                add("objectives", path(objectives));
+            }
         }
         _ => {}
     }

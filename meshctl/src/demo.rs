@@ -185,6 +185,7 @@ fn resources(example: &Path, database: &Path, otlp: Option<String>) -> Resources
         databases: vec![format!("shop=sqlite:{}", database.display())],
         metrics: Some(example.join("metrics")),
         prometheus: None,
+        objectives: None,
         otlp,
         gitlab: None,
     }

@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// A live Prometheus instead of recorded metrics.
     #[arg(long)]
     prometheus: Option<String>,
+    /// `OpenSLO` objectives of monitoring-agent, a file or a folder.
+    #[arg(long, requires = "prometheus")]
+    objectives: Option<PathBuf>,
     /// OTLP/gRPC endpoint for traces.
     #[arg(long)]
     otlp_endpoint: Option<String>,
@@ -122,6 +125,7 @@ fn resources(args: &Args) -> anyhow::Result<Resources> {
         databases: args.databases.clone(),
         metrics: optional(&args.metrics)?,
         prometheus: args.prometheus.clone(),
+        objectives: optional(&args.objectives)?,
         otlp: args.otlp_endpoint.clone(),
         gitlab: None,
     })

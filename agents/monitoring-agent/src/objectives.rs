@@ -56,11 +56,11 @@ pub struct ObjectiveArgs {
     /// How long a query may take.
     #[arg(long, env = "MONITORING_AGENT_PROMETHEUS_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub prometheus_timeout: Duration,
-    /// File of objectives: `OpenSLO` v1 documents.
+    /// File of objectives, `OpenSLO` v1 documents, or a folder of such files (`*.yaml`, `*.yml`).
     #[arg(
         long,
         env = "MONITORING_AGENT_OBJECTIVES",
-        value_name = "FILE",
+        value_name = "PATH",
         requires = "prometheus"
     )]
     pub objectives: Option<PathBuf>,
@@ -73,37 +73,74 @@ pub struct ObjectiveArgs {
 pub type Loaded = (Vec<Objective>, Arc<dyn RequestSource>);
 
 impl ObjectiveArgs {
-    /// Reads the file and names the server; `None` without a file.
+    /// Reads the objectives and names the server; `None` without objectives.
     ///
     /// # Errors
-    /// When the file is no list of objectives.
+    /// When a file is no list of objectives.
     pub fn load(&self) -> anyhow::Result<Option<Loaded>> {
-        let (Some(file), Some(url)) = (&self.objectives, &self.prometheus) else {
+        let (Some(path), Some(url)) = (&self.objectives, &self.prometheus) else {
             return Ok(None);
         };
-        let objectives = read(file)
-            .with_context(|| format!("cannot read the objectives in {}", file.display()))?;
+        let objectives = read(path)
+            .with_context(|| format!("cannot read the objectives in {}", path.display()))?;
+        if objectives.is_empty() {
+            return Ok(None);
+        }
         let token = self.prometheus_token_file.clone();
         let source = Prometheus::new(url.clone(), token, self.prometheus_timeout);
         Ok(Some((objectives, Arc::new(source))))
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<Objective>> {
+fn read(path: &Path) -> anyhow::Result<Vec<Objective>> {
+    let texts = files(path)?
+        .iter()
+        .map(|file| text(file).with_context(|| format!("in {}", file.display())))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    from_texts(&texts)
+}
+
+/// The file itself, or the YAML files of a folder in order. What a mounted `ConfigMap` keeps beside them starts with a
+/// dot.
+fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let is_yaml = |file: &PathBuf| {
+        let hidden = file
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let yaml = file
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml");
+        yaml && !hidden && file.is_file()
+    };
+    let entries = std::fs::read_dir(path)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    let mut files: Vec<PathBuf> = entries.into_iter().filter(is_yaml).collect();
+    files.sort();
+    Ok(files)
+}
+
+fn text(file: &Path) -> anyhow::Result<String> {
     let size = std::fs::metadata(file)?.len();
     anyhow::ensure!(
         size <= MAX_FILE,
         "it has {size} bytes, at most {MAX_FILE} are read"
     );
-    from_text(&std::fs::read_to_string(file)?)
+    Ok(std::fs::read_to_string(file)?)
 }
 
-/// Objectives of a YAML text of one or more `OpenSLO` documents; documents of other kinds are passed over.
+/// Objectives of YAML texts of one or more `OpenSLO` documents; documents of other kinds are passed over.
 ///
 /// # Errors
-/// When it is no YAML, an objective lacks something, or two have one name.
-pub fn from_text(text: &str) -> anyhow::Result<Vec<Objective>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
+/// When one is no YAML, an objective lacks something, or two have one name.
+pub fn from_texts<T: AsRef<str>>(texts: &[T]) -> anyhow::Result<Vec<Objective>> {
+    let mut documents: Vec<Value> = Vec::new();
+    for text in texts {
+        documents.extend(serde_saphyr::from_multiple::<Value>(text.as_ref())?);
+    }
     let mut objectives: BTreeMap<String, Objective> = BTreeMap::new();
     for document in &documents {
         let Some(objective) = slo::parse(document)? else {

@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::cast_precision_loss,
     reason = "helpers of a test stop at what they do not expect"
@@ -22,7 +23,7 @@ use monitoring_agent::{
         At, Current, Key, Revision, Thresholds, Workload, World, requests::RequestSign,
         slo::Standing,
     },
-    objectives::{Meter, from_text},
+    objectives::{Meter, ObjectiveArgs, from_texts},
     skills::{EvaluateSlo, evaluate_slo},
 };
 use serde_json::{Value, json};
@@ -217,7 +218,7 @@ async fn a_bad_release_shows_in_the_requests_that_a_real_server_counted() {
     let at = |seconds: i64| At::from_millis(seconds * 1_000);
     let source = Prometheus::new(server.url.parse().unwrap(), None, Duration::from_secs(20));
     let meter = Meter {
-        objectives: from_text(OBJECTIVES).unwrap().into(),
+        objectives: from_texts(&[OBJECTIVES]).unwrap().into(),
         source: Arc::new(source),
         board: board(at(end - RELEASED)),
         thresholds: Thresholds::default(),
@@ -262,12 +263,46 @@ async fn a_bad_release_shows_in_the_requests_that_a_real_server_counted() {
 #[test]
 fn a_file_of_objectives_is_refused_whole_when_one_is_wrong() {
     let twice = format!("{OBJECTIVES}---{}", OBJECTIVES.split("---").nth(1).unwrap());
-    let error = from_text(&twice).unwrap_err().to_string();
+    let error = from_texts(&[&twice]).unwrap_err().to_string();
     assert_eq!(error, "objective \"web-availability\" is there twice");
     let wrong = OBJECTIVES.replace("target: 0.999", "target: 99.9");
-    let error = from_text(&wrong).unwrap_err().to_string();
+    let error = from_texts(&[&wrong]).unwrap_err().to_string();
     assert!(
         error.contains("web-availability") && error.contains("target"),
         "{error}"
     );
+}
+
+#[test]
+fn a_folder_of_objectives_is_read_as_a_mounted_configmap_lays_it_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let load = |path: &std::path::Path| {
+        ObjectiveArgs {
+            prometheus: Some("http://127.0.0.1:9090".parse().unwrap()),
+            prometheus_token_file: None,
+            prometheus_timeout: Duration::from_secs(1),
+            objectives: Some(path.to_owned()),
+            objectives_every: Duration::from_secs(15),
+        }
+        .load()
+    };
+    assert!(load(folder.path()).unwrap().is_none(), "an empty folder");
+    let documents: Vec<&str> = OBJECTIVES.split("---\n").collect();
+    write("web.yaml", documents[1]);
+    write("api.yml", documents[2]);
+    write("..version.yaml", documents[1]);
+    write("notes.txt", "not YAML: [");
+    let (objectives, _) = load(folder.path()).unwrap().unwrap();
+    let names: Vec<&str> = objectives.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["api-availability", "web-availability"]);
+    write("again.yaml", documents[1]);
+    let error = format!("{:#}", load(folder.path()).err().unwrap());
+    assert!(error.contains("is there twice"), "{error}");
+    write("again.yaml", "[");
+    let error = format!(
+        "{:#}",
+        load(&folder.path().join("again.yaml")).err().unwrap()
+    );
+    assert!(error.contains("again.yaml"), "{error}");
 }

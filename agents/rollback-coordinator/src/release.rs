@@ -108,8 +108,9 @@ impl Releases {
         records.map(kept).collect()
     }
 
-    async fn records(&self, plan: &ReleasePlan) -> Result<Vec<Kept>, SkillError> {
-        self.history(&plan.namespace, &plan.release).await
+    async fn records(&self, plan: &ReleasePlan) -> Result<Vec<Record>, SkillError> {
+        let history = self.history(&plan.namespace, &plan.release).await?;
+        Ok(history.into_iter().map(|kept| kept.record).collect())
     }
 
     /// Writes the record that Helm begins a rollback with. From here on Helm refuses to work on the release; if Helm
@@ -123,12 +124,7 @@ impl Releases {
         plan: &ReleasePlan,
         rollback_id: &str,
     ) -> Result<(), SkillError> {
-        let records: Vec<Record> = self
-            .records(plan)
-            .await?
-            .into_iter()
-            .map(|one| one.record)
-            .collect();
+        let records = self.records(plan).await?;
         let (from, to) = pair(&records, plan)?;
         let now = OffsetDateTime::now_utc();
         let stamp = now.format(&Rfc3339).unwrap_or_default();
@@ -214,12 +210,7 @@ impl Releases {
     }
 
     async fn others(&self, plan: &ReleasePlan) -> Result<Vec<Difference>, SkillError> {
-        let records: Vec<Record> = self
-            .records(plan)
-            .await?
-            .into_iter()
-            .map(|one| one.record)
-            .collect();
+        let records = self.records(plan).await?;
         let (from, to) = pair(&records, plan)?;
         release::others(from, to, &plan.workload).map_err(unreadable)
     }
@@ -234,12 +225,7 @@ impl Releases {
         plan: &ReleasePlan,
         replicas: u32,
     ) -> Result<(), SkillError> {
-        let records: Vec<Record> = self
-            .records(plan)
-            .await?
-            .into_iter()
-            .map(|one| one.record)
-            .collect();
+        let records = self.records(plan).await?;
         let (from, to) = pair(&records, plan)?;
         let mut workload = release::workload(from, to, &plan.workload).map_err(unreadable)?;
         let number =
@@ -279,7 +265,7 @@ impl Releases {
             hand_back(&*self.0, context, &Place { id, version }).await?;
         }
         for _ in 0..ATTEMPTS {
-            let history = self.records(plan).await?;
+            let history = self.history(&plan.namespace, &plan.release).await?;
             let records: Vec<Record> = history.iter().map(|one| one.record.clone()).collect();
             let mut all = Vec::new();
             for record in ended(&records, plan, end) {

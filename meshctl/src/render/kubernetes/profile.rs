@@ -47,6 +47,10 @@ pub(super) fn profile(agent: &str, site: &Site) -> Profile {
         }
         "monitoring-agent" => {
             profile.in_cluster();
+            profile.queries_prometheus(site);
+            profile.flag("objectives", "/objectives");
+            let source = json!({"name": "monitoring-agent-objectives", "optional": true});
+            profile.mount("objectives", "/objectives", json!({"configMap": source}));
             profile.webhooks = true;
             profile.flag("webhook-secrets", "/webhooks");
             let source = json!({"secretName": "monitoring-agent-webhooks", "defaultMode": SECRET_MODE, "optional": true});
@@ -61,10 +65,7 @@ pub(super) fn profile(agent: &str, site: &Site) -> Profile {
             profile.in_cluster();
             profile.uses_gitlab(agent, site);
         }
-        "performance-optimizer" | "cost-analyzer" => {
-            profile.prometheus = true;
-            profile.flag("prometheus", site.prometheus_url());
-        }
+        "performance-optimizer" | "cost-analyzer" => profile.queries_prometheus(site),
         "config-validator" => {
             profile.flag("policies", "/policies");
             let source = json!({"name": "config-validator-policies", "optional": true});
@@ -103,6 +104,11 @@ impl Profile {
         self.flag("gitlab-token-file", "/gitlab/token");
         let source = json!({"secretName": format!("{agent}-gitlab"), "defaultMode": SECRET_MODE});
         self.mount("gitlab", "/gitlab", json!({"secret": source}));
+    }
+
+    fn queries_prometheus(&mut self, site: &Site) {
+        self.prometheus = true;
+        self.flag("prometheus", site.prometheus_url());
     }
 
     fn flag(&mut self, name: &'static str, value: impl Into<String>) {
