@@ -14,7 +14,7 @@ test *args:
 e2e *args:
     tests/cluster/build
     cargo test -p control-plane --test cluster_smoke -- --nocapture {{args}}
-    cargo test -p tests --test e2e_rollback --test e2e_healthy -- --nocapture {{args}}
+    cargo test -p tests --test e2e_rollback --test e2e_healthy --test e2e_incident -- --nocapture {{args}}
 
 # Formatting and lints, warnings denied.
 lint:
