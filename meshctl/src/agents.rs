@@ -34,6 +34,7 @@ pub struct Resources {
 /// The command line of one agent.
 pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String> {
     let mut flags = common(ground, agent, resources);
+    flags.extend(gitlab(agent, resources));
     let mut add = |name: &str, value: String| flags.extend([format!("--{name}"), value]);
     let path = |path: &PathBuf| path.display().to_string();
     let own = resources.own_kubeconfigs.get(agent);
@@ -60,12 +61,6 @@ pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String>
     }
     if let Some((name, value)) = usage.filter(|_| needs_usage) {
         add(name, value);
-    }
-    if let Some((url, token)) = &resources.gitlab
-        && matches!(agent, "monitoring-agent" | "rollback-coordinator")
-    {
-        add("gitlab-url", url.clone());
-        add("gitlab-token-file", path(token));
     }
     match agent {
         "security-scanner" => resources
@@ -98,6 +93,20 @@ pub fn flags(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String>
         _ => {}
     }
     flags
+}
+
+/// The GitLab of the agents that use one.
+fn gitlab(agent: &str, resources: &Resources) -> Vec<String> {
+    let uses = matches!(agent, "monitoring-agent" | "rollback-coordinator");
+    let Some((url, token)) = resources.gitlab.as_ref().filter(|_| uses) else {
+        return Vec::new();
+    };
+    let token = token.display().to_string();
+    let flags = [("gitlab-url", url.clone()), ("gitlab-token-file", token)];
+    let flags = flags.into_iter();
+    flags
+        .flat_map(|(name, value)| [format!("--{name}"), value])
+        .collect()
 }
 
 fn common(ground: &Ground, agent: &str, resources: &Resources) -> Vec<String> {
