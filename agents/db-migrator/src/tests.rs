@@ -29,6 +29,7 @@ mod lint_facts;
 mod lint_reports;
 mod locks;
 mod message;
+mod not_null;
 mod oci;
 mod orphan;
 mod proofs;

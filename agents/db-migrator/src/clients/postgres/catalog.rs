@@ -18,7 +18,9 @@ pub(super) fn query() -> &'static str {
              SELECT set_config('search_path', 'pg_catalog', true);\n\
              {}\n{};\n\
              SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);",
-            COMMON.replace("HISTORIES", &histories()),
+            COMMON
+                .replace("HISTORIES", &histories())
+                .replace("AUTOMATIC", include_str!("automatic.sql")),
             objects().join("\nUNION ALL\n")
         )
     });
@@ -66,6 +68,7 @@ const COMMON: &str = r"WITH ns AS (
   SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
   WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^pg_(toast_)?temp_'),
 member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+AUTOMATIC,
 history AS (
   SELECT c.oid FROM pg_class c JOIN ns n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND c.relname IN (HISTORIES)
   UNION ALL SELECT i.indexrelid FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE c.relkind = 'r' AND c.relname IN (HISTORIES)
@@ -201,7 +204,7 @@ const DEPENDENTS: [(&str, &str, &str, &str); 26] = [
         "constraint",
         "format('%s.%I', coalesce(r.name, t.name), k.conname)",
         "concat_ws('; ', pg_get_constraintdef(k.oid), k.convalidated, k.conislocal)",
-        "pg_constraint k LEFT JOIN rel r ON r.oid = k.conrelid LEFT JOIN typ t ON t.oid = k.contypid WHERE k.contype <> 't' AND (k.contype <> 'n' OR k.conislocal) AND coalesce(r.name, t.name) IS NOT NULL",
+        "pg_constraint k LEFT JOIN rel r ON r.oid = k.conrelid LEFT JOIN typ t ON t.oid = k.contypid WHERE k.contype <> 't' AND (k.contype <> 'n' OR k.conislocal) AND NOT EXISTS (SELECT FROM automatic u WHERE u.oid = k.oid) AND coalesce(r.name, t.name) IS NOT NULL",
     ),
     (
         "index",

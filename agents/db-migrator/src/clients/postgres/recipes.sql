@@ -6,6 +6,7 @@ WITH ns AS (
   SELECT oid, nspname, quote_ident(nspname) AS name, nspowner, nspacl FROM pg_namespace
   WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^pg_(toast_)?temp_'),
 member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+AUTOMATIC,
 rel AS (
   SELECT c.*, quote_ident(c.relname) AS own, n.name AS ns, format('%I.%I', n.nspname, c.relname) AS name, '1259/' || c.oid || '/0' AS id,
     CASE c.relkind WHEN 'r' THEN 'TABLE' WHEN 'p' THEN 'TABLE' WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
@@ -42,7 +43,8 @@ col AS (
     (SELECT s.setting FROM pg_depend x JOIN seq s ON s.seqrelid = x.objid
      WHERE x.classid = 'pg_class'::regclass AND x.refclassid = 'pg_class'::regclass AND x.refobjid = r.oid AND x.refobjsubid = a.attnum AND x.deptype = 'i' LIMIT 1) AS setting
   FROM rel r JOIN pg_attribute a ON a.attrelid = r.oid JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    LEFT JOIN LATERAL (SELECT k.oid, k.conname FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]) k ON true
+    LEFT JOIN LATERAL (SELECT k.oid, k.conname FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
+      AND NOT EXISTS (SELECT FROM automatic u WHERE u.oid = k.oid)) k ON true
   WHERE r.relkind IN ('r', 'p', 'f', 'c', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped),
 coldef AS (
   SELECT col.*, CASE attgenerated WHEN 's' THEN format(' GENERATED ALWAYS AS (%s) STORED', expr) WHEN 'v' THEN format(' GENERATED ALWAYS AS (%s) VIRTUAL', expr)
