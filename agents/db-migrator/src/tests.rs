@@ -42,6 +42,8 @@ mod shop;
 mod skills;
 mod staging;
 mod support;
+mod tenants;
+mod tenants_fleet;
 mod tls;
 mod unmade;
 mod verify;

@@ -4,7 +4,7 @@
 -- head of a statement that moves it to another schema. <;> stands between statements, <|> between alternatives.
 WITH ns AS (
   SELECT oid, nspname, quote_ident(nspname) AS name, nspowner, nspacl FROM pg_namespace
-  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^pg_(toast_)?temp_'),
+  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^(pg_(toast_)?temp_|db_migrator_tenant_)'),
 member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
 AUTOMATIC,
 rel AS (

@@ -56,6 +56,19 @@ impl Exchange<'_> {
         steps
     }
 
+    /// The name of NOT NULL, which is free once the column that leaves has lost its own: be it the author's or the server's.
+    fn handed_over(&self) -> Option<String> {
+        let name = self.facts.strict.as_ref()?;
+        let own = self.change.not_null && self.change.names_nulls;
+        own.then(|| {
+            let filled = self.change.filled();
+            format!(
+                "ALTER TABLE {} RENAME CONSTRAINT {filled} TO {name}",
+                self.table()
+            )
+        })
+    }
+
     /// The short transaction: every statement only changes the catalog.
     fn exchange(&self) -> Vec<String> {
         let (table, facts) = (self.table(), self.facts);
@@ -84,16 +97,7 @@ impl Exchange<'_> {
             "ALTER TABLE {table} ALTER COLUMN {0} DROP DEFAULT, ALTER COLUMN {0} DROP NOT NULL",
             self.leaving
         ));
-        if self.change.not_null && self.change.names_nulls {
-            // The name is free now: what is there takes it over, be it the author's or the server's.
-            let filled = self.change.filled();
-            let name = facts.strict.clone().unwrap_or_else(|| filled.clone());
-            if name != filled {
-                steps.push(format!(
-                    "ALTER TABLE {table} RENAME CONSTRAINT {filled} TO {name}"
-                ));
-            }
-        }
+        steps.extend(self.handed_over());
         for (from, to) in [(self.leaving, self.left), (self.coming, self.came)] {
             if from != to {
                 steps.push(format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}"));
