@@ -4,7 +4,9 @@ use std::cell::Cell;
 
 use store::testing::TemporaryPostgres;
 
-use super::{abort, backfill, completeness, contract, expand, halfway, retained, staging, support};
+use super::{
+    abort, backfill, completeness, contract, expand, halfway, retained, staging, support, unmade,
+};
 
 thread_local! {
     static VERSION: Cell<u32> = const { Cell::new(15) };
@@ -57,8 +59,8 @@ fn validates_and_refuses_online() {
 async fn aborts_at_points_all_over_the_change() {
     for version in [17, 18] {
         VERSION.set(version);
-        let points = abort::restores_everything(18).await;
-        assert!(points >= 4, "only {points} points");
+        let points = abort::restores_everything(9).await;
+        assert!(points >= 8, "only {points} points");
         VERSION.set(15);
     }
 }
@@ -99,6 +101,16 @@ fn retains_partitions_and_values() {
         on(
             version,
             retained::keeps_the_values_of_a_change_of_type_that_loses,
+        );
+    }
+}
+
+#[test]
+fn makes_rare_objects_again() {
+    for version in [17, 18] {
+        on(
+            version,
+            unmade::makes_operator_classes_conversions_and_languages_again,
         );
     }
 }
