@@ -44,6 +44,7 @@ mod staging;
 mod support;
 mod tenants;
 mod tenants_fleet;
+mod tenants_reach;
 mod tls;
 mod unmade;
 mod verify;

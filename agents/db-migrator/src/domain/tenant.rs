@@ -2,7 +2,7 @@
 
 mod reach;
 
-pub use reach::{Reach, reach};
+pub use reach::{Around, Reach, reach};
 
 use super::sha256_hex;
 

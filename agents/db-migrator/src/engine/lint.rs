@@ -11,7 +11,7 @@ use crate::{
         Dialect, Inverse, Migration, Version,
         lint::{Facts, InForce, ProofFact, Question, SMALL_ROWS, TableSize},
         staging::Retention,
-        tenant::reach,
+        tenant::{Around, reach},
     },
 };
 
@@ -73,7 +73,7 @@ async fn read(session: &mut dyn Session, questions: &[Question]) -> Result<Facts
     let mut answers = BTreeMap::new();
     let tenant = session.tenant().cloned();
     let there = questions.iter().filter(|question| {
-        let stays = |tenant| reach(&question.sql(None), tenant, &[]).is_none();
+        let stays = |tenant| reach(&question.sql(None), tenant, &Around::default()).is_none();
         tables.contains_key(&question.bare_table()) && tenant.as_ref().is_none_or(stays)
     });
     for question in there.take(MAX_QUESTIONS) {

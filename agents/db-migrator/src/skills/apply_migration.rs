@@ -132,7 +132,7 @@ impl Skill for ApplyMigration {
             tenants: input.tenants.clone(),
         };
         match self.0.scope(context, named).await? {
-            Scope::Database(database) => self.one(context, &database, input).await,
+            Scope::Database(database) => Box::pin(self.one(context, &database, input)).await,
             Scope::Fleet(name, members) => self.fleet(context, (&name, members), input).await,
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         Dialect, Migration, SourceFile,
         hooks::{self, Action, Allowed, Hook, HookError, HookSpec},
-        tenant::reach,
+        tenant::{Around, reach},
     },
 };
 
@@ -38,7 +38,10 @@ pub(super) fn stays_at_home(hooks: &[Hook], database: &Database) -> Result<(), S
         let Action::Sql(statements) = &hook.action else {
             continue;
         };
-        if let Some(reach) = statements.iter().find_map(|sql| reach(sql, tenant, &[])) {
+        if let Some(reach) = statements
+            .iter()
+            .find_map(|sql| reach(sql, tenant, &Around::default()))
+        {
             let got = format!("{}: {reach}", hook.name);
             let expected = "SQL that stays in the schema of one tenant";
             return Err(SkillError::rejected("hooks", expected, got));

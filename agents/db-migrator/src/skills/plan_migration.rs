@@ -71,7 +71,7 @@ impl Skill for PlanMigration {
             tenants: input.tenants.clone(),
         };
         match bench.scope(context, named).await? {
-            Scope::Database(database) => self.one(context, &database, input).await,
+            Scope::Database(database) => Box::pin(self.one(context, &database, input)).await,
             Scope::Fleet(name, members) => {
                 adoption::refuse_for_fleet(
                     input.adopt,

@@ -96,7 +96,7 @@ impl Skill for RollbackMigration {
             tenants: input.tenants.clone(),
         };
         match self.0.scope(context, named).await? {
-            Scope::Database(database) => self.one(context, &database, goal, input).await,
+            Scope::Database(database) => Box::pin(self.one(context, &database, goal, input)).await,
             Scope::Fleet(name, members) => {
                 self.fleet(context, (&name, members), &goal, input).await
             }

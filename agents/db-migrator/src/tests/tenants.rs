@@ -10,9 +10,9 @@ use std::{
 };
 
 use serde_json::json;
-use shared::{Skill, SkillError};
+use shared::Skill;
 
-use super::support::*;
+use super::{expand::complete_on, support::*};
 use crate::{
     Metrics,
     clients::{Database, Databases, Workspace},
@@ -34,6 +34,9 @@ const TABLES: &str = "CREATE TYPE state AS ENUM ('new', 'paid'); \
     COMMENT ON TABLE orders IS 'of one tenant'; COMMENT ON COLUMN orders.total IS 'in cents'; \
     INSERT INTO customers (name) VALUES ('a'), ('b'); INSERT INTO orders (customer, total, memo) SELECT 1, i, 'm' || i FROM generate_series(1, 50) i; \
     INSERT INTO old VALUES (1, 'x'), (2, 'y')";
+
+const PLAIN: &str = "CREATE TABLE orders (id serial PRIMARY KEY, total int NOT NULL DEFAULT 0 CHECK (total >= 0)); \
+    CREATE INDEX orders_total ON orders (total); INSERT INTO orders (total) SELECT generate_series(1, 50)";
 
 fn source() -> Vec<Migration> {
     migrations(
@@ -76,7 +79,7 @@ fn whole(url: &str, options: &str) -> Database {
         .clone()
 }
 
-fn version(text: &str) -> Goal {
+pub(super) fn version(text: &str) -> Goal {
     Goal::Version(Version::parse(text).unwrap())
 }
 
@@ -255,6 +258,44 @@ async fn takes_names_that_need_quotes() {
     assert_eq!(heads.len(), 1, "all tenants stand at the same catalog");
 }
 
+/// Expand, backfill and contract of one tenant, under the names that all tenants' changes have.
+#[tokio::test]
+async fn changes_a_column_online_for_each_tenant() {
+    let names = ["Acme Corp", "plain"];
+    let (_, shop) = shared(&names, ",dev").await;
+    let online = "-- migrate: online\nALTER TABLE orders ALTER COLUMN total TYPE bigint";
+    let source = migrations(
+        Dialect::Postgres,
+        &[("tables", PLAIN, "DROP TABLE orders"), ("big", online, "")],
+    );
+    let mut before = Vec::new();
+    for name in names {
+        let tenant = shop.tenant(name).unwrap();
+        apply(&tenant, &Caller::operator("t1"), &source[..1], None)
+            .await
+            .unwrap();
+        before.push(fingerprint(&tenant).await);
+        apply(&tenant, &Caller::operator("t2"), &source, None)
+            .await
+            .unwrap();
+        complete_on(&tenant, &Caller::operator("t3")).await.unwrap();
+        let kind = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'total' AND atttypid = 'bigint'::regtype";
+        assert_eq!(count(&tenant, kind).await, 1, "{name}");
+    }
+    let rest = contents(&shop, "plain").await;
+    let acme = shop.tenant(names[0]).unwrap();
+    rollback(&acme, &Caller::coordinator("t4"), version("0001"))
+        .await
+        .unwrap();
+    before.push(fingerprint(&acme).await);
+    assert!(before.iter().all(|one| *one == before[0]), "{before:?}");
+    assert_eq!(
+        count(&acme, "SELECT sum(total)::bigint FROM orders").await,
+        1275
+    );
+    assert_eq!(contents(&shop, "plain").await, rest);
+}
+
 /// Runs in a process of its own and stops for ever at the given tool call.
 #[tokio::test]
 #[ignore = "the process that another test kills"]
@@ -312,71 +353,4 @@ async fn goes_on_after_a_kill_beside_a_tenant_at_work() {
         before,
         "the other tenant was left alone"
     );
-}
-
-#[tokio::test]
-async fn refuses_what_reaches_beyond_a_tenant() {
-    let (url, shop) = shared(&["here", "there"], ",dev").await;
-    execute(&shop, "CREATE TABLE public.common (id int)").await;
-    let here = shop.tenant("here").unwrap();
-    for (up, down, said) in [
-        (
-            "CREATE TABLE there.t (id int)",
-            "DROP TABLE there.t",
-            "names the schema there",
-        ),
-        (
-            "CREATE TABLE t (id int); INSERT INTO t SELECT id FROM public.common",
-            "",
-            "statement 2 of its up: it names the schema public",
-        ),
-        (
-            "CREATE TABLE t (id int)",
-            "DROP TABLE there.t",
-            "statement 1 of its down",
-        ),
-        (
-            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1 FROM there.t'",
-            "",
-            "names the schema there",
-        ),
-        (
-            "CREATE EXTENSION hstore",
-            "",
-            "CREATE EXTENSION is about the whole database",
-        ),
-        ("SET search_path = there", "", "search_path"),
-    ] {
-        let source = migrations(Dialect::Postgres, &[("bad", up, down)]);
-        let error = plan(&here, &source).await.unwrap_err();
-        let text = error.to_string();
-        assert!(
-            matches!(error, SkillError::Rejected { ref field, .. } if field == "source")
-                && text.contains(said),
-            "{up}: {text}"
-        );
-    }
-    // An unqualified name leads nowhere but home.
-    let source = migrations(
-        Dialect::Postgres,
-        &[("shared", "ALTER TABLE common ADD COLUMN x int", "")],
-    );
-    let error = plan(&here, &source).await.unwrap_err().to_string();
-    assert!(error.contains("fails on the shadow"), "{error}");
-
-    let absent = shop.tenant("nobody").unwrap();
-    let error = plan(&absent, &source).await.unwrap_err().to_string();
-    assert!(
-        error.contains("the database has no schema nobody"),
-        "{error}"
-    );
-    assert!(shop.tenant("pg_toast").is_none() && shop.tenant("db_migrator").is_none());
-    let bad = |spec: String| {
-        spec.parse::<crate::clients::DatabaseSpec>()
-            .unwrap_err()
-            .to_string()
-    };
-    assert!(bad(format!("a={url},schema=pg_x")).contains("a tenant's schema"));
-    assert!(bad(format!("a={url},schema=a,tenants=*")).contains("either schema or tenants"));
-    assert!(bad("a=sqlite:x,schema=a".into()).contains("options of PostgreSQL"));
 }

@@ -22,7 +22,12 @@ pub(super) async fn refuse_absent(client: &Client, tenant: &Tenant) -> Result<()
     }
 }
 
-/// Makes the schema in an empty scratch database, with the default privileges that its objects get.
+/// The extensions of a database in the order in which they were made.
+const EXTENSIONS: &str = "SELECT format('CREATE SCHEMA IF NOT EXISTS %I; CREATE EXTENSION IF NOT EXISTS %I SCHEMA %I VERSION %L', n.nspname, e.extname, n.nspname, e.extversion) \
+    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql' ORDER BY e.oid";
+
+/// Makes the schema in an empty scratch database, with the default privileges that its objects get, and the extensions
+/// whose types and functions they use.
 pub(super) async fn furnish(
     client: &Client,
     tenant: &Tenant,
@@ -32,6 +37,12 @@ pub(super) async fn furnish(
     client
         .batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"))
         .await?;
+    for row in live.query(EXTENSIONS, &[]).await? {
+        if let Err(error) = client.batch_execute(&row.text(0)?).await {
+            // What uses it fails on the shadow, with its name.
+            tracing::warn!(%error, "an extension could not be made in a scratch database");
+        }
+    }
     for row in live.query(PRESETS, &[tenant.schema().into()]).await? {
         client.batch_execute(&row.text(0)?).await?;
     }

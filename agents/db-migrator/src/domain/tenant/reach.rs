@@ -1,5 +1,7 @@
 //! What a tenant's migration may not name: other schemas, and what belongs to the whole database.
 
+use std::collections::BTreeSet;
+
 use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode, ast::AstNode};
 
 use super::Tenant;
@@ -10,6 +12,8 @@ use crate::domain::{
 
 /// Schemas of the server, which are the same for every tenant.
 const SERVERS: [&str; 2] = ["pg_catalog", "information_schema"];
+/// Stands for a schema itself, which is no extension's.
+const WHOLLY: &str = "*";
 /// What is made, changed or dropped for a whole database, as the first word after the verb.
 const WHOLE: [&str; 12] = [
     "SCHEMA",
@@ -21,7 +25,7 @@ const WHOLE: [&str; 12] = [
     "CAST",
     "TRANSFORM",
     "ACCESS",
-    "DEFAULT",
+    "DEFAULT PRIVILEGES",
     "DATABASE",
     "FOREIGN DATA",
 ];
@@ -42,9 +46,26 @@ pub enum Reach {
     Path,
 }
 
-/// How a statement reaches beyond a tenant, if it does. `others` are the schemas of the database: procedural code is read
-/// for their names only, because a name before a dot can be a variable there.
-pub fn reach(sql: &str, tenant: &Tenant, others: &[String]) -> Option<Reach> {
+/// What lies around a tenant in its database.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Around {
+    /// The schemas: procedural code is read for their names only, because a name before a dot can be a variable there.
+    pub schemas: Vec<String>,
+    /// Types, functions and operator classes of extensions with their schemas, which every tenant may use; an operator
+    /// stands there without its name.
+    pub extensions: BTreeSet<(String, String)>,
+}
+
+impl Around {
+    /// Whether a name with its schema is beyond a tenant's reach.
+    fn forbids(&self, tenant: &Tenant, (schema, object): &(String, String)) -> bool {
+        let home = schema == tenant.schema() || SERVERS.contains(&schema.as_str());
+        !home && !self.extensions.contains(&(schema.clone(), object.clone()))
+    }
+}
+
+/// How a statement reaches beyond a tenant, if it does.
+pub fn reach(sql: &str, tenant: &Tenant, around: &Around) -> Option<Reach> {
     let tokens = lex::tokens(sql, Dialect::Postgres).unwrap_or_default();
     let words = tokens
         .iter()
@@ -54,8 +75,8 @@ pub fn reach(sql: &str, tenant: &Tenant, others: &[String]) -> Option<Reach> {
     let words = words.iter().map(String::as_str).collect::<Vec<_>>();
     whole(&words)
         .or_else(|| path(&words, sql))
-        .or_else(|| named(sql, &tokens, (tenant, others)))
-        .or_else(|| within(&tokens, &words, (tenant, others)))
+        .or_else(|| named(sql, &tokens, (tenant, around)))
+        .or_else(|| within(&tokens, &words, (tenant, around)))
 }
 
 fn whole(words: &[&str]) -> Option<Reach> {
@@ -116,36 +137,39 @@ fn path(words: &[&str], sql: &str) -> Option<Reach> {
 }
 
 /// A schema that stands before a name, as the parser sees it.
-fn named(sql: &str, tokens: &[Token<'_>], (tenant, others): (&Tenant, &[String])) -> Option<Reach> {
+fn named(sql: &str, tokens: &[Token<'_>], (tenant, around): (&Tenant, &Around)) -> Option<Reach> {
     let tree = SourceFile::parse(sql);
     if !tree.errors().is_empty() {
-        return dotted(tokens, tenant, others);
+        return dotted(tokens, tenant, around);
     }
     let tree = tree.tree();
-    let mut schemas = tree.syntax().descendants().filter_map(|node| schema(&node));
-    let foreign =
-        |schema: &String| schema != tenant.schema() && !SERVERS.contains(&schema.as_str());
-    schemas.find(foreign).map(Reach::Schema)
+    let mut names = tree.syntax().descendants().filter_map(|node| schema(&node));
+    let found = names.find(|name| around.forbids(tenant, name))?;
+    Some(Reach::Schema(found.0))
 }
 
 /// A schema that stands before a dot in what the parser does not understand, such as the syntax of a newer server.
-fn dotted(tokens: &[Token<'_>], tenant: &Tenant, others: &[String]) -> Option<Reach> {
-    let mut pairs = tokens.windows(2).filter_map(|pair| match pair {
-        [name, dot] if dot.is_symbol('.') => meaning(name),
+fn dotted(tokens: &[Token<'_>], tenant: &Tenant, around: &Around) -> Option<Reach> {
+    let mut names = tokens.windows(3).filter_map(|three| match three {
+        [name, dot, object] if dot.is_symbol('.') => {
+            Some((meaning(name)?, meaning(object).unwrap_or_default()))
+        }
         _ => None,
     });
-    let foreign = |name: &String| {
-        name != tenant.schema() && !SERVERS.contains(&name.as_str()) && others.contains(name)
-    };
-    pairs.find(foreign).map(Reach::Schema)
+    let found =
+        names.find(|name| around.schemas.contains(&name.0) && around.forbids(tenant, name))?;
+    Some(Reach::Schema(found.0))
 }
 
-/// The schema that a node of the tree names.
-fn schema(node: &SyntaxNode) -> Option<String> {
+/// The schema that a node of the tree names, and what it names in it.
+fn schema(node: &SyntaxNode) -> Option<(String, String)> {
     let parent = node.parent().map(|parent| parent.kind());
     // How many names stand after a schema: a column after its table, or the object alone.
     let behind = match node.kind() {
-        SyntaxKind::SCHEMA_REF => return parts(node).into_iter().next(),
+        SyntaxKind::SCHEMA_REF => {
+            let schema = parts(node).into_iter().next()?;
+            return Some((schema, WHOLLY.to_owned()));
+        }
         SyntaxKind::PATH | SyntaxKind::PATH_REF => match parent {
             Some(SyntaxKind::PATH | SyntaxKind::PATH_REF) => return None,
             Some(SyntaxKind::QUALIFIED_COLUMN_NAME_REF) => 2,
@@ -160,7 +184,8 @@ fn schema(node: &SyntaxNode) -> Option<String> {
     };
     let parts = parts(node);
     let at = parts.len().checked_sub(behind + 1)?;
-    parts.into_iter().nth(at)
+    let mut parts = parts.into_iter().skip(at);
+    Some((parts.next()?, parts.next().unwrap_or_default()))
 }
 
 /// The names of a dotted name; nothing when it begins with an expression.
@@ -196,7 +221,7 @@ fn meaning(token: &Token<'_>) -> Option<String> {
 fn within(
     tokens: &[Token<'_>],
     words: &[&str],
-    (tenant, others): (&Tenant, &[String]),
+    (tenant, around): (&Tenant, &Around),
 ) -> Option<Reach> {
     let procedural = words.first() == Some(&"DO")
         || words.first() == Some(&"CREATE")
@@ -207,15 +232,15 @@ fn within(
     let texts = tokens.iter().enumerate();
     let texts = texts
         .filter(|(at, token)| token.kind == Kind::Text && (procedural || is_a_name(tokens, *at)));
-    let mut found = texts.flat_map(|(_, token)| {
-        let foreign = others.iter().filter(|other| {
-            *other != tenant.schema()
-                && !SERVERS.contains(&other.as_str())
-                && is_before_a_dot(token.text, other)
-        });
-        foreign.cloned().collect::<Vec<_>>()
+    let mut names = texts.flat_map(|(_, token)| {
+        let schemas = around.schemas.iter();
+        schemas.flat_map(|schema| {
+            let objects = behind_a_dot(token.text, schema).into_iter();
+            objects.map(|object| (schema.clone(), object))
+        })
     });
-    found.next().map(Reach::Schema)
+    let found = names.find(|name| around.forbids(tenant, name))?;
+    Some(Reach::Schema(found.0))
 }
 
 /// Whether a literal is the name of an object: the argument of a function that looks one up, or cast to one.
@@ -240,20 +265,30 @@ fn is_a_name(tokens: &[Token<'_>], at: usize) -> bool {
     called || cast
 }
 
-fn is_before_a_dot(text: &str, name: &str) -> bool {
+/// What stands behind a schema and a dot in a text, folded as an unquoted name is.
+fn behind_a_dot(text: &str, schema: &str) -> Vec<String> {
+    let inside = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '$';
+    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
     let folded = text.to_lowercase();
-    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-    let bare = name.to_lowercase() == name;
-    let stands = |text: &str, name: &str, bare: bool| {
-        text.match_indices(name).any(|(at, _)| {
-            let inside = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '$';
+    let bare = schema.to_lowercase() == schema;
+    let mut found = Vec::new();
+    for (text, name, bare) in [(text, quoted.as_str(), false), (&folded, schema, bare)] {
+        if name == schema && !bare {
+            continue;
+        }
+        for (at, _) in text.match_indices(name) {
             let before = text.get(..at).and_then(|before| before.chars().next_back());
+            let begins = !bare || !before.is_some_and(|letter| inside(letter) || letter == '.');
             let after = text.get(at + name.len()..).unwrap_or_default();
-            let whole = !bare || !before.is_some_and(|letter| inside(letter) || letter == '.');
-            whole && after.trim_start().starts_with('.')
-        })
-    };
-    stands(text, &quoted, false) || (bare && stands(&folded, name, true))
+            if let Some(object) = after.trim_start().strip_prefix('.').filter(|_| begins) {
+                let object = object.trim_start().trim_start_matches('"');
+                let end = object.find(|letter| !inside(letter));
+                let object = object.get(..end.unwrap_or(object.len()));
+                found.push(object.unwrap_or_default().to_lowercase());
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -261,8 +296,13 @@ mod tests {
     use super::*;
 
     fn of(sql: &str) -> Option<Reach> {
-        let others = ["beta".to_owned(), "public".to_owned(), "acme".to_owned()];
-        reach(sql, &Tenant::new("acme").unwrap(), &others)
+        let around = Around {
+            schemas: ["beta", "public", "acme"].map(str::to_owned).to_vec(),
+            extensions: [("public", "citext"), ("public", "crypt"), ("public", "")]
+                .map(|(schema, object)| (schema.to_owned(), object.to_owned()))
+                .into(),
+        };
+        reach(sql, &Tenant::new("acme").unwrap(), &around)
     }
 
     #[test]
@@ -298,6 +338,10 @@ mod tests {
             "also where the parser gives up"
         );
         assert_eq!(
+            of("GRANT SELECT ON ALL TABLES IN SCHEMA beta TO PUBLIC"),
+            Some(Reach::Whole("GRANT SELECT ON ALL".into()))
+        );
+        assert_eq!(
             of("CREATE TABLE public.t (id int)"),
             Some(Reach::Schema("public".into()))
         );
@@ -316,6 +360,12 @@ mod tests {
             "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET search_path FROM CURRENT AS $$ SELECT 1 $$",
             "ALTER TABLE orders ALTER COLUMN note SET DEFAULT 'x'",
             "VACUUM orders",
+            "SELECT lower(o.name), count(o.*) FROM orders o GROUP BY lower(o.name)",
+            "CREATE TABLE t (a public.citext, b text DEFAULT public.crypt('a', 'b'), CHECK (a OPERATOR(public.=) 'x'))",
+            "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT public.crypt('a', 'b')::\"public\".citext $$",
+            "CREATE DEFAULT CONVERSION c FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+            "INSERT INTO orders AS o (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET total = excluded.total + o.total",
+            "CREATE POLICY p ON orders USING (owner = current_setting('beta.tenant')::int)",
             "GRANT SELECT ON orders TO PUBLIC",
             "CREATE TABLE extension (id int)",
             "SET LOCAL statement_timeout = 0",
