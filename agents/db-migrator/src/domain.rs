@@ -23,6 +23,7 @@ pub mod source;
 pub mod split;
 pub mod staging;
 pub mod statement;
+pub mod tenant;
 pub mod tool;
 pub mod undo;
 pub mod version;
@@ -36,6 +37,7 @@ pub use plan::{Plan, PlannedMigration, PlannedStep};
 pub use proof::{Inverse, Risk, Verdict};
 pub use source::{Migration, SourceFile};
 pub use statement::Statement;
+pub use tenant::Tenant;
 pub use tool::Tool;
 pub use version::Version;
 

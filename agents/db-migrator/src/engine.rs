@@ -27,6 +27,7 @@ mod rollback;
 mod script;
 mod shadow;
 mod status;
+mod tenant;
 mod undo;
 mod verify;
 
@@ -42,6 +43,7 @@ pub use parts::Progress;
 pub use prove::plan;
 pub use rollback::{RollbackRequest, RolledBack, rollback};
 pub use status::{ExpansionStatus, Status, status};
+pub use tenant::tenants;
 pub use undo::FailedScript;
 pub use verify::{Verified, verify};
 

@@ -32,7 +32,8 @@ pub struct Cli {
     pub shared: shared::Args,
 
     /// A database that requests may name: NAME=sqlite:PATH or NAME=postgres://USER@HOST/DB, with `,dev` when proven
-    /// migrations need no approval there. Repeatable; several in the variable are separated by `;`.
+    /// migrations need no approval there, `,schema=SCHEMA` for one schema of it and `,tenants=PATTERN` for all like it, as
+    /// NAME/SCHEMA. Repeatable; several in the variable are separated by `;`.
     #[arg(
         long,
         value_name = "NAME=URL[,dev]",
@@ -46,7 +47,8 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", env = "DB_MIGRATOR_DATABASES_FILE")]
     pub databases_file: Option<PathBuf>,
 
-    /// Databases that requests may name together, the canary first: NAME=DATABASE,... where * stands for any text.
+    /// Databases that requests may name together, the canary first: NAME=DATABASE,... where * stands for any text, and
+    /// DATABASE/PATTERN for its tenants.
     /// Repeatable; several in the variable are separated by `;`.
     #[arg(
         long,

@@ -11,6 +11,7 @@ mod migration_status;
 mod parts;
 mod plan_migration;
 mod rollback_migration;
+mod scope;
 mod source;
 mod verify_schema;
 

@@ -1,5 +1,9 @@
 //! The databases that an operator configured, by name.
 
+mod fleets;
+
+pub use fleets::{Fleet, FleetError, FleetSpec};
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use store::postgres::{Address, AddressError};
@@ -10,9 +14,9 @@ use super::{
     sqlite::SqliteTarget,
     target::Target,
 };
-use crate::domain::{fleet::matches, source::Placeholders};
+use crate::domain::{Tenant, fleet::matches, source::Placeholders, tenant::NoTenant};
 
-/// `NAME=URL[,dev][,service=NAME][,owner=ROLE][,superuser=allow]`, for example `shop=sqlite:shop.db,dev`. Its `Debug`
+/// `NAME=URL[,dev][,service=NAME][,owner=ROLE][,schema=SCHEMA][,tenants=PATTERN][,superuser=allow]`, for example `shop=sqlite:shop.db,dev`. Its `Debug`
 /// never shows the URL.
 #[derive(Clone)]
 pub struct DatabaseSpec {
@@ -28,6 +32,8 @@ struct Options {
     superuser: bool,
     service: Option<String>,
     owner: Option<String>,
+    schema: Option<Tenant>,
+    tenants: Option<String>,
 }
 
 impl fmt::Debug for DatabaseSpec {
@@ -47,11 +53,19 @@ pub enum DatabaseSpecError {
     #[error("expected NAME=URL[,dev]")]
     Form,
     /// An option that is none.
-    #[error("an option is dev, superuser=allow, service=NAME or owner=ROLE")]
+    #[error(
+        "an option is dev, superuser=allow, service=NAME, owner=ROLE, schema=SCHEMA or tenants=PATTERN"
+    )]
     Option,
-    /// Roles are PostgreSQL's.
-    #[error("owner is an option of PostgreSQL databases")]
+    /// Roles and schemas are PostgreSQL's.
+    #[error("owner, schema and tenants are options of PostgreSQL databases")]
     NotPostgres,
+    /// A schema that no tenant can have.
+    #[error(transparent)]
+    Schema(#[from] NoTenant),
+    /// One schema, or many.
+    #[error("either schema or tenants: a target is one schema, or has many")]
+    SchemaAndTenants,
     /// The name is empty, too long or has other characters.
     #[error("a name has 1 to 63 of a-z, 0-9, - and _")]
     Name,
@@ -69,22 +83,30 @@ impl FromStr for DatabaseSpec {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, url) = text.trim().split_once('=').ok_or(DatabaseSpecError::Form)?;
         let (url, options) = options(url)?;
+        if options.schema.is_some() && options.tenants.is_some() {
+            return Err(DatabaseSpecError::SchemaAndTenants);
+        }
         if !is_name(name) {
             return Err(DatabaseSpecError::Name);
         }
-        let target: Arc<dyn Target> =
-            if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
-                if options.owner.is_some() {
-                    return Err(DatabaseSpecError::NotPostgres);
-                }
-                Arc::new(SqliteTarget::new(path.trim_start_matches("//")))
-            } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-                let address: Address = url.parse()?;
-                address.check()?;
-                Arc::new(PostgresTarget::new(address, options.owner.clone()))
-            } else {
-                return Err(DatabaseSpecError::Url);
-            };
+        let target: Arc<dyn Target> = if let Some(path) =
+            url.strip_prefix("sqlite:").filter(|path| !path.is_empty())
+        {
+            if options.owner.is_some() || options.schema.is_some() || options.tenants.is_some() {
+                return Err(DatabaseSpecError::NotPostgres);
+            }
+            Arc::new(SqliteTarget::new(path.trim_start_matches("//")))
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let address: Address = url.parse()?;
+            address.check()?;
+            let target = PostgresTarget::new(address, options.owner.clone());
+            Arc::new(match &options.schema {
+                Some(tenant) => target.of_tenant(tenant.clone()),
+                None => target,
+            })
+        } else {
+            return Err(DatabaseSpecError::Url);
+        };
         Ok(Self {
             name: name.to_owned(),
             target,
@@ -112,6 +134,8 @@ fn options(text: &str) -> Result<(&str, Options), DatabaseSpecError> {
             ("superuser", Some(allow)) if allow == "allow" => options.superuser = true,
             ("service", Some(name)) if is_name(name) => options.service = value,
             ("owner", Some(name)) if is_name(name) => options.owner = value,
+            ("schema", Some(schema)) => options.schema = Some(Tenant::new(schema)?),
+            ("tenants", Some(pattern)) if !pattern.is_empty() => options.tenants = value,
             _ => return Err(DatabaseSpecError::Option),
         }
         url = rest;
@@ -138,8 +162,27 @@ pub struct Database {
     pub superuser: bool,
     /// The service whose database it is, when that has another name.
     pub service: Option<String>,
+    /// Which of its schemas are tenants, with `*` for any text; none when absent.
+    pub tenants: Option<String>,
     /// Where the hooks of its runs lie.
     pub desk: Arc<Desk>,
+}
+
+impl Database {
+    /// One tenant of this database, as `NAME/SCHEMA`; `None` when the schema is none of its tenants'.
+    pub fn tenant(&self, schema: &str) -> Option<Self> {
+        let pattern = self.tenants.as_deref()?;
+        let tenant = Tenant::new(schema).ok()?;
+        let target = matches(pattern, schema).then(|| self.target.of_tenant(tenant))??;
+        Some(Self {
+            name: format!("{}/{schema}", self.name),
+            target,
+            service: None,
+            tenants: None,
+            desk: Arc::new(self.desk.beside()),
+            ..self.clone()
+        })
+    }
 }
 
 /// All configured databases.
@@ -148,30 +191,6 @@ pub struct Databases {
     all: Vec<Database>,
     fleets: Vec<Fleet>,
     placeholders: Placeholders,
-}
-
-/// `NAME=DATABASE,...`, where a database may be a pattern with `*`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FleetSpec {
-    name: String,
-    members: Vec<String>,
-}
-
-impl FromStr for FleetSpec {
-    type Err = FleetError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, members) = text.trim().split_once('=').ok_or(FleetError::Form)?;
-        let members: Vec<_> = members.split(',').map(str::to_owned).collect();
-        let plain = |member: &String| is_name(&member.replace('*', "x"));
-        if !is_name(name) || !members.iter().all(plain) {
-            return Err(FleetError::Form);
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            members,
-        })
-    }
 }
 
 /// `NAME=VALUE` of a placeholder. Its `Debug` never shows the value.
@@ -209,31 +228,6 @@ impl FromStr for PlaceholderSpec {
     }
 }
 
-/// Why a fleet cannot be configured.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FleetError {
-    /// Not `NAME=DATABASE,...`.
-    #[error("expected NAME=DATABASE,... with names or patterns of configured databases")]
-    Form,
-    /// A member or pattern that no database has.
-    #[error("fleet {fleet}: no database is named {member}")]
-    Member {
-        /// The fleet.
-        fleet: String,
-        /// The name or pattern.
-        member: String,
-    },
-}
-
-/// Databases that are migrated together, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fleet {
-    /// Its name in requests.
-    pub name: String,
-    /// Names of its databases, the canary first.
-    pub members: Vec<String>,
-}
-
 impl Databases {
     /// The databases of these specifications; a later one of the same name wins.
     pub fn new(specs: impl IntoIterator<Item = DatabaseSpec>) -> Self {
@@ -251,6 +245,7 @@ impl Databases {
                 dev: options.dev,
                 superuser: options.superuser,
                 service: options.service,
+                tenants: options.tenants,
                 desk: Arc::default(),
             });
         }
@@ -285,54 +280,12 @@ impl Databases {
         self
     }
 
-    /// Groups databases into fleets, in the order of declaration; a pattern stands for its databases in theirs.
-    ///
-    /// # Errors
-    /// The first member that no database has.
-    pub fn with_fleets(
-        mut self,
-        specs: impl IntoIterator<Item = FleetSpec>,
-    ) -> Result<Self, FleetError> {
-        for FleetSpec { name, members } in specs {
-            let mut found: Vec<String> = Vec::new();
-            for member in members {
-                let before = found.len();
-                let fits = self.all.iter().map(|database| &database.name);
-                let fits = fits.filter(|name| matches(&member, name));
-                let mut any = false;
-                for fit in fits {
-                    any = true;
-                    if !found.iter().take(before).any(|known| known == fit) {
-                        found.push(fit.clone());
-                    }
-                }
-                if !any {
-                    return Err(FleetError::Member {
-                        fleet: name,
-                        member,
-                    });
-                }
-            }
-            self.fleets.retain(|fleet| fleet.name != name);
-            self.fleets.push(Fleet {
-                name,
-                members: found,
-            });
-        }
-        Ok(self)
-    }
-
-    /// The databases of a fleet in the order of its waves.
-    pub fn fleet(&self, name: &str) -> Option<(&Fleet, Vec<&Database>)> {
-        let fleet = self.fleets.iter().find(|fleet| fleet.name == name)?;
-        let members = fleet.members.iter().filter_map(|name| self.find(name));
-        Some((fleet, members.collect()))
-    }
-
-    /// The names of the fleets, for an error that lists them.
-    pub fn fleet_names(&self) -> String {
-        let names = self.fleets.iter().map(|fleet| fleet.name.as_str());
-        names.collect::<Vec<_>>().join(", ")
+    /// The database of this name, or the tenant of a database as `NAME/SCHEMA`.
+    pub fn target(&self, name: &str) -> Option<Database> {
+        self.find(name).cloned().or_else(|| {
+            let (database, schema) = name.split_once('/')?;
+            self.find(database)?.tenant(schema)
+        })
     }
 
     /// The database of a service: the one that names it, or the one of the same name.
@@ -350,7 +303,10 @@ impl Databases {
     pub fn names(&self) -> String {
         self.all
             .iter()
-            .map(|database| database.name.as_str())
+            .map(|database| match &database.tenants {
+                Some(pattern) => format!("{0}, {0}/{pattern}", database.name),
+                None => database.name.clone(),
+            })
             .collect::<Vec<_>>()
             .join(", ")
     }

@@ -8,10 +8,11 @@ mod recipes;
 mod session;
 mod shadow;
 mod stamp;
+mod tenant;
 mod values;
 mod watch;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use store::postgres::{Address, ConnectError};
@@ -19,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use super::target::{Session, Shadow, Target, TargetError, Value};
-use crate::domain::{Dialect, redact};
+use crate::domain::{Dialect, Tenant, redact};
 use lock::application_name;
 use session::PostgresSession;
 use shadow::Scratch;
@@ -36,6 +37,7 @@ const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0
 pub struct PostgresTarget {
     address: Address,
     owner: Option<String>,
+    tenant: Option<Tenant>,
     memory: stamp::Memory,
 }
 
@@ -57,7 +59,21 @@ impl PostgresTarget {
         Self {
             address,
             owner,
+            tenant: None,
             memory: stamp::Memory::default(),
+        }
+    }
+
+    /// The same database for one tenant: unqualified names lead to its schema, and nothing else is looked at.
+    #[must_use]
+    pub fn of_tenant(mut self, tenant: Tenant) -> Self {
+        let config = self.address.config_mut();
+        let options = config.get_options().unwrap_or_default().to_owned();
+        config.options(format!("{options} {}", tenant.search_path()));
+        Self {
+            tenant: Some(tenant),
+            memory: stamp::Memory::default(),
+            ..self
         }
     }
 }
@@ -68,12 +84,24 @@ impl Target for PostgresTarget {
         Dialect::Postgres
     }
 
+    fn tenant(&self) -> Option<&Tenant> {
+        self.tenant.as_ref()
+    }
+
+    fn of_tenant(&self, tenant: Tenant) -> Option<Arc<dyn Target>> {
+        let whole = self.tenant.is_none();
+        whole.then(|| Arc::new(self.clone().of_tenant(tenant)) as Arc<dyn Target>)
+    }
+
     fn shadows(&self) -> &'static [Shadow] {
         &[Shadow::Empty, Shadow::Copy]
     }
 
     async fn connect(&self, run: &str) -> Result<Box<dyn Session>, TargetError> {
         let link = connect(&self.address, run).await?;
+        if let Some(tenant) = &self.tenant {
+            tenant::refuse_absent(&link.client, tenant).await?;
+        }
         Ok(Box::new(PostgresSession {
             backend: backend(&link.client).await?,
             link,
@@ -82,6 +110,7 @@ impl Target for PostgresTarget {
             scratch: None,
             memory: Some(self.memory.clone()),
             acts_for_another: self.owner.is_some(),
+            tenant: self.tenant.clone(),
         }))
     }
 
@@ -93,7 +122,18 @@ impl Target for PostgresTarget {
     ) -> Result<Box<dyn Session>, TargetError> {
         let (scratch, address) =
             Scratch::create((&self.address, self.owner.as_deref()), kind, run, live).await?;
-        match connect(&address, run).await {
+        let linked = match connect(&address, run).await {
+            Ok(link) => match &self.tenant {
+                Some(tenant) if kind == Shadow::Empty => {
+                    tenant::furnish(&link.client, tenant, live)
+                        .await
+                        .map(|()| link)
+                }
+                _ => Ok(link),
+            },
+            Err(error) => Err(error),
+        };
+        match linked {
             Ok(link) => Ok(Box::new(PostgresSession {
                 backend: backend(&link.client).await?,
                 link,
@@ -102,6 +142,7 @@ impl Target for PostgresTarget {
                 scratch: Some(scratch),
                 memory: None,
                 acts_for_another: self.owner.is_some(),
+                tenant: self.tenant.clone(),
             })),
             Err(error) => {
                 scratch.drop_database().await?;

@@ -7,7 +7,7 @@ use shared::SkillError;
 use tokio::time::Instant;
 
 use super::watch::Watch;
-use crate::domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows};
+use crate::domain::{Catalog, Dialect, Tenant, inverse::Blueprint, proof::TableRows};
 
 /// A value of a portable query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +172,9 @@ pub enum TargetError {
     /// Statements of one session arrive at different backends.
     #[error("a connection pooler in transaction mode stands before the database: use a direct URL")]
     Pooled,
+    /// The tenant is not there.
+    #[error("the database has no schema {0}: it is made with the tenant, before its migrations")]
+    NoSchema(String),
     /// A standby answers: it cannot be written to.
     #[error("the server is a standby: name the primary")]
     Standby,
@@ -196,6 +199,7 @@ impl TargetError {
             Self::Sql { .. }
             | Self::Unreadable(_)
             | Self::NoShadow(_)
+            | Self::NoSchema(_)
             | Self::Skipped
             | Self::Pooled => {
                 let message = self.to_string();
@@ -239,6 +243,16 @@ pub trait Target: Debug + Send + Sync {
     /// Which SQL it speaks.
     fn dialect(&self) -> Dialect;
 
+    /// Whose schema it is, when it is not the whole database.
+    fn tenant(&self) -> Option<&Tenant> {
+        None
+    }
+
+    /// The target of one tenant of this database; `None` where it has no tenants.
+    fn of_tenant(&self, _: Tenant) -> Option<Arc<dyn Target>> {
+        None
+    }
+
     /// The ways to make a shadow of it, best first.
     fn shadows(&self) -> &'static [Shadow];
 
@@ -261,6 +275,11 @@ pub trait Target: Debug + Send + Sync {
 pub trait Session: Debug + Send {
     /// Which SQL it speaks.
     fn dialect(&self) -> Dialect;
+
+    /// Whose schema it works in, when it is not the whole database.
+    fn tenant(&self) -> Option<&Tenant> {
+        None
+    }
 
     /// The process that serves this session (PostgreSQL), or this process.
     fn backend(&self) -> i64;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::sha256_hex;
+use super::{Tenant, sha256_hex};
 
 /// Where the rows of a table or column are, as the database would accept it in a query.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ impl std::fmt::Display for Difference {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalog {
     entries: Vec<Entry>,
+    /// Whose schema this is, when it is not the whole database.
+    tenant: Option<Tenant>,
 }
 
 impl Catalog {
@@ -81,7 +83,19 @@ impl Catalog {
     pub fn new(entries: Vec<Entry>) -> Self {
         let mut entries = super::staging::visible(entries);
         entries.sort();
-        Self { entries }
+        Self {
+            entries,
+            tenant: None,
+        }
+    }
+
+    /// The same of one tenant's schema: its fingerprints equal those of other tenants with the same schema.
+    #[must_use]
+    pub fn of(self, tenant: Option<&Tenant>) -> Self {
+        Self {
+            tenant: tenant.cloned(),
+            ..self
+        }
     }
 
     /// The entries, sorted by kind and name.
@@ -106,20 +120,29 @@ impl Catalog {
     }
 
     fn hash(&self, position: impl Fn(&Entry) -> String) -> String {
-        let mut text = String::new();
-        for entry in &self.entries {
-            for part in [
-                &entry.kind,
-                &entry.name,
-                &entry.definition,
-                &position(entry),
-            ] {
-                text.push_str(&part.len().to_string());
-                text.push(':');
-                text.push_str(part);
-            }
+        let plain = |part: &str| match &self.tenant {
+            Some(tenant) => tenant.normalised(part),
+            None => part.to_owned(),
+        };
+        let mut all = self
+            .entries
+            .iter()
+            .map(|entry| {
+                let definition = plain(&entry.definition);
+                let parts = [
+                    entry.kind.clone(),
+                    plain(&entry.name),
+                    definition,
+                    position(entry),
+                ];
+                parts.map(|part| format!("{}:{part}", part.len())).concat()
+            })
+            .collect::<Vec<_>>();
+        if self.tenant.is_some() {
+            // Without the schema's name, and perhaps its quotes, the order can be another.
+            all.sort();
         }
-        sha256_hex(&text)
+        sha256_hex(&all.concat())
     }
 
     /// What leads from this catalog to `other`.

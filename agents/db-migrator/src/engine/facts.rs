@@ -17,13 +17,16 @@ const COLUMN: &str = "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(
     CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END, a.attnum::bigint, \
     concat_ws(E'\\n', CASE WHEN c.relkind <> 'r' THEN 'it is not an ordinary table' END, CASE WHEN a.attidentity <> '' THEN 'it is an identity column' END, \
       CASE WHEN a.attgenerated <> '' THEN 'it is a generated column' END, CASE WHEN a.attacl IS NOT NULL THEN 'it has privileges of its own' END, \
+      CASE WHEN NOT z.convalidated THEN 'its NOT NULL was never validated' END, CASE WHEN z.connoinherit THEN 'its NOT NULL is not inherited' END, \
       (SELECT 'the table inherits or is a partition' FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid LIMIT 1), \
       (SELECT string_agg(format('foreign key %I of %s refers to it', k.conname, k.conrelid::regclass), E'\\n') FROM pg_constraint k \
         WHERE k.contype = 'f' AND k.confrelid = c.oid AND a.attnum = ANY (k.confkey))), \
     (SELECT format('%I.%I', sn.nspname, s.relname) FROM pg_depend p JOIN pg_class s ON s.oid = p.objid AND s.relkind = 'S' JOIN pg_namespace sn ON sn.oid = s.relnamespace \
-      WHERE p.classid = 'pg_class'::regclass AND p.refclassid = 'pg_class'::regclass AND p.refobjid = c.oid AND p.refobjsubid = a.attnum AND p.deptype = 'a' LIMIT 1) \
+      WHERE p.classid = 'pg_class'::regclass AND p.refclassid = 'pg_class'::regclass AND p.refobjid = c.oid AND p.refobjsubid = a.attnum AND p.deptype = 'a' LIMIT 1), \
+    (current_setting('server_version_num')::int >= 180000)::int::bigint, quote_ident(z.conname) \
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum WHERE a.attrelid = to_regclass($1) AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped";
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum \
+    LEFT JOIN pg_constraint z ON z.conrelid = c.oid AND z.contype = 'n' AND z.conkey = ARRAY[a.attnum] WHERE a.attrelid = to_regclass($1) AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped";
 const COLUMNS: &str = "SELECT attname::text, quote_ident(attname) FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped \
     AND attgenerated = '' ORDER BY attnum";
 const KEY: &str = "SELECT quote_ident(a.attname), format_type(a.atttypid, a.atttypmod) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid \
@@ -96,6 +99,8 @@ pub(super) async fn column(
         column: row.text(1)?,
         kind: row.text(2)?,
         not_null: row.integer(3)? != 0,
+        names_nulls: row.integer(8)? != 0,
+        strict: row.optional_text(9)?,
         default: row.optional_text(4)?,
         sequence: row.optional_text(7)?,
         columns: texts(&session.query(COLUMNS, &[table.as_str().into()]).await?, 0)?,

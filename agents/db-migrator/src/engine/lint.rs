@@ -11,6 +11,7 @@ use crate::{
         Dialect, Inverse, Migration, Version,
         lint::{Facts, InForce, ProofFact, Question, SMALL_ROWS, TableSize},
         staging::Retention,
+        tenant::{Around, reach},
     },
 };
 
@@ -70,9 +71,11 @@ async fn read(session: &mut dyn Session, questions: &[Question]) -> Result<Facts
         Dialect::Sqlite => counts(session).await?,
     };
     let mut answers = BTreeMap::new();
-    let there = questions
-        .iter()
-        .filter(|question| tables.contains_key(&question.bare_table()));
+    let tenant = session.tenant().cloned();
+    let there = questions.iter().filter(|question| {
+        let stays = |tenant| reach(&question.sql(None), tenant, &Around::default()).is_none();
+        tables.contains_key(&question.bare_table()) && tenant.as_ref().is_none_or(stays)
+    });
     for question in there.take(MAX_QUESTIONS) {
         if let Some(answer) = ask(session, question).await? {
             answers.insert(question.clone(), answer);
@@ -98,7 +101,10 @@ async fn server_version(session: &mut dyn Session) -> Result<u32, TargetError> {
 
 async fn sizes(session: &mut dyn Session) -> Result<BTreeMap<String, TableSize>, TargetError> {
     let mut tables = BTreeMap::<String, TableSize>::new();
-    for row in session.query(SIZES, &[]).await? {
+    let ours = session.tenant().map_or_else(String::new, |tenant| {
+        format!(" AND n.nspname = {}", tenant.literal())
+    });
+    for row in session.query(&format!("{SIZES}{ours}"), &[]).await? {
         let size = TableSize {
             rows: u64::try_from(row.integer(1)?).ok(),
             bytes: u64::try_from(row.integer(2)?).ok(),

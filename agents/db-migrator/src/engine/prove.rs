@@ -106,6 +106,8 @@ impl Job<'_> {
         works: Vec<Work>,
         retention: Retention,
     ) -> Result<Vec<PlannedMigration>, SkillError> {
+        let migrations = works.iter().map(|work| &work.migration);
+        self.refuse_reach(session, migrations).await?;
         let call = ToolCall::read(session.dialect().prove_action(), [self.resource()]);
         let mut shadow_run = Prover {
             job: self,

@@ -173,20 +173,29 @@ async fn facts(
     Ok((facts, catalog))
 }
 
+/// The schemas of a whole database.
+const OURS: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'";
+
 async fn read_server(session: &mut dyn Session, facts: &mut Facts) -> Result<(), TargetError> {
-    const OURS: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'";
+    let ours = session.tenant().map_or_else(
+        || OURS.to_owned(),
+        |tenant| format!("n.nspname = {}", tenant.literal()),
+    );
     let indexes = format!(
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
-         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND {OURS}"
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND {ours}"
     );
     facts.invalid_indexes = names(session, &indexes).await?;
     let constraints = format!(
         "SELECT format('%I.%I.%I', n.nspname, c.relname, k.conname) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid \
-         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT k.convalidated AND {OURS}"
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT k.convalidated AND {ours}"
     );
     facts.unvalidated = names(session, &constraints).await?;
-    let detaching = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhdetachpending";
-    facts.detaching = names(session, detaching).await?;
+    let detaching = format!(
+        "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE inhdetachpending AND {ours}"
+    );
+    facts.detaching = names(session, &detaching).await?;
     let version = "SELECT current_setting('server_version_num')::bigint";
     facts.server = session
         .query(version, &[])
@@ -201,7 +210,7 @@ async fn read_server(session: &mut dyn Session, facts: &mut Facts) -> Result<(),
         let backend = rows.first().map(|row| row.integer(0)).transpose()?;
         facts.pooled |= backend != Some(session.backend());
     }
-    facts.rights = Some(rights(session, OURS).await?);
+    facts.rights = Some(rights(session, &ours).await?);
     Ok(())
 }
 

@@ -8,10 +8,11 @@ use shared::{Context, Effect, Skill, SkillError};
 
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
-    fleet::{FleetWork, Pace, Scope, applying, fingerprint},
+    fleet::{FleetWork, Pace, applying, fingerprint},
     parts::{
         INPUT_FILES, MigrationSource, PlanReport, Workbench, checked_release, checked_retention,
     },
+    scope::{Named, Scope, Tenants},
 };
 use crate::{
     clients::Database,
@@ -32,10 +33,12 @@ pub struct ApplyMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyMigrationInput {
-    /// Name of a configured database; either this or `fleet`.
+    /// Name of a configured database, or of one of its tenants as `DATABASE/SCHEMA`; either this or `fleet`.
     pub database: Option<String>,
     /// Name of a configured fleet.
     pub fleet: Option<String>,
+    /// Tenants of the database: schemas that are migrated together, like a fleet.
+    pub tenants: Option<Tenants>,
     /// How a fleet is walked through.
     pub pace: Option<Pace>,
     /// The migrations.
@@ -123,10 +126,14 @@ impl Skill for ApplyMigration {
         mut input: Self::Input,
     ) -> Result<Self::Output, SkillError> {
         input.release = checked_release(input.release)?;
-        let fleet = input.fleet.clone();
-        match self.0.scope(input.database.as_deref(), fleet.as_deref())? {
-            Scope::Database(database) => self.one(context, database, input).await,
-            Scope::Fleet(name, members) => self.fleet(context, (name, members), input).await,
+        let named = Named {
+            database: input.database.clone(),
+            fleet: input.fleet.clone(),
+            tenants: input.tenants.clone(),
+        };
+        match self.0.scope(context, named).await? {
+            Scope::Database(database) => Box::pin(self.one(context, &database, input)).await,
+            Scope::Fleet(name, members) => self.fleet(context, (&name, members), input).await,
         }
     }
 }
@@ -179,7 +186,7 @@ impl ApplyMigration {
     async fn fleet(
         &self,
         context: &Context,
-        members: (&str, Vec<&Database>),
+        members: (&str, Vec<Database>),
         input: ApplyMigrationInput,
     ) -> Result<ApplyMigrationOutput, SkillError> {
         let Self(bench) = self;

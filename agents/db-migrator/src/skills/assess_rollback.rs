@@ -50,7 +50,7 @@ impl Skill for AssessRollback {
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let database = match (&input.database, &input.service) {
             (Some(name), None) => self.0.database(name)?,
-            (None, Some(service)) => self.0.of_service(service)?,
+            (None, Some(service)) => self.0.of_service(service)?.clone(),
             _ => {
                 let expected = "either database or service";
                 return Err(SkillError::rejected(
@@ -68,7 +68,7 @@ impl Skill for AssessRollback {
             (release, revision) => release.as_deref().or(revision.as_deref()),
         };
         let goal = goal(input.to_version.as_deref(), release)?;
-        let assessment = engine::assess_rollback(self.0.job(context, database), &goal).await?;
+        let assessment = engine::assess_rollback(self.0.job(context, &database), &goal).await?;
         Ok(AssessRollbackOutput {
             database: database.name.clone(),
             assessment,

@@ -76,7 +76,7 @@ impl Skill for CompleteMigration {
             (None, None) => None,
             (version, release) => Some(goal(version, release)?),
         };
-        let job = self.0.job(context, database);
+        let job = self.0.job(context, &database);
         let request = CompleteRequest {
             goal,
             plan_digest: input.plan_digest.as_deref(),

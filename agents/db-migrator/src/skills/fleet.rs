@@ -7,8 +7,8 @@ use serde::Deserialize;
 use shared::{Context, SkillError};
 
 use super::{
-    hooks::checked,
-    parts::{Decision, MigrationSource, PlanReport, Workbench, bounded},
+    hooks::{checked, stays_at_home},
+    parts::{Decision, MigrationSource, PlanReport, Workbench},
 };
 use crate::{
     clients::Database,
@@ -55,41 +55,10 @@ impl Pace {
     }
 }
 
-/// One database or one fleet.
-pub(super) enum Scope<'a> {
-    Database(&'a Database),
-    Fleet(&'a str, Vec<&'a Database>),
-}
-
-impl Workbench {
-    /// What a request is about: exactly one of `database` and `fleet`.
-    pub(super) fn scope<'a>(
-        &'a self,
-        database: Option<&str>,
-        fleet: Option<&'a str>,
-    ) -> Result<Scope<'a>, SkillError> {
-        match (database, fleet) {
-            (Some(name), None) => Ok(Scope::Database(self.database(name)?)),
-            (None, Some(name)) => {
-                let found = self.databases.fleet(name).ok_or_else(|| {
-                    let expected = format!("one of: {}", self.databases.fleet_names());
-                    SkillError::rejected("fleet", expected, bounded(name))
-                })?;
-                Ok(Scope::Fleet(name, found.1))
-            }
-            _ => Err(SkillError::rejected(
-                "database",
-                "either database or fleet",
-                "both or neither",
-            )),
-        }
-    }
-}
-
 /// A fleet's members with what is done to them, once for each dialect.
 pub(super) struct FleetWork<'a> {
     name: &'a str,
-    members: Vec<&'a Database>,
+    members: Vec<Database>,
     by_dialect: BTreeMap<&'static str, (Vec<Migration>, Vec<Hook>)>,
     concurrency: usize,
     soak: Duration,
@@ -99,16 +68,17 @@ impl<'a> FleetWork<'a> {
     /// Reads source and hooks for every dialect of the members.
     pub(super) async fn read(
         (bench, context): (&Workbench, &Context),
-        (name, members): (&'a str, Vec<&'a Database>),
+        (name, members): (&'a str, Vec<Database>),
         source: Option<MigrationSource>,
         hooks: Vec<HookSpec>,
         pace: Option<Pace>,
     ) -> Result<Self, SkillError> {
         let (concurrency, soak) = pace.unwrap_or_default().checked()?;
-        let mut by_dialect = BTreeMap::new();
+        let mut by_dialect: BTreeMap<_, (Vec<Migration>, Vec<Hook>)> = BTreeMap::new();
         for member in &members {
             let dialect = member.target.dialect();
-            if by_dialect.contains_key(dialect.name()) {
+            if let Some((_, hooks)) = by_dialect.get(dialect.name()) {
+                stays_at_home(hooks, member)?;
                 continue;
             }
             let read = if let Some(source) = &source {
@@ -119,6 +89,7 @@ impl<'a> FleetWork<'a> {
                 let outlets = member.desk.outlets();
                 (Vec::new(), checked(&[], hooks.clone(), dialect, outlets)?)
             };
+            stays_at_home(&read.1, member)?;
             by_dialect.insert(dialect.name(), read);
         }
         Ok(Self {
@@ -154,8 +125,8 @@ impl<'a> FleetWork<'a> {
         bench: &'b Workbench,
         context: &'b Context,
     ) -> Result<Job<'b>, SkillError> {
-        let first = self.members.first().copied();
-        first
+        self.members
+            .first()
             .map(|database| bench.job(context, database))
             .ok_or_else(|| SkillError::rejected("fleet", "a fleet with members", self.name))
     }

@@ -7,7 +7,8 @@ use crate::{
     clients::{Database, hooks::Outlets},
     domain::{
         Dialect, Migration, SourceFile,
-        hooks::{self, Allowed, Hook, HookError, HookSpec},
+        hooks::{self, Action, Allowed, Hook, HookError, HookSpec},
+        tenant::{Around, reach},
     },
 };
 
@@ -23,8 +24,30 @@ impl Workbench {
         let dialect = database.target.dialect();
         let (migrations, files) = self.read_with_files(context, source, dialect).await?;
         let hooks = checked(&files, own, dialect, database.desk.outlets())?;
+        stays_at_home(&hooks, database)?;
         Ok((migrations, hooks))
     }
+}
+
+/// Refuses SQL of hooks that reaches beyond a tenant's schema.
+pub(super) fn stays_at_home(hooks: &[Hook], database: &Database) -> Result<(), SkillError> {
+    let Some(tenant) = database.target.tenant() else {
+        return Ok(());
+    };
+    for hook in hooks {
+        let Action::Sql(statements) = &hook.action else {
+            continue;
+        };
+        if let Some(reach) = statements
+            .iter()
+            .find_map(|sql| reach(sql, tenant, &Around::default()))
+        {
+            let got = format!("{}: {reach}", hook.name);
+            let expected = "SQL that stays in the schema of one tenant";
+            return Err(SkillError::rejected("hooks", expected, got));
+        }
+    }
+    Ok(())
 }
 
 /// Hooks that may run, from the files of a source and a request.

@@ -221,7 +221,7 @@ impl LintMigration {
     ) -> Result<Facts, SkillError> {
         let database = self.0.database(asked.name)?;
         let dialect = database.target.dialect();
-        let job = self.0.job(context, database);
+        let job = self.0.job(context, &database);
         // A source that cannot be read as migrations is reported as such; the rest is linted all the same.
         let migrations = source::read_as(asked.files, dialect, asked.layout)
             .map(|source| source.migrations)

@@ -134,7 +134,7 @@ impl Skill for MigrationStatus {
             None => Vec::new(),
         };
         let release = checked_release(input.release)?;
-        let status = engine::status(self.0.job(context, database), &source).await?;
+        let status = engine::status(self.0.job(context, &database), &source).await?;
         let state = |release| release_state(release, &status.runs, &status.migrations);
         let release_state = release.as_deref().map(state);
         Ok(MigrationStatusOutput {

@@ -46,8 +46,9 @@ pub struct Workbench {
 }
 
 impl Workbench {
-    pub(super) fn database(&self, name: &str) -> Result<&Database, SkillError> {
-        self.databases.find(name).ok_or_else(|| {
+    /// The database of this name, or a tenant as `NAME/SCHEMA`.
+    pub(super) fn database(&self, name: &str) -> Result<Database, SkillError> {
+        self.databases.target(name).ok_or_else(|| {
             SkillError::rejected(
                 "database",
                 format!("one of: {}", self.databases.names()),

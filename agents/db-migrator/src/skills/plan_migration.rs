@@ -8,8 +8,9 @@ use shared::{Context, Skill, SkillError};
 
 use super::{
     adoption::{self, AdoptChoice, AdoptFields, OutOfOrder},
-    fleet::{FleetWork, Scope, applying},
+    fleet::{FleetWork, applying},
     parts::{INPUT_FILES, MigrationSource, PlanReport, Workbench, checked_retention},
+    scope::{Named, Scope, Tenants},
 };
 use crate::{
     clients::Database,
@@ -25,10 +26,12 @@ pub struct PlanMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanMigrationInput {
-    /// Name of a configured database; either this or `fleet`.
+    /// Name of a configured database, or of one of its tenants as `DATABASE/SCHEMA`; either this or `fleet`.
     pub database: Option<String>,
     /// Name of a configured fleet.
     pub fleet: Option<String>,
+    /// Tenants of the database: schemas that are migrated together, like a fleet.
+    pub tenants: Option<Tenants>,
     /// The migrations.
     #[serde(default)]
     pub source: MigrationSource,
@@ -62,9 +65,13 @@ impl Skill for PlanMigration {
 
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let Self(bench) = self;
-        let (database, fleet) = (input.database.clone(), input.fleet.clone());
-        match bench.scope(database.as_deref(), fleet.as_deref())? {
-            Scope::Database(database) => self.one(context, database, input).await,
+        let named = Named {
+            database: input.database.clone(),
+            fleet: input.fleet.clone(),
+            tenants: input.tenants.clone(),
+        };
+        match bench.scope(context, named).await? {
+            Scope::Database(database) => Box::pin(self.one(context, &database, input)).await,
             Scope::Fleet(name, members) => {
                 adoption::refuse_for_fleet(
                     input.adopt,
@@ -73,9 +80,14 @@ impl Skill for PlanMigration {
                 )?;
                 let retention = checked_retention(input.retain.as_deref())?;
                 let source = Some(input.source);
-                let fleet =
-                    FleetWork::read((bench, context), (name, members), source, input.hooks, None)
-                        .await?;
+                let fleet = FleetWork::read(
+                    (bench, context),
+                    (&name, members),
+                    source,
+                    input.hooks,
+                    None,
+                )
+                .await?;
                 let plan = fleet
                     .plan(
                         bench,

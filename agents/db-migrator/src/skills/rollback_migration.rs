@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use shared::{Context, Effect, Skill, SkillError};
 
 use super::{
-    fleet::{FleetWork, Pace, Scope, reverting},
-    hooks::checked,
+    fleet::{FleetWork, Pace, reverting},
+    hooks::{checked, stays_at_home},
     parts::{Workbench, goal},
+    scope::{Named, Scope, Tenants},
 };
 use crate::{
     clients::Database,
@@ -27,10 +28,12 @@ pub struct RollbackMigration(pub Workbench);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackMigrationInput {
-    /// Name of a configured database; either this or `fleet`.
+    /// Name of a configured database, or of one of its tenants as `DATABASE/SCHEMA`; either this or `fleet`.
     pub database: Option<String>,
     /// Name of a configured fleet.
     pub fleet: Option<String>,
+    /// Tenants of the database: schemas that are migrated together, like a fleet.
+    pub tenants: Option<Tenants>,
     /// How a fleet is walked through.
     pub pace: Option<Pace>,
     /// Hooks beside those that came with the migrations; one of the same name replaces it.
@@ -87,10 +90,16 @@ impl Skill for RollbackMigration {
 
     async fn run(&self, context: &Context, input: Self::Input) -> Result<Self::Output, SkillError> {
         let goal = goal(input.to_version.as_deref(), input.release.as_deref())?;
-        let fleet = input.fleet.clone();
-        match self.0.scope(input.database.as_deref(), fleet.as_deref())? {
-            Scope::Database(database) => self.one(context, database, goal, input).await,
-            Scope::Fleet(name, members) => self.fleet(context, (name, members), &goal, input).await,
+        let named = Named {
+            database: input.database.clone(),
+            fleet: input.fleet.clone(),
+            tenants: input.tenants.clone(),
+        };
+        match self.0.scope(context, named).await? {
+            Scope::Database(database) => Box::pin(self.one(context, &database, goal, input)).await,
+            Scope::Fleet(name, members) => {
+                self.fleet(context, (&name, members), &goal, input).await
+            }
         }
     }
 }
@@ -105,6 +114,7 @@ impl RollbackMigration {
     ) -> Result<RollbackMigrationOutput, SkillError> {
         let dialect = database.target.dialect();
         let own = checked(&[], input.hooks, dialect, database.desk.outlets())?;
+        stays_at_home(&own, database)?;
         let job = self.0.job(context, database);
         let name = database.name.clone();
         if input.dry_run {
@@ -150,7 +160,7 @@ impl RollbackMigration {
     async fn fleet(
         &self,
         context: &Context,
-        members: (&str, Vec<&Database>),
+        members: (&str, Vec<Database>),
         goal: &Goal,
         input: RollbackMigrationInput,
     ) -> Result<RollbackMigrationOutput, SkillError> {

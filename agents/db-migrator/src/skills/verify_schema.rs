@@ -78,7 +78,7 @@ impl Skill for VerifySchema {
             Some(source) => self.0.read(context, source, dialect).await?,
             None => Vec::new(),
         };
-        let verified = engine::verify(self.0.job(context, database), &source).await?;
+        let verified = engine::verify(self.0.job(context, &database), &source).await?;
         Ok(output(database.name.clone(), dialect, verified))
     }
 }

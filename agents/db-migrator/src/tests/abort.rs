@@ -62,7 +62,7 @@ fn killed(fixture: &Fixture, point: u32) -> bool {
         .args(["--exact", "tests::abort::child", "--ignored", "--nocapture"])
         .envs([(URL, fixture.url.as_str()), (POINT, &point.to_string())])
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap())
@@ -71,7 +71,12 @@ fn killed(fixture: &Fixture, point: u32) -> bool {
     let last = lines
         .into_iter()
         .find(|line| line.starts_with("stopped at ") || line == "completed")
-        .expect("the child says where it is");
+        .unwrap_or_else(|| {
+            let mut said = String::new();
+            let errors = child.stderr.as_mut().unwrap();
+            std::io::Read::read_to_string(errors, &mut said).unwrap();
+            panic!("point {point}: the child ended before it: {said}")
+        });
     child.kill().unwrap();
     child.wait().unwrap();
     last != "completed"

@@ -384,7 +384,7 @@ fn refuses_fleets_of_databases_that_do_not_exist() {
     }
     let fleet = databases().with_fleets(["f=a,*".parse().unwrap()]).unwrap();
     assert_eq!(
-        fleet.fleet("f").unwrap().0.members,
+        fleet.fleet("f").unwrap().members,
         ["a"],
         "each database once"
     );

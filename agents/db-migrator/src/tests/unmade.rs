@@ -2,7 +2,7 @@
 
 use super::support::*;
 use crate::{
-    domain::{Dialect, Verdict, Version},
+    domain::{Dialect, Inverse, Verdict, Version},
     engine::Goal,
 };
 
@@ -13,6 +13,12 @@ const OBJECTS: &str = "CREATE SEQUENCE numbers INCREMENT BY 5; SELECT setval('nu
     CREATE OPERATOR CLASS point3_class FOR TYPE point3 USING btree FAMILY point3_family AS FUNCTION 1 point3_cmp(point3, point3);
     CREATE CONVERSION latin FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
     CREATE LANGUAGE plsample HANDLER plpgsql_call_handler";
+const MORE: &str = "CREATE FUNCTION point3_lt(point3, point3) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT ($1).x < ($2).x';
+    CREATE OPERATOR <<< (FUNCTION = point3_lt, LEFTARG = point3, RIGHTARG = point3); CREATE OPERATOR FAMILY loose_family USING btree;
+    ALTER OPERATOR FAMILY loose_family USING btree ADD OPERATOR 1 <<< (point3, point3), FUNCTION 1 (point3, point3) point3_cmp(point3, point3);
+    CREATE TEXT SEARCH DICTIONARY short (TEMPLATE = pg_catalog.simple, STOPWORDS = 'english');
+    CREATE TEXT SEARCH CONFIGURATION words (PARSER = pg_catalog.default); ALTER TEXT SEARCH CONFIGURATION words ADD MAPPING FOR word, asciiword WITH short, pg_catalog.simple;
+    CREATE FUNCTION sampled() RETURNS int LANGUAGE plsample AS 'BEGIN RETURN 1; END'";
 
 #[tokio::test]
 async fn keeps_the_position_of_a_sequence_without_an_owner() {
@@ -48,32 +54,64 @@ async fn keeps_the_position_of_a_sequence_without_an_owner() {
 }
 
 #[tokio::test]
-async fn names_what_no_inverse_makes_again() {
-    for (up, named) in [
-        (
-            "DROP OPERATOR CLASS point3_class USING btree",
-            "operator class",
-        ),
-        (
-            "DROP OPERATOR FAMILY point3_family USING btree CASCADE",
-            "operator",
-        ),
-        ("DROP CONVERSION latin", "conversion"),
-        ("DROP LANGUAGE plsample", "language"),
+pub(super) async fn makes_operator_classes_conversions_and_languages_again() {
+    for up in [
+        "DROP OPERATOR CLASS point3_class USING btree",
+        "DROP OPERATOR FAMILY point3_family USING btree CASCADE",
+        "DROP OPERATOR FAMILY loose_family USING btree",
+        "ALTER OPERATOR FAMILY loose_family USING btree DROP FUNCTION 1 (point3, point3)",
+        "DROP CONVERSION latin",
+        "ALTER CONVERSION latin RENAME TO latin1",
+        "DROP LANGUAGE plsample CASCADE",
+        "DROP TEXT SEARCH CONFIGURATION words; DROP TEXT SEARCH DICTIONARY short",
     ] {
         let fixture = fixture(Dialect::Postgres, true);
         let database = &fixture.database;
         execute(database, OBJECTS).await;
+        execute(database, MORE).await;
+        let before = fingerprint(database).await;
         let source = migrations(Dialect::Postgres, &[("drop", up, "")]);
         let plan = plan(database, &source).await.unwrap();
-        let proof = &plan.migrations[0].proof;
-        assert_eq!(proof.verdict, Verdict::Irreversible, "{up}: {proof:?}");
-        let refusals = plan.refusals().join("; ");
-        assert!(
-            refusals.contains("no inverse can be synthesised") && refusals.contains(named),
-            "{up}: {refusals}"
+        let planned = &plan.migrations[0];
+        assert_eq!(
+            (planned.proof.verdict, planned.inverse),
+            (Verdict::Reversible, Inverse::Synthesised),
+            "{up}: {:?}",
+            planned.proof
         );
-        let wanted = apply(database, &Caller::operator("b"), &source, None).await;
-        digest_of(wanted.unwrap_err());
+        apply(database, &Caller::operator("b"), &source, None)
+            .await
+            .unwrap();
+        assert_ne!(fingerprint(database).await, before, "{up}");
+        let zero = Goal::Version(Version::zero());
+        rollback(database, &Caller::coordinator("c"), zero)
+            .await
+            .unwrap();
+        assert_eq!(fingerprint(database).await, before, "{up}");
     }
+}
+
+#[tokio::test]
+async fn names_what_no_inverse_makes_again() {
+    let fixture = fixture(Dialect::Postgres, true);
+    let database = &fixture.database;
+    execute(
+        database,
+        "CREATE ACCESS METHOD plain TYPE TABLE HANDLER heap_tableam_handler",
+    )
+    .await;
+    let source = migrations(
+        Dialect::Postgres,
+        &[("drop", "DROP ACCESS METHOD plain", "")],
+    );
+    let plan = plan(database, &source).await.unwrap();
+    let proof = &plan.migrations[0].proof;
+    assert_eq!(proof.verdict, Verdict::Irreversible, "{proof:?}");
+    let refusals = plan.refusals().join("; ");
+    assert!(
+        refusals.contains("no inverse can be synthesised") && refusals.contains("access method"),
+        "{refusals}"
+    );
+    let wanted = apply(database, &Caller::operator("b"), &source, None).await;
+    digest_of(wanted.unwrap_err());
 }

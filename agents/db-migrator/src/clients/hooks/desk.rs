@@ -46,6 +46,11 @@ impl Desk {
         }
     }
 
+    /// An empty desk that reaches the same.
+    pub(in crate::clients) fn beside(&self) -> Self {
+        Self::new(self.outlets.clone())
+    }
+
     /// What hooks may reach.
     pub fn outlets(&self) -> &Outlets {
         &self.outlets

@@ -1,28 +1,79 @@
 //! PostgreSQL's system catalogs as catalog entries: one message, one round trip.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
 use tokio_postgres::SimpleQueryRow;
 
 use super::TargetError;
-use crate::domain::{Catalog, Entry, Place, history};
+use crate::domain::{Catalog, Entry, Place, Tenant, history};
 
 /// Columns of an entry: kind, name, definition, position, table, column, default.
 const WIDTH: usize = 7;
 
-/// The query, with an empty search path around it so that every definition names its schema.
-pub(super) fn query() -> &'static str {
-    static QUERY: LazyLock<String> = LazyLock::new(|| {
-        format!(
-            "SELECT set_config('db_migrator.search_path', current_setting('search_path'), true);\n\
-             SELECT set_config('search_path', 'pg_catalog', true);\n\
-             {}\n{};\n\
-             SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);",
-            COMMON.replace("HISTORIES", &histories()),
-            objects().join("\nUNION ALL\n")
-        )
-    });
-    &QUERY
+/// The query of a whole database or of one tenant's schema.
+pub(super) fn query(tenant: Option<&Tenant>) -> Cow<'static, str> {
+    static QUERY: LazyLock<String> = LazyLock::new(|| text(OURS, "", &objects()));
+    tenant.map_or(Cow::Borrowed(&QUERY), |tenant| {
+        let ours = format!("= {}", tenant.literal());
+        let objects = objects();
+        let own = objects.iter().filter(|one| !is_whole(one));
+        let own = own.map(|one| one.replace("OF THE SCHEMA", MINE_ONLY));
+        Cow::Owned(text(&ours, MINE, &own.collect::<Vec<_>>()))
+    })
+}
+
+/// With an empty search path around it, so that every definition names its schema.
+fn text(ours: &str, mine: &str, objects: &[String]) -> String {
+    format!(
+        "SELECT set_config('db_migrator.search_path', current_setting('search_path'), true);\n\
+         SELECT set_config('search_path', 'pg_catalog', true);\n\
+         {}\n{};\n\
+         SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);",
+        COMMON
+            .replace("HISTORIES", &histories())
+            .replace("AUTOMATIC", include_str!("automatic.sql"))
+            .replace("OURS", ours)
+            + mine,
+        objects.join("\nUNION ALL\n").replace("OF THE SCHEMA", "")
+    )
+}
+
+/// The schemas of a project, for its whole database.
+const OURS: &str = "NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^(pg_(toast_)?temp_|db_migrator_tenant_)'";
+/// What no tenant's migration may change, because all of them share it, and the tenant's own schema.
+const WHOLE: [&str; 13] = [
+    "schema",
+    "extension",
+    "publication",
+    "event trigger",
+    "default privileges",
+    "cast",
+    "foreign server",
+    "foreign-data wrapper",
+    "user mapping",
+    "language",
+    "transform or access method",
+    "text search template or parser",
+    "extension dependency",
+];
+/// Everything of the schema that a comment or a label can be about.
+const MINE: &str = r",
+mine AS (
+  SELECT 'pg_class'::regclass AS class, oid FROM rel UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace IN (SELECT oid FROM ns)
+  UNION ALL SELECT 'pg_proc'::regclass, oid FROM fun UNION ALL SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE connamespace IN (SELECT oid FROM ns)
+  UNION ALL SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger t JOIN rel r ON r.oid = t.tgrelid UNION ALL SELECT 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w JOIN rel r ON r.oid = w.ev_class
+  UNION ALL SELECT 'pg_policy'::regclass, p.oid FROM pg_policy p JOIN rel r ON r.oid = p.polrelid UNION ALL SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext WHERE stxnamespace IN (SELECT oid FROM ns)
+  UNION ALL SELECT 'pg_collation'::regclass, oid FROM pg_collation WHERE collnamespace IN (SELECT oid FROM ns) UNION ALL SELECT 'pg_conversion'::regclass, oid FROM pg_conversion WHERE connamespace IN (SELECT oid FROM ns)
+  UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprnamespace IN (SELECT oid FROM ns) UNION ALL SELECT 'pg_opclass'::regclass, oid FROM pg_opclass WHERE opcnamespace IN (SELECT oid FROM ns)
+  UNION ALL SELECT 'pg_opfamily'::regclass, oid FROM pg_opfamily WHERE opfnamespace IN (SELECT oid FROM ns) UNION ALL SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict WHERE dictnamespace IN (SELECT oid FROM ns)
+  UNION ALL SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config WHERE cfgnamespace IN (SELECT oid FROM ns))";
+const MINE_ONLY: &str =
+    " AND EXISTS (SELECT FROM mine m WHERE m.class = x.classoid AND m.oid = x.objoid)";
+
+fn is_whole(object: &str) -> bool {
+    WHOLE
+        .iter()
+        .any(|kind| object.starts_with(&format!("SELECT '{kind}', ")))
 }
 
 /// Reads the answer to [`query`].
@@ -64,8 +115,9 @@ fn histories() -> String {
 /// Histories of other tools, namespaces, extension members, relations and user types that belong to the project's schema.
 const COMMON: &str = r"WITH ns AS (
   SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
-  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^pg_(toast_)?temp_'),
+  WHERE nspname OURS),
 member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+AUTOMATIC,
 history AS (
   SELECT c.oid FROM pg_class c JOIN ns n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND c.relname IN (HISTORIES)
   UNION ALL SELECT i.indexrelid FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE c.relkind = 'r' AND c.relname IN (HISTORIES)
@@ -201,7 +253,7 @@ const DEPENDENTS: [(&str, &str, &str, &str); 26] = [
         "constraint",
         "format('%s.%I', coalesce(r.name, t.name), k.conname)",
         "concat_ws('; ', pg_get_constraintdef(k.oid), k.convalidated, k.conislocal)",
-        "pg_constraint k LEFT JOIN rel r ON r.oid = k.conrelid LEFT JOIN typ t ON t.oid = k.contypid WHERE k.contype <> 't' AND (k.contype <> 'n' OR k.conislocal) AND coalesce(r.name, t.name) IS NOT NULL",
+        "pg_constraint k LEFT JOIN rel r ON r.oid = k.conrelid LEFT JOIN typ t ON t.oid = k.contypid WHERE k.contype <> 't' AND (k.contype <> 'n' OR k.conislocal) AND NOT EXISTS (SELECT FROM automatic u WHERE u.oid = k.oid) AND coalesce(r.name, t.name) IS NOT NULL",
     ),
     (
         "index",
@@ -231,10 +283,10 @@ const DEPENDENTS: [(&str, &str, &str, &str); 26] = [
     ),
     (
         "comment",
-        "pg_describe_object(d.classoid, d.objoid, d.objsubid)",
-        "d.description",
-        "pg_description d WHERE (d.objoid >= 16384 OR d.classoid = 'pg_namespace'::regclass AND d.objoid IN (SELECT oid FROM ns)) \
-         AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.classoid AND m.objid = d.objoid) AND d.classoid <> 'pg_extension'::regclass",
+        "pg_describe_object(x.classoid, x.objoid, x.objsubid)",
+        "x.description",
+        "pg_description x WHERE (x.objoid >= 16384 OR x.classoid = 'pg_namespace'::regclass AND x.objoid IN (SELECT oid FROM ns)) \
+         AND NOT EXISTS (SELECT FROM member m WHERE m.classid = x.classoid AND m.objid = x.objoid) AND x.classoid <> 'pg_extension'::regclassOF THE SCHEMA",
     ),
     (
         "statistics",
@@ -272,7 +324,7 @@ const DEPENDENTS: [(&str, &str, &str, &str); 26] = [
         "operator",
         "pg_describe_object('pg_operator'::regclass, o.oid, 0)",
         "concat_ws('; ', o.oprcode, pg_get_userbyid(o.oprowner), nullif(o.oprcom, 0)::regoperator, nullif(o.oprnegate, 0)::regoperator, o.oprrest, o.oprjoin, o.oprcanhash, o.oprcanmerge)",
-        "pg_operator o WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = o.oid)",
+        "(SELECT *, 'pg_operator'::regclass AS classoid, oid AS objoid FROM pg_operator) o, LATERAL (SELECT o.classoid, o.objoid) x WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM member m WHERE m.objid = o.oid)OF THE SCHEMA",
     ),
     (
         "foreign server",
@@ -354,9 +406,9 @@ const DEPENDENTS: [(&str, &str, &str, &str); 26] = [
     ),
     (
         "security label",
-        "concat_ws(' ', l.provider, pg_describe_object(l.classoid, l.objoid, l.objsubid))",
-        "l.label",
-        "pg_seclabel l WHERE l.objoid >= 16384",
+        "concat_ws(' ', x.provider, pg_describe_object(x.classoid, x.objoid, x.objsubid))",
+        "x.label",
+        "pg_seclabel x WHERE x.objoid >= 16384OF THE SCHEMA",
     ),
     (
         "extension dependency",

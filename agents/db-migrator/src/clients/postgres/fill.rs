@@ -6,6 +6,7 @@ use futures::{SinkExt, StreamExt, pin_mut};
 use tokio_postgres::Client;
 
 use super::{TargetError, integer, query};
+use crate::domain::Tenant;
 
 /// Larger databases are proven on their schema alone.
 const MAX_BYTES: i64 = 256 << 20;
@@ -19,13 +20,13 @@ const TRIGGERS: &str = "SELECT format('ALTER TABLE %I.%I %s TRIGGER %I', n.nspna
 const COLUMNS: &str = "SELECT coalesce(string_agg(format('%I', attname), ', ' ORDER BY attnum), '') FROM pg_attribute \
     WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''";
 const SEQUENCES: &str = "SELECT format('SELECT setval(%L, %s)', format('%I.%I', schemaname, sequencename), last_value) FROM pg_sequences \
-    WHERE last_value IS NOT NULL AND schemaname <> 'db_migrator'";
+    WHERE last_value IS NOT NULL AND schemaname !~ '^db_migrator(_tenant_|$)' AND ($1::text IS NULL OR schemaname = $1)";
 
 /// Copies all rows in one snapshot, parents before children. `false` when there are too many bytes.
 pub(super) async fn fill(
-    live: &Client,
-    scratch: &Client,
+    (live, scratch): (&Client, &Client),
     tables: &[(String, Vec<String>)],
+    tenant: Option<&Tenant>,
 ) -> Result<bool, TargetError> {
     let names = tables
         .iter()
@@ -57,18 +58,23 @@ pub(super) async fn fill(
         .await?;
     live.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
-    let copied = copy_all(live, scratch, &ordered).await;
+    let copied = copy_all((live, scratch), &ordered, tenant).await;
     live.batch_execute("ROLLBACK").await?;
     copied?;
     scratch.batch_execute(&enable.join("; ")).await?;
     Ok(true)
 }
 
-async fn copy_all(live: &Client, scratch: &Client, tables: &[String]) -> Result<(), TargetError> {
+async fn copy_all(
+    (live, scratch): (&Client, &Client),
+    tables: &[String],
+    tenant: Option<&Tenant>,
+) -> Result<(), TargetError> {
     for table in tables {
         copy(live, scratch, table).await?;
     }
-    for statement in texts(live, SEQUENCES, &[]).await? {
+    let schema = tenant.map(|tenant| tenant.schema().to_owned());
+    for statement in texts(live, SEQUENCES, &[schema.into()]).await? {
         scratch.batch_execute(&statement).await?;
     }
     Ok(())

@@ -12,9 +12,8 @@ use super::{
     connect,
     values::{integer, query},
 };
+use crate::domain::{Tenant, tenant::LEDGER};
 
-/// The schema that holds the ledger.
-const LEDGER: &str = "db_migrator";
 const FIRST_POLL: Duration = Duration::from_millis(20);
 const LAST_POLL: Duration = Duration::from_millis(250);
 /// How long the end of an orphan is awaited.
@@ -26,9 +25,24 @@ pub(super) fn application_name(run: &str) -> String {
     name("db-migrator", run)
 }
 
-/// The name of the one session that owns the database: the next owner recognises an orphan by it.
-fn owner_name(run: &str) -> String {
-    name("db-migrator-owner", run)
+/// Who takes the lock, and of what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub(super) run: &'a str,
+    pub(super) backend: i64,
+    pub(super) tenant: Option<&'a Tenant>,
+}
+
+/// The name of the one session that owns the database, or a tenant's schema in it: the next owner recognises an orphan by
+/// it. That of a run is written without hyphens behind a tenant's mark, so that all of it counts.
+fn owner_name(run: &str, tenant: Option<&Tenant>) -> String {
+    match tenant {
+        None => name("db-migrator-owner", run),
+        Some(tenant) => {
+            let role = format!("db-migrator-owner:{}", tenant.mark());
+            name(&role, &run.replace('-', ""))
+        }
+    }
 }
 
 fn name(role: &str, run: &str) -> String {
@@ -40,8 +54,9 @@ fn name(role: &str, run: &str) -> String {
 }
 
 /// 64 bits of database and ledger, so that two ledgers of one database do not wait for each other.
-fn key(database: &str) -> i64 {
-    let bound = format!("db-migrator/lock/v2\n{database}\n{LEDGER}");
+fn key(database: &str, tenant: Option<&Tenant>) -> i64 {
+    let ledger = tenant.map_or(LEDGER, Tenant::ledger);
+    let bound = format!("db-migrator/lock/v2\n{database}\n{ledger}");
     Sha256::digest(bound.as_bytes())
         .first_chunk::<8>()
         .map_or(0, |bytes| i64::from_be_bytes(*bytes))
@@ -53,10 +68,14 @@ fn key(database: &str) -> i64 {
 pub(super) async fn take(
     client: &Client,
     address: &Address,
-    backend: i64,
-    run: &str,
+    claim: Claim<'_>,
     until: Instant,
 ) -> Result<String, TargetError> {
+    let Claim {
+        run,
+        backend,
+        tenant,
+    } = claim;
     let rows = query(
         client,
         "SELECT current_database()::text, pg_is_in_recovery()::int::bigint",
@@ -68,7 +87,7 @@ pub(super) async fn take(
         return Err(TargetError::Standby);
     }
     refuse_pooler(client, address, backend, run).await?;
-    let (key, owner) = (key(&row.text(0)?), owner_name(run));
+    let (key, owner) = (key(&row.text(0)?, tenant), owner_name(run, tenant));
     let mut pause = FIRST_POLL;
     while integer(
         client,
@@ -90,7 +109,7 @@ pub(super) async fn take(
         .batch_execute(&format!("SET application_name = '{owner}'"))
         .await?;
     // Whoever else bears an owner's name lost the lock without ending.
-    end(client, &format!("{}%", owner_name("")), run).await?;
+    end(client, &format!("{}%", owner_name("", tenant)), run).await?;
     Ok(owner)
 }
 
@@ -147,13 +166,29 @@ mod tests {
     #[test]
     fn keeps_names_short_and_without_quotes() {
         assert_eq!(application_name("it's %"), "db-migrator/its");
-        assert_eq!(owner_name(&"x".repeat(90)).len(), 63);
-        assert!(owner_name("a").starts_with("db-migrator-owner/"));
+        assert_eq!(owner_name(&"x".repeat(90), None).len(), 63);
+        assert!(owner_name("a", None).starts_with("db-migrator-owner/"));
+    }
+
+    /// An owner ends what bears a name like its own: no other tenant's owner may.
+    #[test]
+    fn keeps_the_names_of_owners_apart() {
+        let run = "0198f2c4-6b1e-7c1a-9d5e-3a1f0f4f6f01";
+        let (one, two) = (Tenant::new("one").unwrap(), Tenant::new("two").unwrap());
+        let mine = owner_name(run, Some(&one));
+        assert!(mine.len() <= 63 && mine.ends_with("3a1f0f4f6f01"), "{mine}");
+        assert!(mine.starts_with(&owner_name("", Some(&one))));
+        assert!(!mine.starts_with(&owner_name("", Some(&two))));
+        assert!(!mine.starts_with(&owner_name("", None)));
+        assert!(!owner_name(run, None).starts_with(&owner_name("", Some(&one))));
     }
 
     #[test]
     fn binds_the_key_to_the_database() {
-        assert_ne!(key("a"), key("b"));
-        assert_eq!(key("a"), key("a"));
+        assert_ne!(key("a", None), key("b", None));
+        assert_eq!(key("a", None), key("a", None));
+        let (one, two) = (Tenant::new("one").unwrap(), Tenant::new("two").unwrap());
+        assert_ne!(key("a", Some(&one)), key("a", Some(&two)));
+        assert_ne!(key("a", Some(&one)), key("a", None));
     }
 }

@@ -4,8 +4,9 @@
 -- head of a statement that moves it to another schema. <;> stands between statements, <|> between alternatives.
 WITH ns AS (
   SELECT oid, nspname, quote_ident(nspname) AS name, nspowner, nspacl FROM pg_namespace
-  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^pg_(toast_)?temp_'),
+  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^(pg_(toast_)?temp_|db_migrator_tenant_)'),
 member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+AUTOMATIC,
 rel AS (
   SELECT c.*, quote_ident(c.relname) AS own, n.name AS ns, format('%I.%I', n.nspname, c.relname) AS name, '1259/' || c.oid || '/0' AS id,
     CASE c.relkind WHEN 'r' THEN 'TABLE' WHEN 'p' THEN 'TABLE' WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
@@ -42,7 +43,8 @@ col AS (
     (SELECT s.setting FROM pg_depend x JOIN seq s ON s.seqrelid = x.objid
      WHERE x.classid = 'pg_class'::regclass AND x.refclassid = 'pg_class'::regclass AND x.refobjid = r.oid AND x.refobjsubid = a.attnum AND x.deptype = 'i' LIMIT 1) AS setting
   FROM rel r JOIN pg_attribute a ON a.attrelid = r.oid JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    LEFT JOIN LATERAL (SELECT k.oid, k.conname FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]) k ON true
+    LEFT JOIN LATERAL (SELECT k.oid, k.conname FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
+      AND NOT EXISTS (SELECT FROM automatic u WHERE u.oid = k.oid)) k ON true
   WHERE r.relkind IN ('r', 'p', 'f', 'c', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped),
 coldef AS (
   SELECT col.*, CASE attgenerated WHEN 's' THEN format(' GENERATED ALWAYS AS (%s) STORED', expr) WHEN 'v' THEN format(' GENERATED ALWAYS AS (%s) VIRTUAL', expr)
@@ -63,6 +65,13 @@ fun AS (
     CASE p.prokind WHEN 'a' THEN 'AGGREGATE' WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS word
   FROM pg_proc p JOIN ns n ON n.oid = p.pronamespace
   WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))),
+family AS (
+  SELECT f.oid, f.opfowner, n.name AS ns, quote_ident(f.opfname) AS own, format('%s.%I USING %I', n.name, f.opfname, a.amname) AS name, '2753/' || f.oid || '/0' AS id
+  FROM pg_opfamily f JOIN ns n ON n.oid = f.opfnamespace JOIN pg_am a ON a.oid = f.opfmethod WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_opfamily'::regclass AND m.objid = f.oid)),
+class AS (
+  SELECT c.*, n.name AS ns, a.amname, quote_ident(c.opcname) AS own, format('%s.%I', n.name, c.opcname) AS plain, format('%s.%I USING %I', n.name, c.opcname, a.amname) AS name, '2616/' || c.oid || '/0' AS id,
+    (SELECT format('%I.%I', fn.nspname, f.opfname) FROM pg_opfamily f JOIN pg_namespace fn ON fn.oid = f.opfnamespace WHERE f.oid = c.opcfamily) AS family
+  FROM pg_opclass c JOIN ns n ON n.oid = c.opcnamespace JOIN pg_am a ON a.oid = c.opcmethod WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_opclass'::regclass AND m.objid = c.oid)),
 named AS (
   SELECT d.*, i.type, CASE WHEN i.type LIKE '% column' THEN 'COLUMN ' || i.identity WHEN i.type = 'composite type' THEN 'TYPE ' || i.identity
       WHEN i.type = 'domain constraint' THEN 'CONSTRAINT ' || replace(i.identity, ' on ', ' ON DOMAIN ') WHEN i.type LIKE '% constraint' THEN 'CONSTRAINT ' || i.identity
@@ -75,7 +84,10 @@ owned AS (
   SELECT id, name, CASE WHEN word = 'INDEX' THEN NULL ELSE word END AS word, relowner AS owner FROM rel WHERE relkind IN ('r', 'p', 'f', 'v', 'm', 'S', 'c') AND NOT internal
   UNION ALL SELECT id, name, 'TYPE', typowner FROM typ
   UNION ALL SELECT id, name, word, proowner FROM fun
-  UNION ALL SELECT '2615/' || oid || '/0', name, 'SCHEMA', nspowner FROM ns),
+  UNION ALL SELECT '2615/' || oid || '/0', name, 'SCHEMA', nspowner FROM ns
+  UNION ALL SELECT id, name, 'OPERATOR FAMILY', opfowner FROM family UNION ALL SELECT id, name, 'OPERATOR CLASS', opcowner FROM class
+  UNION ALL SELECT '2612/' || oid || '/0', quote_ident(lanname), 'LANGUAGE', lanowner FROM pg_language WHERE oid >= 16384
+  UNION ALL SELECT '2607/' || c.oid || '/0', format('%s.%I', n.name, c.conname), 'CONVERSION', c.conowner FROM pg_conversion c JOIN ns n ON n.oid = c.connamespace),
 grantable AS (
   SELECT id, name, CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || name AS phrase, NULL AS own, relacl AS acl, CASE relkind WHEN 'S' THEN 's' ELSE 'r' END AS kind, relowner AS owner
     FROM rel WHERE relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND relacl IS NOT NULL AND NOT internal
@@ -83,6 +95,7 @@ grantable AS (
   UNION ALL SELECT id, name, 'TYPE ' || name, NULL, typacl, 'T', typowner FROM typ WHERE typacl IS NOT NULL
   UNION ALL SELECT id, name, CASE word WHEN 'AGGREGATE' THEN 'FUNCTION' ELSE word END || ' ' || name, NULL, proacl, 'f', proowner FROM fun WHERE proacl IS NOT NULL
   UNION ALL SELECT '2615/' || oid || '/0', name, 'SCHEMA ' || name, NULL, nspacl, 'n', nspowner FROM ns WHERE nspacl IS NOT NULL
+  UNION ALL SELECT '2612/' || oid || '/0', quote_ident(lanname), 'LANGUAGE ' || quote_ident(lanname), NULL, lanacl, 'l', lanowner FROM pg_language WHERE lanacl IS NOT NULL AND oid >= 16384
   UNION ALL SELECT '1417/' || oid || '/0', quote_ident(srvname), 'FOREIGN SERVER ' || quote_ident(srvname), NULL, srvacl, 'S', srvowner FROM pg_foreign_server WHERE srvacl IS NOT NULL),
 privilege AS (
   SELECT g.id, g.name, g.phrase, g.own, x.base, CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END AS grantee,
@@ -208,6 +221,26 @@ UNION ALL SELECT 'operator', i.identity, NULL, '2617/' || o.oid || '/0', '', NUL
 UNION ALL SELECT 'collation', format('%s.%I', n.name, c.collname), NULL, '3456/' || c.oid || '/0', quote_ident(c.collname), n.name, NULL, format('CREATE COLLATION %s.%I (PROVIDER = %s, %s%s)', n.name, c.collname, CASE c.collprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END,
     coalesce('LOCALE = ' || quote_literal(coalesce(to_jsonb(c)->>'colllocale', to_jsonb(c)->>'colliculocale')), format('LC_COLLATE = %L, LC_CTYPE = %L', c.collcollate, c.collctype)), CASE WHEN c.collisdeterministic THEN '' ELSE ', DETERMINISTIC = false' END),
   format('DROP COLLATION %s.%I', n.name, c.collname), NULL, format('ALTER COLLATION %s.%I RENAME TO ', n.name, c.collname), format('ALTER COLLATION %s.%I SET SCHEMA ', n.name, c.collname) FROM pg_collation c JOIN ns n ON n.oid = c.collnamespace WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_collation'::regclass AND m.objid = c.oid)
+-- Languages, conversions, and operators that indexes can use.
+UNION ALL SELECT 'language', quote_ident(l.lanname), NULL, '2612/' || l.oid || '/0', quote_ident(l.lanname), NULL, NULL, format('CREATE %sLANGUAGE %I HANDLER %s%s%s', CASE WHEN l.lanpltrusted THEN 'TRUSTED ' ELSE '' END, l.lanname, l.lanplcallfoid::regproc,
+    coalesce(' INLINE ' || nullif(l.laninline, 0)::regproc, ''), coalesce(' VALIDATOR ' || nullif(l.lanvalidator, 0)::regproc, '')), format('DROP LANGUAGE %I', l.lanname), NULL, format('ALTER LANGUAGE %I RENAME TO ', l.lanname), NULL
+  FROM pg_language l WHERE l.oid >= 16384 AND l.lanplcallfoid <> 0 AND NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_language'::regclass AND m.objid = l.oid)
+UNION ALL SELECT 'conversion', format('%s.%I', n.name, c.conname), NULL, '2607/' || c.oid || '/0', quote_ident(c.conname), n.name, NULL, format('CREATE %sCONVERSION %s.%I FOR %L TO %L FROM %s', CASE WHEN c.condefault THEN 'DEFAULT ' ELSE '' END, n.name, c.conname,
+    pg_encoding_to_char(c.conforencoding), pg_encoding_to_char(c.contoencoding), c.conproc), format('DROP CONVERSION %s.%I', n.name, c.conname), NULL, format('ALTER CONVERSION %s.%I RENAME TO ', n.name, c.conname), format('ALTER CONVERSION %s.%I SET SCHEMA ', n.name, c.conname)
+  FROM pg_conversion c JOIN ns n ON n.oid = c.connamespace WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_conversion'::regclass AND m.objid = c.oid)
+UNION ALL SELECT 'operator family', f.name, NULL, f.id, f.own, f.ns, '', 'CREATE OPERATOR FAMILY ' || f.name, 'DROP OPERATOR FAMILY ' || f.name, NULL, format('ALTER OPERATOR FAMILY %s RENAME TO ', f.name), format('ALTER OPERATOR FAMILY %s SET SCHEMA ', f.name) FROM family f
+UNION ALL SELECT 'operator of a family', format('%s operator %s (%s, %s)', f.name, o.amopstrategy, format_type(o.amoplefttype, NULL), format_type(o.amoprighttype, NULL)), f.name, '2602/' || o.oid || '/0', '', NULL, NULL, format('ALTER OPERATOR FAMILY %s ADD OPERATOR %s %s%s', f.name, o.amopstrategy, o.amopopr::regoperator,
+    (SELECT format(' FOR ORDER BY %I.%I', sn.nspname, s.opfname) FROM pg_opfamily s JOIN pg_namespace sn ON sn.oid = s.opfnamespace WHERE s.oid = o.amopsortfamily)), format('ALTER OPERATOR FAMILY %s DROP OPERATOR %s (%s, %s)', f.name, o.amopstrategy, format_type(o.amoplefttype, NULL), format_type(o.amoprighttype, NULL)), NULL, NULL, NULL
+  FROM family f JOIN pg_amop o ON o.amopfamily = f.oid WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_amop'::regclass AND d.objid = o.oid AND d.refclassid = 'pg_opclass'::regclass AND d.deptype = 'i')
+UNION ALL SELECT 'function of a family', format('%s function %s (%s, %s)', f.name, q.amprocnum, format_type(q.amproclefttype, NULL), format_type(q.amprocrighttype, NULL)), f.name, '2603/' || q.oid || '/0', '', NULL, NULL, format('ALTER OPERATOR FAMILY %s ADD FUNCTION %s (%s, %s) %s', f.name, q.amprocnum, format_type(q.amproclefttype, NULL), format_type(q.amprocrighttype, NULL),
+    q.amproc::regprocedure), format('ALTER OPERATOR FAMILY %s DROP FUNCTION %s (%s, %s)', f.name, q.amprocnum, format_type(q.amproclefttype, NULL), format_type(q.amprocrighttype, NULL)), NULL, NULL, NULL
+  FROM family f JOIN pg_amproc q ON q.amprocfamily = f.oid WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_amproc'::regclass AND d.objid = q.oid AND d.refclassid = 'pg_opclass'::regclass AND d.deptype = 'i')
+UNION ALL SELECT 'operator class', c.name, NULL, c.id, c.own, c.ns, NULL, format('CREATE OPERATOR CLASS %s %sFOR TYPE %s USING %I FAMILY %s AS %s', c.plain, CASE WHEN c.opcdefault THEN 'DEFAULT ' ELSE '' END, format_type(c.opcintype, NULL), c.amname, c.family, coalesce(nullif(concat_ws(', ',
+    (SELECT string_agg(format('OPERATOR %s %s%s', o.amopstrategy, o.amopopr::regoperator, (SELECT format(' FOR ORDER BY %I.%I', sn.nspname, s.opfname) FROM pg_opfamily s JOIN pg_namespace sn ON sn.oid = s.opfnamespace WHERE s.oid = o.amopsortfamily)), ', ' ORDER BY o.amopstrategy, o.oid)
+      FROM pg_amop o JOIN pg_depend d ON d.classid = 'pg_amop'::regclass AND d.objid = o.oid AND d.refclassid = 'pg_opclass'::regclass AND d.refobjid = c.oid AND d.deptype = 'i'),
+    (SELECT string_agg(format('FUNCTION %s (%s, %s) %s', q.amprocnum, format_type(q.amproclefttype, NULL), format_type(q.amprocrighttype, NULL), q.amproc::regprocedure), ', ' ORDER BY q.amprocnum, q.oid)
+      FROM pg_amproc q JOIN pg_depend d ON d.classid = 'pg_amproc'::regclass AND d.objid = q.oid AND d.refclassid = 'pg_opclass'::regclass AND d.refobjid = c.oid AND d.deptype = 'i'),
+    'STORAGE ' || format_type(nullif(c.opckeytype, 0), NULL)), ''), 'STORAGE ' || format_type(c.opcintype, NULL))), 'DROP OPERATOR CLASS ' || c.name, NULL, format('ALTER OPERATOR CLASS %s RENAME TO ', c.name), format('ALTER OPERATOR CLASS %s SET SCHEMA ', c.name) FROM class c
 -- What hangs on tables.
 UNION ALL SELECT CASE k.contype WHEN 'f' THEN 'foreign key' WHEN 'c' THEN 'check' ELSE 'constraint' END, format('%s.%I', r.name, k.conname), r.name, '2606/' || k.oid || '/0', quote_ident(k.conname), NULL, pg_get_constraintdef(k.oid), format('ALTER TABLE %s ADD CONSTRAINT %I %s', r.name, k.conname, pg_get_constraintdef(k.oid)),
   format('ALTER TABLE %s DROP CONSTRAINT %I', r.name, k.conname), NULL, format('ALTER TABLE %s RENAME CONSTRAINT %I TO ', r.name, k.conname), NULL FROM pg_constraint k JOIN rel r ON r.oid = k.conrelid WHERE k.contype IN ('c', 'f', 'p', 'u', 'x') AND k.conparentid = 0 AND k.conislocal

@@ -1,6 +1,6 @@
 //! One connection: lock, recipes, statements and ledger rows go through it.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use store::postgres::Address;
@@ -19,7 +19,7 @@ use crate::{
         Batch, BatchOutcome, Own, Row, Session, TargetError, Transaction, Value, Watch,
         target::Shape,
     },
-    domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows},
+    domain::{Catalog, Dialect, Tenant, inverse::Blueprint, proof::TableRows, tenant::LEDGER},
 };
 
 /// What ends with a transaction: settings that its script changed. The owner's name stays.
@@ -46,9 +46,30 @@ pub(super) struct PostgresSession {
     pub(super) memory: Option<Memory>,
     /// Whether it acts as another role than the one that logged in.
     pub(super) acts_for_another: bool,
+    /// Whose schema it works in, when it is not the whole database.
+    pub(super) tenant: Option<Tenant>,
 }
 
 impl PostgresSession {
+    /// A statement with the ledger where it is for this session.
+    fn placed<'a>(&self, sql: &'a str) -> Cow<'a, str> {
+        match &self.tenant {
+            Some(tenant) if sql.contains(LEDGER) => Cow::Owned(tenant.placed(sql)),
+            _ => Cow::Borrowed(sql),
+        }
+    }
+
+    fn all_placed<'a>(&self, all: &'a [Own]) -> Cow<'a, [Own]> {
+        if self.tenant.is_none() {
+            return Cow::Borrowed(all);
+        }
+        let placed = all.iter().map(|own| Own {
+            sql: self.placed(&own.sql).into_owned(),
+            parameters: own.parameters.clone(),
+        });
+        Cow::Owned(placed.collect())
+    }
+
     /// The row versions that the catalog consists of.
     async fn stamp(&self) -> Result<String, TargetError> {
         let rows = query(&self.link.client, stamp::query(), &[]).await?;
@@ -58,11 +79,14 @@ impl PostgresSession {
     }
 
     async fn read_catalog(&self) -> Result<Catalog, TargetError> {
-        let messages = self.link.client.simple_query(catalog::query()).await?;
-        catalog::read(messages.iter().filter_map(|message| match message {
+        let tenant = self.tenant.as_ref();
+        let sql = catalog::query(tenant);
+        let messages = self.link.client.simple_query(&sql).await?;
+        let read = catalog::read(messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
-        }))
+        }));
+        Ok(read?.of(tenant))
     }
 }
 
@@ -70,6 +94,10 @@ impl PostgresSession {
 impl Session for PostgresSession {
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
+    }
+
+    fn tenant(&self) -> Option<&Tenant> {
+        self.tenant.as_ref()
     }
 
     fn backend(&self) -> i64 {
@@ -81,7 +109,14 @@ impl Session for PostgresSession {
         if self.acts_for_another {
             self.execute("SET ROLE NONE").await?;
         }
-        let taken = lock::take(&self.link.client, &self.address, self.backend, run, until).await;
+        let taken = {
+            let claim = lock::Claim {
+                run,
+                backend: self.backend,
+                tenant: self.tenant.as_ref(),
+            };
+            lock::take(&self.link.client, &self.address, claim, until).await
+        };
         if self.acts_for_another {
             self.execute("RESET ROLE").await?;
         }
@@ -108,6 +143,8 @@ impl Session for PostgresSession {
     }
 
     async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome {
+        let own = self.all_placed(batch.own);
+        let batch = Batch { own: &own, ..batch };
         batch::run(&self.link.client, batch, &reset(self.owner.as_deref())).await
     }
 
@@ -116,7 +153,7 @@ impl Session for PostgresSession {
     }
 
     async fn pipeline(&mut self, queries: &[Own]) -> Result<Vec<Vec<Row>>, TargetError> {
-        batch::pipeline(&self.link.client, queries).await
+        batch::pipeline(&self.link.client, &self.all_placed(queries)).await
     }
 
     /// A table without a block holds no row.
@@ -152,11 +189,11 @@ impl Session for PostgresSession {
     }
 
     async fn execute(&mut self, sql: &str) -> Result<(), TargetError> {
-        Ok(self.link.client.batch_execute(sql).await?)
+        Ok(self.link.client.batch_execute(&self.placed(sql)).await?)
     }
 
     async fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, TargetError> {
-        query(&self.link.client, sql, parameters).await
+        query(&self.link.client, &self.placed(sql), parameters).await
     }
 
     async fn catalog(&mut self) -> Result<Catalog, TargetError> {
@@ -242,7 +279,10 @@ impl Session for PostgresSession {
 
     async fn fill(&mut self, tables: &[(String, Vec<String>)]) -> Result<bool, TargetError> {
         match self.scratch.as_ref().and_then(Scratch::original) {
-            Some(original) => fill::fill(original, &self.link.client, tables).await,
+            Some(original) => {
+                let tenant = self.tenant.as_ref();
+                fill::fill((original, &self.link.client), tables, tenant).await
+            }
             None => Ok(true),
         }
     }

@@ -151,7 +151,7 @@ mod tests {
         let known = known
             .chain(OTHERS.iter().map(|(table, _, _)| *table))
             .collect::<BTreeSet<_>>();
-        let text = super::super::catalog::query();
+        let text = super::super::catalog::query(None);
         let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
         let tables = words.filter(|word| {
             word.starts_with("pg_") && !word.starts_with("pg_get_") && !NO_TABLES.contains(word)

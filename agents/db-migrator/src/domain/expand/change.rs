@@ -34,6 +34,9 @@ pub struct Change {
     pub exact: bool,
     /// Whether the column refuses nulls.
     pub not_null: bool,
+    /// Whether the server keeps that as a constraint with a name.
+    #[serde(default)]
+    pub names_nulls: bool,
 }
 
 impl Change {
@@ -94,6 +97,7 @@ impl Change {
             back,
             exact,
             not_null: facts.not_null,
+            names_nulls: facts.names_nulls,
         })
     }
 
@@ -116,7 +120,7 @@ impl Change {
         names::quoted(&format!("{}_same", self.sync()))
     }
 
-    /// The check that stands in for NOT NULL until the contract.
+    /// What stands in for NOT NULL until the contract: a check, or the constraint itself where it has a name.
     pub(super) fn filled(&self) -> String {
         names::quoted(&format!("{}_filled", self.sync()))
     }
@@ -197,12 +201,21 @@ impl Change {
             ));
         }
         if self.not_null {
-            checks.push(format!(
-                "ALTER TABLE {table} ADD CONSTRAINT {} CHECK ({new} IS NOT NULL) NOT VALID",
-                self.filled()
-            ));
+            checks.push(self.fills(new));
         }
         checks
+    }
+
+    /// Lets a column refuse nulls from now on, without a look at the rows that are there.
+    pub(super) fn fills(&self, column: &str) -> String {
+        let (table, filled) = (&self.table, self.filled());
+        if self.names_nulls {
+            format!("ALTER TABLE {table} ADD CONSTRAINT {filled} NOT NULL {column} NOT VALID")
+        } else {
+            format!(
+                "ALTER TABLE {table} ADD CONSTRAINT {filled} CHECK ({column} IS NOT NULL) NOT VALID"
+            )
+        }
     }
 
     /// The statements that undo [`Self::expand`]; the old column was never touched by it.
@@ -281,6 +294,9 @@ pub fn constraint(
 ) -> Result<(Vec<String>, Vec<String>), NotOnline> {
     let table = &online.table;
     match &online.action {
+        Action::NotNull { column } if facts.names_nulls => {
+            Ok(named_not_null(table, column, facts.strict.as_deref()))
+        }
         Action::NotNull { column } => {
             let column = names::quoted(column);
             let check = names::quoted(&format!(
@@ -329,6 +345,25 @@ pub fn constraint(
             Err(NotOnline::new(table, "a second column is needed for this"))
         }
     }
+}
+
+/// NOT NULL where it is a constraint with a name: under the name that SET NOT NULL would give it.
+fn named_not_null(table: &str, column: &str, known: Option<&str>) -> (Vec<String>, Vec<String>) {
+    let validate = |name: &str| format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}");
+    if let Some(known) = known {
+        return (vec![validate(known)], Vec::new());
+    }
+    let name = names::quoted(&names::of_not_null(&names::last_part(table), column));
+    let column = names::quoted(column);
+    (
+        vec![
+            format!("ALTER TABLE {table} ADD CONSTRAINT {name} NOT NULL {column} NOT VALID"),
+            validate(&name),
+        ],
+        vec![format!(
+            "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"
+        )],
+    )
 }
 
 #[cfg(test)]

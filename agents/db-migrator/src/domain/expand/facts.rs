@@ -40,6 +40,10 @@ pub struct ColumnFacts {
     pub kind: String,
     /// Whether it refuses nulls.
     pub not_null: bool,
+    /// Whether the server keeps `NOT NULL` as a constraint with a name, as PostgreSQL 18 does.
+    pub names_nulls: bool,
+    /// The name of that constraint, quoted.
+    pub strict: Option<String>,
     /// Its default as an expression.
     pub default: Option<String>,
     /// The sequence that it owns, quoted and qualified.

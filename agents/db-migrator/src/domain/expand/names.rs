@@ -74,6 +74,29 @@ pub(super) fn shortened(name: &str) -> String {
     format!("{kept}_{}", hash.get(..8).unwrap_or_default())
 }
 
+/// The name that PostgreSQL gives a NOT NULL constraint: of a long table and column as much of each as fits.
+pub(super) fn of_not_null(table: &str, column: &str) -> String {
+    const SUFFIX: &str = "_not_null";
+    /// Bytes of a name, without the final zero.
+    const MOST: usize = 63;
+    let room = MOST - SUFFIX.len() - 1;
+    let (mut first, mut second) = (table.len(), column.len());
+    while first + second > room {
+        if first > second {
+            first -= 1;
+        } else {
+            second -= 1;
+        }
+    }
+    let cut = |name: &str, length: usize| {
+        let end = (0..=length).rev().find(|end| name.is_char_boundary(*end));
+        name.get(..end.unwrap_or_default())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    format!("{}_{}{SUFFIX}", cut(table, first), cut(column, second))
+}
+
 /// The text with a column's name replaced from byte `from` up to byte `to`. A name before `(` is a function's.
 pub(super) fn renamed(sql: &str, range: std::ops::Range<usize>, column: &str, new: &str) -> String {
     let tokens = lex::tokens(sql, Dialect::Postgres).unwrap_or_default();
@@ -106,6 +129,18 @@ mod tests {
             renamed(sql, at..sql.len(), "total", "\"n\""),
             "CREATE INDEX total ON public.t USING btree (\"n\", total(a), \"Total\") WHERE \"n\" > 0 AND x <> 'total'"
         );
+    }
+
+    #[test]
+    fn names_a_not_null_as_the_server_does() {
+        assert_eq!(of_not_null("orders", "total"), "orders_total_not_null");
+        let (table, column) = ("t".repeat(60), "c".repeat(50));
+        let name = of_not_null(&table, &column);
+        // 53 bytes are left for both; the table keeps the odd one.
+        assert_eq!(name, format!("{}_{}_not_null", &table[..27], &column[..26]));
+        let short = of_not_null(&table, "c");
+        assert_eq!(short, format!("{}_c_not_null", &table[..52]));
+        assert!(of_not_null(&"ä".repeat(40), "ö").len() <= 63);
     }
 
     #[test]

@@ -56,6 +56,19 @@ impl Exchange<'_> {
         steps
     }
 
+    /// The name of NOT NULL, which is free once the column that leaves has lost its own: be it the author's or the server's.
+    fn handed_over(&self) -> Option<String> {
+        let name = self.facts.strict.as_ref()?;
+        let own = self.change.not_null && self.change.names_nulls;
+        own.then(|| {
+            let filled = self.change.filled();
+            format!(
+                "ALTER TABLE {} RENAME CONSTRAINT {filled} TO {name}",
+                self.table()
+            )
+        })
+    }
+
     /// The short transaction: every statement only changes the catalog.
     fn exchange(&self) -> Vec<String> {
         let (table, facts) = (self.table(), self.facts);
@@ -74,7 +87,7 @@ impl Exchange<'_> {
                 steps.push(format!("ALTER TABLE {table} DROP CONSTRAINT {name}"));
             }
         }
-        if facts.not_null {
+        if facts.not_null && !self.change.names_nulls {
             steps.push(format!(
                 "ALTER TABLE {table} ALTER COLUMN {} SET NOT NULL",
                 self.coming
@@ -84,6 +97,7 @@ impl Exchange<'_> {
             "ALTER TABLE {table} ALTER COLUMN {0} DROP DEFAULT, ALTER COLUMN {0} DROP NOT NULL",
             self.leaving
         ));
+        steps.extend(self.handed_over());
         for (from, to) in [(self.leaving, self.left), (self.coming, self.came)] {
             if from != to {
                 steps.push(format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}"));
@@ -158,10 +172,7 @@ fn forward(change: &Change, forth: &Exchange<'_>, retained: &str) -> Vec<String>
         swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {same}"));
     }
     swap.extend(forth.exchange());
-    if change.not_null {
-        let filled = change.filled();
-        swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {filled}"));
-    }
+    swap.extend(unfilled(change));
     swap.extend(follow(change, retained));
     up.push(format!("{AT_ONCE}{}", swap.join(";\n")));
     up
@@ -172,17 +183,12 @@ fn backward(change: &Change, back: &Exchange<'_>, retained: &str) -> Vec<String>
     let (table, filled) = (&change.table, change.filled());
     let mut down = back.prepare();
     if change.not_null {
-        down.push(format!(
-            "ALTER TABLE {table} ADD CONSTRAINT {filled} CHECK ({} IS NOT NULL) NOT VALID",
-            back.coming
-        ));
+        down.push(change.fills(back.coming));
         down.push(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {filled}"));
     }
     let mut swap = drop_sync(table, retained, change);
     swap.extend(back.exchange());
-    if change.not_null {
-        swap.push(format!("ALTER TABLE {table} DROP CONSTRAINT {filled}"));
-    }
+    swap.extend(unfilled(change));
     swap.extend(change.keep_in_step());
     swap.extend(change.checks());
     down.push(format!("{AT_ONCE}{}", swap.join(";\n")));
@@ -226,6 +232,17 @@ fn validated(change: &Change) -> Vec<String> {
         .flatten()
         .map(|name| format!("ALTER TABLE {} VALIDATE CONSTRAINT {name}", change.table))
         .collect()
+}
+
+/// The check that spared a scan has nothing more to do; a constraint with a name is NOT NULL itself.
+fn unfilled(change: &Change) -> Option<String> {
+    (change.not_null && !change.names_nulls).then(|| {
+        format!(
+            "ALTER TABLE {} DROP CONSTRAINT {}",
+            change.table,
+            change.filled()
+        )
+    })
 }
 
 fn drop_sync(table: &str, name: &str, change: &Change) -> Vec<String> {

@@ -9,7 +9,7 @@ pub(super) fn order(recipe: &Recipe) -> Vec<u64> {
 }
 
 /// Kinds in the order in which they are made.
-pub(super) const KINDS: [&str; 57] = [
+pub(super) const KINDS: [&str; 63] = [
     "setting",
     "schema",
     "extension",
@@ -25,10 +25,16 @@ pub(super) const KINDS: [&str; 57] = [
     "composite type",
     "attribute",
     "sequence",
+    "language",
     "function",
     "procedure",
     "aggregate",
     "operator",
+    "operator family",
+    "operator class",
+    "operator of a family",
+    "function of a family",
+    "conversion",
     "cast",
     "virtual table",
     "table",

@@ -260,7 +260,10 @@ fn loosen(facts: &ColumnFacts, constant: bool, (up, down): (&mut Vec<String>, &m
     let alter = format!("ALTER TABLE {table} ALTER COLUMN {column}");
     if facts.not_null {
         up.push(format!("{alter} DROP NOT NULL"));
-        down.push(format!("{alter} SET NOT NULL"));
+        down.push(facts.strict.as_ref().map_or_else(
+            || format!("{alter} SET NOT NULL"),
+            |name| format!("ALTER TABLE {table} ADD CONSTRAINT {name} NOT NULL {column}"),
+        ));
     }
     if let Some(default) = facts.default.as_ref().filter(|_| !constant) {
         up.push(format!("{alter} DROP DEFAULT"));

@@ -5,22 +5,26 @@ use shared::SkillError;
 use crate::{
     clients::{Session, TargetError},
     domain::{
-        Dialect,
+        Dialect, Tenant,
         history::{History, Row, TABLES, Tool},
     },
     engine::{Job, ledger},
 };
 
 /// Tables of these names, with their columns in order, and whether Rails keeps its own table beside them.
-fn tables(dialect: Dialect) -> String {
+fn tables(dialect: Dialect, tenant: Option<&Tenant>) -> String {
     let names = TABLES.map(|table| format!("'{table}'")).join(", ");
+    let ours = tenant.map_or_else(
+        || String::from("!~ '^(pg_|information_schema)'"),
+        |tenant| format!("= {}", tenant.literal()),
+    );
     match dialect {
         Dialect::Postgres => format!(
             "SELECT c.relname::text, format('%I.%I', n.nspname, c.relname), \
              (SELECT string_agg(a.attname, ',' ORDER BY a.attname COLLATE \"C\") FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
              (EXISTS (SELECT FROM pg_class r WHERE r.relname = 'ar_internal_metadata' AND r.relnamespace = c.relnamespace))::int::bigint \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind IN ('r', 'p') AND c.relname IN ({names}) AND n.nspname !~ '^(pg_|information_schema)' ORDER BY 2"
+             WHERE c.relkind IN ('r', 'p') AND c.relname IN ({names}) AND n.nspname {ours} ORDER BY 2"
         ),
         Dialect::Sqlite => format!(
             "SELECT s.name, '\"' || s.name || '\"', (SELECT group_concat(name) FROM (SELECT name FROM pragma_table_info(s.name) ORDER BY name)), \
@@ -77,7 +81,8 @@ fn rows(tool: Tool, table: &str, dialect: Dialect) -> String {
 pub(super) async fn find(session: &mut dyn Session) -> Result<Vec<History>, TargetError> {
     let dialect = session.dialect();
     let mut found = Vec::new();
-    for row in session.query(&tables(dialect), &[]).await? {
+    let tables = tables(dialect, session.tenant());
+    for row in session.query(&tables, &[]).await? {
         let (name, table) = (row.text(0)?, row.text(1)?);
         let columns = row.text(2)?;
         let columns = columns.split(',').collect::<Vec<_>>();

@@ -51,8 +51,13 @@ pub(super) async fn stage(
     let keys_off = migration.up.foreign_keys_off();
     let (mut statements, mut whole) = (Vec::new(), true);
     let (mut staged, mut back) = (Vec::new(), BTreeMap::new());
+    // What is hidden lies in schemas of the database, where every tenant has the same versions.
+    let version = match session.tenant() {
+        Some(tenant) => format!("{}_{}", tenant.mark(), migration.version),
+        None => migration.version.to_string(),
+    };
     for (place, statement) in migration.up.statements.iter().enumerate() {
-        let at = (migration.version.as_str(), place + 1);
+        let at = (version.as_str(), place + 1);
         let one = apart(session, (statement, &before), at, (reasons, keys_off)).await?;
         let values = |staged: &Staged| matches!(staged.taken, Taken::Values(..));
         let pure = one.pure && !one.staged.iter().any(values);
