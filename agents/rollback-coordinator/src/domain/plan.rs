@@ -52,6 +52,12 @@ pub struct Assessment {
     /// What would be reverted, newest first.
     #[serde(default)]
     pub reverts: Vec<Revert>,
+    /// Why nobody can do it, whoever approves.
+    #[serde(default)]
+    pub impossible: Option<String>,
+    /// Why the answer is as it is.
+    #[serde(default)]
+    pub evidence: Vec<String>,
 }
 
 /// A migration that would be reverted.
@@ -204,6 +210,9 @@ pub enum Refusal {
         "the schema has to move, and scaling to zero deletes the volume claims of the pods (whenScaled: Delete)"
     )]
     DeletesClaims,
+    /// The schema has to move, and nothing leads back.
+    #[error("the schema has to move, and nothing leads back: {0}")]
+    NoWayBack(String),
 }
 
 /// Everything the decision depends on.
@@ -279,6 +288,10 @@ pub fn decide(facts: Facts<'_>) -> Result<Plan, Refusal> {
         }
         if rollout.deletes_claims {
             return Err(Refusal::DeletesClaims);
+        }
+        // No approval brings back what is not there, and the writers would stand still for nothing.
+        if let Some(why) = facts.assessment.and_then(|one| one.impossible.clone()) {
+            return Err(Refusal::NoWayBack(why));
         }
     }
     let mut reasons = vec![match to.health {
