@@ -55,19 +55,18 @@ impl Backplane for Plane {
                 "the manifest declares no edge to {skill} of {agent}"
             )));
         }
-        let call = ToolCall {
-            action: "a2a.call",
-            resources: vec![format!("{agent}/{skill}")],
-            mutates: false,
-        };
-        self.count(work)?;
-        let result = self.peers.call(work, agent, skill, input).await;
-        let outcome = result.as_ref().map_or_else(SkillError::kind, |_| "ok");
-        let _durable_before_the_outcome_of_the_run = self.trail.append(
-            Fact::of_tool(work, &call, "outcome", outcome, None),
-            Vec::new(),
-        )?;
-        result
+        self.ask(work, agent, skill, input).await
+    }
+
+    async fn withdraw(
+        &self,
+        work: &Work,
+        agent: &'static str,
+        task_id: &str,
+    ) -> Result<(), SkillError> {
+        // Every caller may cancel its own tasks, so no edge has to be declared for it.
+        let task = json!({"id": task_id});
+        self.ask(work, agent, "CancelTask", task).await.map(drop)
     }
 
     async fn begin(&self, work: &Work, call: &ToolCall) -> Result<String, SkillError> {
@@ -131,6 +130,29 @@ impl Backplane for Plane {
 }
 
 impl Plane {
+    /// Calls another agent, on record.
+    async fn ask(
+        &self,
+        work: &Work,
+        agent: &'static str,
+        method: &str,
+        input: Value,
+    ) -> Result<Value, SkillError> {
+        let call = ToolCall {
+            action: "a2a.call",
+            resources: vec![format!("{agent}/{method}")],
+            mutates: false,
+        };
+        self.count(work)?;
+        let result = self.peers.call(work, agent, method, input).await;
+        let outcome = result.as_ref().map_or_else(SkillError::kind, |_| "ok");
+        let _durable_before_the_outcome_of_the_run = self.trail.append(
+            Fact::of_tool(work, &call, "outcome", outcome, None),
+            Vec::new(),
+        )?;
+        result
+    }
+
     /// Counts a tool call of a task against the manifest's `max_tool_calls`.
     fn count(&self, work: &Work) -> Result<(), SkillError> {
         let so_far = work

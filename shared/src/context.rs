@@ -109,6 +109,16 @@ pub trait Backplane: Debug + Send + Sync + 'static {
         skill: &str,
         input: Value,
     ) -> Result<Value, SkillError>;
+    /// Cancels a task that an own call began at another agent.
+    async fn withdraw(
+        &self,
+        work: &Work,
+        agent: &'static str,
+        task_id: &str,
+    ) -> Result<(), SkillError> {
+        let task = serde_json::json!({"id": task_id});
+        self.call(work, agent, "CancelTask", task).await.map(drop)
+    }
     /// Makes a tool call's intent record durable (no-op for reads). Returns its `call_id`.
     async fn begin(&self, work: &Work, call: &ToolCall) -> Result<String, SkillError>;
     /// Makes a tool call's outcome record durable.
@@ -228,6 +238,14 @@ impl Context {
         serde_json::from_value(output).map_err(|e| {
             SkillError::failed_with(format!("cannot read the answer of {agent} to {skill}"), e)
         })
+    }
+
+    /// Cancels a task that a call of this run began at another agent, so that nothing comes of it later.
+    ///
+    /// # Errors
+    /// `Failed` when the task has ended or cannot be cancelled, `Unavailable` when the agent does not answer.
+    pub async fn withdraw(&self, agent: &'static str, task_id: &str) -> Result<(), SkillError> {
+        self.backplane.withdraw(&self.work, agent, task_id).await
     }
 
     /// Runs `effect` as an audited tool call. A write's intent is durable before it starts, and

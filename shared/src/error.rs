@@ -55,7 +55,27 @@ pub enum SkillError {
     DeadlineExceeded,
 }
 
+/// A task of another agent that waits for a person's approval; nothing happened yet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{agent} waits for an approval of task {task_id}: {message}")]
+pub struct AwaitsApproval {
+    /// The agent.
+    pub agent: String,
+    /// Its task.
+    pub task_id: String,
+    /// What it says.
+    pub message: String,
+}
+
 impl SkillError {
+    /// The task of another agent that waits for a person's approval, when that is why a call failed.
+    pub fn awaits_approval(&self) -> Option<&AwaitsApproval> {
+        let Self::Failed { source, .. } = self else {
+            return None;
+        };
+        source.as_ref()?.downcast_ref()
+    }
+
     /// A rejected field.
     pub fn rejected(
         field: impl Into<String>,

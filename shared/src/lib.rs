@@ -32,6 +32,6 @@ pub use agent::{Bound, Daemon, bind, bind_on, main};
 pub use args::Args;
 pub use builder::AgentBuilder;
 pub use context::{Context, ToolCall};
-pub use error::SkillError;
+pub use error::{AwaitsApproval, SkillError};
 pub use files::InputFile;
 pub use skill::{Effect, Skill};

@@ -15,6 +15,7 @@ mod ledger;
 mod leftovers;
 mod lint;
 mod measure;
+mod misfits;
 mod observe;
 mod online;
 mod outside;

@@ -125,6 +125,8 @@ fn main() {
         additive_only: false,
         plan_digest: String::new(),
         reverts: Vec::new(),
+        impossible: None,
+        evidence: Vec::new(),
     };
     println!("revisions      plan/s     naive/s    ratio");
     for revisions in [10, 100, 1_000] {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use shared::{SkillError, testing::FakeAgent};
+use shared::{AwaitsApproval, SkillError, testing::FakeAgent};
 use store::{Commit, Entry, Scan, Store, StoreError, Write, memory::MemoryStore};
 use tokio::sync::Notify;
 
@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) reverted: Mutex<BTreeSet<String>>,
     /// What db-migrator answers to `assess_rollback`.
     pub(crate) assessment: Value,
+    /// What speaks against reverting by now, as db-migrator says it.
+    pub(crate) evidence: Mutex<Vec<String>>,
     /// Leases, and objects of other controllers.
     pub(crate) objects: MemoryObjects,
     /// A GitLab, where there is one.
@@ -113,6 +115,7 @@ impl World {
             conflicts: AtomicUsize::new(0),
             reverted: Mutex::default(),
             assessment,
+            evidence: Mutex::default(),
             objects: MemoryObjects::default(),
             pipelines: Mutex::default(),
             meanwhile: Mutex::default(),
@@ -208,11 +211,26 @@ impl World {
     /// The agent's peers in this world.
     pub(crate) fn peers(self: &Arc<Self>) -> FakeAgent {
         let (assess, revert, health) = (self.clone(), self.clone(), self.clone());
+        let withdraw = self.clone();
         FakeAgent::default()
             .namespace("shop")
             .namespace("argocd")
             .peer("db-migrator", "assess_rollback", move |_| {
-                Ok(assess.assessment.clone())
+                let mut answer = assess.assessment.clone();
+                let evidence = assess.evidence.lock().unwrap().clone();
+                if !evidence.is_empty() {
+                    answer["answer"] = json!("point_of_no_return");
+                    answer["evidence"] = json!(evidence);
+                }
+                Ok(answer)
+            })
+            .peer("db-migrator", "CancelTask", move |task| {
+                withdraw
+                    .log
+                    .lock()
+                    .unwrap()
+                    .push(format!("withdraw {}", task["id"]));
+                Ok(json!({}))
             })
             .peer("db-migrator", "rollback_migration", move |input| {
                 let running: u32 = revert
@@ -227,17 +245,28 @@ impl World {
                 }
                 if revert.unapproved.load(Ordering::SeqCst) > 0 {
                     revert.unapproved.fetch_sub(1, Ordering::SeqCst);
-                    return Err(SkillError::failed(
-                        "rollback-coordinator cannot use db-migrator",
-                    ));
+                    let waits = AwaitsApproval {
+                        agent: "db-migrator".into(),
+                        task_id: "m-1".into(),
+                        message: "a person has to look".into(),
+                    };
+                    return Err(SkillError::failed_with("not yet", waits));
                 }
-                revert.effect("revert")?;
+                if revert.broken.lock().unwrap().contains(&"refuse_revert") {
+                    return Err(SkillError::failed("db-migrator: it is drifted"));
+                }
+                if revert.effect("revert").is_err() {
+                    let half = "4 a is half way".to_owned();
+                    revert.evidence.lock().unwrap().push(half);
+                    return Err(SkillError::failed("db-migrator: it failed half way"));
+                }
                 revert.reverted.lock().unwrap().insert(input.to_string());
                 Ok(json!({}))
             })
             .peer("monitoring-agent", "check_health", move |_| {
                 health.happen("health");
-                health.effect("check_health")?;
+                let asked = health.effect("check_health");
+                asked.map_err(|_| SkillError::failed("check_health is broken"))?;
                 let failing = health.hanging.lock().unwrap().contains(&"check_health");
                 Ok(json!({"verdict": if failing { "failing" } else { "healthy" }, "workloads": []}))
             })

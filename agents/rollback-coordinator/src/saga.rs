@@ -3,20 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::{Context, SkillError, ToolCall};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     clients::{RolloutControl, Waited},
-    domain::{
-        Change, DatabaseAnswer, Journal, Member, Outcome, Step, StepState, Workload, hold::Purpose,
-    },
+    domain::{Change, Journal, Member, Outcome, Step, StepState, Workload, hold::Purpose},
     escort::Escort,
     guard::Guard,
     history::{History, lock_key},
 };
 
+mod database;
 mod deliver;
 mod guarded;
 #[cfg(test)]
@@ -32,8 +31,6 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(500);
 const REVISION_PAUSE: Duration = Duration::from_millis(50);
 /// Longest wait for monitoring-agent to find the workload healthy.
 const VERIFY_LIMIT: Duration = Duration::from_mins(1);
-/// Pause between questions to db-migrator while a person has to approve there.
-const APPROVAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs rollbacks.
 #[derive(Debug, Clone)]
@@ -127,11 +124,19 @@ impl Saga {
             Step::StopWriters => {
                 self.write(context, journal, &Change::Stop).await?;
                 self.within(context, journal, self.await_gone(context, journal))
+                    .await?;
+                let before = journal.clone();
+                self.within(context, &before, self.ask_again(context, journal))
                     .await
             }
             Step::RollBackDatabase => {
-                self.still_ours(context, &self.read(journal).await?).await?;
-                let effect = roll_back_database(context, journal);
+                let ours = async { self.still_ours(context, &self.read(journal).await?).await };
+                if let Err(error) = ours.await {
+                    // Nobody was asked to revert, and nobody may be by now.
+                    journal.assessed = None;
+                    return Err(error);
+                }
+                let effect = self.roll_back_database(context, journal);
                 self.within(context, journal, effect).await
             }
             Step::RestoreTemplate => {
@@ -292,16 +297,18 @@ impl Saga {
         let input = json!({"namespace": journal.plan.namespace, "workload": journal.plan.workload});
         let until = Instant::now() + VERIFY_LIMIT;
         loop {
-            let Health { verdict } = context
-                .call("monitoring-agent", "check_health", &input)
-                .await?;
-            if verdict == "healthy" {
-                return Ok(());
-            }
+            let asked = context.call("monitoring-agent", "check_health", &input);
+            let problem = match asked.await {
+                Ok(Health { verdict }) if verdict == "healthy" => return Ok(()),
+                Ok(Health { verdict }) => {
+                    SkillError::failed(format!("the old revision is {verdict}, not healthy"))
+                }
+                // It may only be starting again.
+                Err(away @ SkillError::Unavailable { .. }) => away,
+                Err(error) => return Err(error),
+            };
             if Instant::now() > until {
-                return Err(SkillError::failed(format!(
-                    "the old revision is {verdict}, not healthy"
-                )));
+                return Err(problem);
             }
             sleep(VERIFY_PAUSE).await;
         }
@@ -323,7 +330,10 @@ impl Saga {
                     | SkillError::Denied(_)
                     | SkillError::ApprovalRequired { .. }
             );
-        let pivoted = journal.past_pivot() && !(refused && step.is_pivot(&journal.plan));
+        let undone = step.is_pivot(&journal.plan)
+            && (refused
+                || step == Step::RollBackDatabase && self.is_untouched(context, &journal).await);
+        let pivoted = journal.past_pivot() && !undone;
         journal.set(
             step,
             StepState::Failed {
@@ -406,26 +416,4 @@ fn expect_current(workload: &Workload, name: &str) -> Result<(), SkillError> {
     Err(SkillError::failed(format!(
         "somebody released in between: {current} is in force, not {name}"
     )))
-}
-
-async fn roll_back_database(context: &Context, journal: &Journal) -> Result<(), SkillError> {
-    let Some(step) = &journal.plan.database else {
-        return Ok(());
-    };
-    let input = json!({
-        "database": step.database, "to_version": step.to_version, "dry_run": false,
-        "idempotency_key": format!("rollback-{}", journal.rollback_id),
-    });
-    loop {
-        match context
-            .call::<Value>("db-migrator", "rollback_migration", &input)
-            .await
-        {
-            // db-migrator wants its own approval of what loses rows; under the same key it answers once it has it.
-            Err(SkillError::Failed { .. }) if step.answer == DatabaseAnswer::PointOfNoReturn => {
-                sleep(APPROVAL_PAUSE).await;
-            }
-            result => return result.map(drop),
-        }
-    }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    SkillError,
+    AwaitsApproval, SkillError,
     context::Work,
     registry::DELIVERY_SKILL,
     telemetry::{metrics::Metrics, traces},
@@ -122,6 +122,8 @@ enum CallError {
         message: String,
         retry_after: Duration,
     },
+    #[error(transparent)]
+    Waits(AwaitsApproval),
 }
 
 /// Tells the circuit how a call ended, also when its caller went away.
@@ -144,7 +146,7 @@ impl Drop for Verdict<'_> {
 /// What a call says about the health of the peer: a refusal comes from a healthy one.
 fn outcome(result: &Result<Value, CallError>) -> Outcome {
     match result {
-        Ok(_) => Outcome::Success,
+        Ok(_) | Err(CallError::Waits(_)) => Outcome::Success,
         Err(CallError::Refused { code, .. }) if ![-32052, -32054].contains(code) => {
             Outcome::Success
         }
@@ -162,7 +164,12 @@ struct Answer {
 struct Refusal {
     code: i64,
     message: String,
+    #[serde(default)]
+    data: Value,
 }
+
+/// What a task in `auth-required` is answered with; its code alone is that of a failed one, too.
+const AUTH_REQUIRED: &str = "TASK_AUTH_REQUIRED";
 
 impl Peers {
     /// The peers of agent `own`.
@@ -255,6 +262,9 @@ impl Peers {
 
     fn skill_error(&self, agent: &'static str, error: CallError) -> SkillError {
         Span::current().record("error.type", "call_failed");
+        if let CallError::Waits(waits) = error {
+            return SkillError::failed_with(format!("{} cannot use {agent} yet", self.own), waits);
+        }
         let CallError::Refused { code, message, .. } = &error else {
             return SkillError::unavailable(agent, error);
         };
@@ -395,6 +405,14 @@ fn request(work: &Work, skill: &str, mut input: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": 1, "method": skill, "params": input})
 }
 
+/// The task that waits for an approval, when that is what a refusal says.
+fn waiting(data: &Value) -> Option<&str> {
+    let info = data.get(0)?;
+    let reason = info.get("reason")?.as_str()?;
+    let task = info.pointer("/metadata/task_id")?.as_str()?;
+    (reason == AUTH_REQUIRED).then_some(task)
+}
+
 /// The result in an answer, or the refusal.
 async fn read(
     agent: &str,
@@ -418,7 +436,15 @@ async fn read(
     }
     match serde_json::from_slice(&body) {
         Ok(Answer {
-            error: Some(Refusal { code, message }),
+            error: Some(Refusal { message, data, .. }),
+            ..
+        }) if waiting(&data).is_some() => Err(CallError::Waits(AwaitsApproval {
+            agent: agent.to_owned(),
+            task_id: waiting(&data).unwrap_or_default().to_owned(),
+            message,
+        })),
+        Ok(Answer {
+            error: Some(Refusal { code, message, .. }),
             ..
         }) => Err(CallError::Refused {
             agent: agent.to_owned(),

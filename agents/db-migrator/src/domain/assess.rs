@@ -1,6 +1,9 @@
 //! Whether a database can go back, decided from its ledger.
 
+mod demands;
 mod halfway;
+
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +17,7 @@ use super::{
     statement::Lock,
     undo::{Halfway, HalfwayReport},
 };
+pub use demands::demands;
 use halfway::{against_undoing, undone, verdict};
 
 /// The answer to "may the service go back?".
@@ -67,9 +71,12 @@ pub struct Assessment {
     pub reverts: Vec<Revert>,
     /// Rows at risk in all.
     pub rows_at_risk: u64,
-    /// Whether everything since only added tables, columns and indexes, so that an application of the target version most
-    /// likely runs on the schema as it is now. A unique index or a column without default may still hinder it.
+    /// Whether everything since only added tables, columns and indexes that ask nothing of an application of the target
+    /// version, so that it most likely runs on the schema as it is now.
     pub additive_only: bool,
+    /// Why nobody can do it, whoever approves; absent when a way back is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impossible: Option<String>,
     /// SHA-256 that an approval of this rollback is bound to.
     pub plan_digest: String,
     /// Why, in sentences.
@@ -90,6 +97,12 @@ pub struct Facts {
     pub fingerprint: String,
     /// What stands of the migration that stopped half way and would be undone, by its place in the ledger.
     pub halfway: Option<(i64, Halfway)>,
+    /// Places in the ledger of migrations that ask of every writer what one of before does not do.
+    pub demanding: BTreeSet<i64>,
+    /// Places in the ledger of migrations whose script has statements that did not run.
+    pub unfinished: BTreeSet<i64>,
+    /// Values that the type of before does not hold, with the place of the migration whose way back changes it.
+    pub misfits: Vec<(i64, RowsAtRisk)>,
 }
 
 /// Rows written since the migration: zero when nothing changed, at least one when anything did.
@@ -117,9 +130,16 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
     let reverts = above
         .clone()
         .rev()
-        .map(|((migration, down), rows)| Revert {
-            verdict: verdict(facts, migration),
-            ..revert(migration, down, rows)
+        .map(|((migration, down), rows)| {
+            let mut revert = Revert {
+                verdict: verdict(facts, migration),
+                ..revert(migration, down, rows)
+            };
+            let misfits = facts.misfits.iter();
+            let own = misfits.filter(|(sequence, _)| *sequence == migration.sequence);
+            let own = own.map(|(_, rows)| rows.clone());
+            revert.rows_at_risk.extend(own);
+            revert
         })
         .collect::<Vec<_>>();
     let rows_at_risk = reverts
@@ -153,10 +173,12 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
         answer,
         to_version: target.to_string(),
         rows_at_risk,
-        additive_only: reverts
-            .iter()
-            .all(|revert| revert.verdict == Verdict::Reversible)
+        additive_only: interrupted.is_none_or(|one| only_fills(facts, one))
+            && reverts
+                .iter()
+                .all(|revert| revert.verdict == Verdict::Reversible)
             && only_adds(facts, target),
+        impossible: impossible(&reverts, halfway.as_ref()),
         plan_digest: rollback_digest(database, &facts.fingerprint, &digests),
         evidence: if evidence.is_empty() {
             good_news(&reverts, halfway.as_ref())
@@ -166,6 +188,31 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
         reverts,
         halfway,
     }
+}
+
+/// Whether what is left to do of a migration is its backfill: all of its statements ran.
+fn only_fills(facts: &Facts, migration: &MigrationRecord) -> bool {
+    migration.state == MigrationState::Applying && !facts.unfinished.contains(&migration.sequence)
+}
+
+/// What no approval changes: nothing is there that would lead back.
+fn impossible(reverts: &[Revert], halfway: Option<&HalfwayReport>) -> Option<String> {
+    let reverted = |one: &&HalfwayReport| reverts.iter().any(|it| it.version == one.version);
+    if let Some(halfway) = halfway.filter(|one| !one.can_undo).filter(reverted) {
+        return Some(format!(
+            "{} {} stopped half way, and {} stands in the way of undoing it: apply_migration finishes it",
+            halfway.version,
+            halfway.name,
+            halfway.blocked_by.as_deref().unwrap_or("a missing inverse")
+        ));
+    }
+    let without = reverts
+        .iter()
+        .find(|revert| revert.verdict == Verdict::Irreversible)?;
+    Some(format!(
+        "{} {} has no down script: restore a backup or migrate forward",
+        without.version, without.name
+    ))
 }
 
 /// Migrations that ran late: they stay, but what is reverted was proven without them.
@@ -305,137 +352,11 @@ fn only_adds(facts: &Facts, target: &Version) -> bool {
                     || upper.starts_with("DROP TABLE")
                     || (upper.starts_with("ALTER TABLE") && upper.contains("DROP COLUMN"))
             };
-            !migration.additions.is_empty() && down.iter().all(|(text, _)| drops(text))
+            !migration.additions.is_empty()
+                && !facts.demanding.contains(&migration.sequence)
+                && down.iter().all(|(text, _)| drops(text))
         })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{Place, proof::Addition};
-
-    fn record(version: &str, verdict: Verdict) -> MigrationRecord {
-        let place = Place {
-            table: "t".into(),
-            column: None,
-            default: None,
-        };
-        MigrationRecord {
-            inverse: crate::domain::Inverse::Author,
-            sequence: version.parse().unwrap(),
-            version: Version::parse(version).unwrap(),
-            name: "a".into(),
-            release: None,
-            checksum: "c".into(),
-            verdict,
-            evidence: vec![],
-            state: MigrationState::Applied,
-            run: "r".into(),
-            fingerprint_before: "f0".into(),
-            fingerprint_after: format!("f{version}"),
-            fingerprint_reverted: Some("f0".into()),
-            atomic: (true, true),
-            foreign_keys_off: (false, false),
-            additions: vec![MeasuredAddition {
-                addition: Addition {
-                    what: "table t".into(),
-                    place,
-                    columns: vec![],
-                    seeded: true,
-                },
-                rows: 2,
-                digest: "d".into(),
-            }],
-            touches: vec![],
-        }
-    }
-
-    fn facts(verdict: Verdict, rows: u64, digest: &str) -> Facts {
-        let down = vec![("DROP TABLE t".to_owned(), Lock::AccessExclusive)];
-        let now = Some(TableRows {
-            rows,
-            digest: digest.into(),
-        });
-        Facts {
-            migrations: vec![
-                (record("1", Verdict::Reversible), down.clone()),
-                (record("2", verdict), down),
-            ],
-            rows: vec![vec![now.clone()], vec![now]],
-            fingerprint: "f2".into(),
-            halfway: None,
-        }
-    }
-
-    fn to(version: &str) -> Version {
-        Version::parse(version).unwrap()
-    }
-
-    #[test]
-    fn says_reversible_only_when_nothing_was_written_since() {
-        let assessment = assess("shop", &facts(Verdict::Reversible, 2, "d"), &to("1"));
-        assert_eq!(
-            (
-                assessment.answer,
-                assessment.reverts.len(),
-                assessment.additive_only
-            ),
-            (Answer::Reversible, 1, true)
-        );
-        let assessment = assess("shop", &facts(Verdict::Reversible, 5, "e"), &to("1"));
-        assert_eq!(
-            (assessment.answer, assessment.rows_at_risk),
-            (Answer::PointOfNoReturn, 3)
-        );
-        assert_eq!(
-            assess("shop", &facts(Verdict::Reversible, 2, "changed"), &to("1")).rows_at_risk,
-            1
-        );
-    }
-
-    #[test]
-    fn says_point_of_no_return_for_unproven_downs_and_drift() {
-        assert_eq!(
-            assess("shop", &facts(Verdict::Lossy, 2, "d"), &to("1")).answer,
-            Answer::PointOfNoReturn
-        );
-        let drifted = Facts {
-            fingerprint: "other".into(),
-            ..facts(Verdict::Reversible, 2, "d")
-        };
-        let assessment = assess("shop", &drifted, &to("1"));
-        assert_eq!(assessment.answer, Answer::PointOfNoReturn);
-        assert!(assessment.evidence[0].contains("changed since"));
-    }
-
-    #[test]
-    fn needs_no_database_step_when_nothing_is_newer() {
-        let assessment = assess("shop", &facts(Verdict::Irreversible, 9, "x"), &to("2"));
-        assert_eq!(
-            (assessment.answer, assessment.reverts.len()),
-            (Answer::SafeWithoutDatabase, 0)
-        );
-    }
-
-    #[test]
-    fn reverts_newest_first_and_binds_the_digest_to_it() {
-        let facts = facts(Verdict::OrderOnly, 2, "d");
-        let assessment = assess("shop", &facts, &Version::zero());
-        assert_eq!(
-            assessment
-                .reverts
-                .iter()
-                .map(|r| r.version.as_str())
-                .collect::<Vec<_>>(),
-            ["2", "1"]
-        );
-        assert_ne!(
-            assessment.plan_digest,
-            assess("shop", &facts, &to("1")).plan_digest
-        );
-        assert_ne!(
-            assessment.plan_digest,
-            assess("other", &facts, &Version::zero()).plan_digest
-        );
-    }
-}
+mod tests;

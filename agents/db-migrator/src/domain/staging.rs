@@ -232,9 +232,13 @@ pub fn weigh(assessment: &mut Assessment, standings: &[Standing]) {
             ..
         } = standing;
         match &standing.purged {
-            Some(at) => against.push(format!(
-                "{what}, which {version} took away, was dropped for good at {at}"
-            )),
+            Some(at) => {
+                let gone =
+                    format!("{what}, which {version} took away, was dropped for good at {at}");
+                let way = format!("{gone}: restore a backup or migrate forward");
+                assessment.impossible.get_or_insert(way);
+                against.push(gone);
+            }
             None if standing.over => against.push(format!(
                 "the retention of {what}, which {version} took away, ended at {until}"
             )),
@@ -310,6 +314,7 @@ mod tests {
                 }],
                 rows_at_risk: 0,
                 additive_only: false,
+                impossible: None,
                 plan_digest: String::new(),
                 evidence: vec!["good".into()],
                 halfway: None,

@@ -2,12 +2,13 @@
 
 use shared::SkillError;
 
-use super::{Job, ledger, measure::measure_present, recover::head};
+use super::{Job, ledger, measure::measure_present, misfits::misfits, recover::head};
 use crate::{
     clients::{Session, TargetError},
     domain::{
-        Assessment, Direction, MigrationRecord, MigrationState, RunRecord, Version,
-        assess::{Facts, assess},
+        Assessment, Direction, MigrationRecord, MigrationState, RunRecord, StepRecord, StepState,
+        Version,
+        assess::{Facts, assess, demands},
         expand::classified,
         proof::TableRows,
         statement::Lock,
@@ -154,6 +155,14 @@ async fn look_above(
         return Ok(());
     };
     let dialect = session.dialect();
+    let ups = ledger::steps_between(session, first, last, Direction::Up).await?;
+    let asking = ups
+        .iter()
+        .filter(|(_, steps)| steps.iter().any(|step| demands(&step.text)));
+    facts.demanding = asking.map(|(sequence, _)| *sequence).collect();
+    let waits = |step: &StepRecord| step.state != StepState::Applied;
+    let unfinished = ups.iter().filter(|(_, steps)| steps.iter().any(waits));
+    facts.unfinished = unfinished.map(|(sequence, _)| *sequence).collect();
     let mut steps = ledger::steps_between(session, first, last, Direction::Down).await?;
     for (migration, down) in &mut facts.migrations {
         if !above(migration) {
@@ -174,6 +183,13 @@ async fn look_above(
             *down = halfway.ways();
         }
     }
+    let applied = facts.migrations.iter();
+    let applied = applied.filter(|(one, _)| above(one) && one.state == MigrationState::Applied);
+    let downs = applied.flat_map(|(migration, down)| {
+        let texts = down.iter().map(|(text, _)| text.as_str());
+        texts.map(|text| (migration.sequence, text))
+    });
+    facts.misfits = misfits(session, downs.collect()).await?;
     // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
     let of_above = facts.migrations.iter();
     let of_above = of_above.filter(|(migration, _)| above(migration));

@@ -64,31 +64,6 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Refuses a rollback that needs what was dropped for good: no approval can bring it back.
-    pub(super) async fn refuse_purged(
-        &self,
-        session: &mut dyn Session,
-        assessment: &Assessment,
-    ) -> Result<(), SkillError> {
-        let held = self.reading(parts::held(session)).await?;
-        let gone = held.iter().map(|held| &held.standing).find(|standing| {
-            standing.purged.is_some()
-                && assessment
-                    .reverts
-                    .iter()
-                    .any(|revert| revert.version == standing.version)
-        });
-        match gone {
-            None => Ok(()),
-            Some(gone) => Err(SkillError::failed(format!(
-                "{}, which {} took away, was dropped for good at {}: restore a backup or migrate forward",
-                gone.what,
-                gone.version,
-                gone.purged.as_deref().unwrap_or_default()
-            ))),
-        }
-    }
-
     /// Drops for good what is past its window, or everything that is retained. Returns what was dropped.
     pub(super) async fn purge(
         &self,

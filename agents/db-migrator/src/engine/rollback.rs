@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clients::Session,
     domain::{
-        Answer, Assessment, Direction, MigrationRecord, MigrationState, Verdict, Version,
+        Answer, Assessment, Direction, MigrationRecord, MigrationState, Version,
         hooks::{self, Hook, HookCall, Point, RunKind},
     },
 };
@@ -95,7 +95,6 @@ impl Job<'_> {
             if assessment.reverts.is_empty() {
                 return self.rolled_back(session, Some(assessment)).await;
             }
-            self.refuse_purged(session, &assessment).await?;
             self.permit(&assessment, request)?;
             let new = NewRun {
                 id: self.run(),
@@ -134,23 +133,8 @@ impl Job<'_> {
         assessment: &Assessment,
         request: &RollbackRequest<'_>,
     ) -> Result<(), SkillError> {
-        if let Some(halfway) = assessment.halfway.as_ref().filter(|one| !one.can_undo) {
-            return Err(SkillError::failed(format!(
-                "{} {} stopped half way, and {} stands in the way of undoing it: apply_migration finishes it",
-                halfway.version,
-                halfway.name,
-                halfway.blocked_by.as_deref().unwrap_or("a missing inverse")
-            )));
-        }
-        if let Some(impossible) = assessment
-            .reverts
-            .iter()
-            .find(|revert| revert.verdict == Verdict::Irreversible)
-        {
-            return Err(SkillError::failed(format!(
-                "{} {} has no down script: restore a backup or migrate forward",
-                impossible.version, impossible.name
-            )));
+        if let Some(why) = &assessment.impossible {
+            return Err(SkillError::failed(why.clone()));
         }
         let covered = request.covered == Some(assessment.plan_digest.as_str());
         if covered || self.is_free(assessment, request.hooks) {

@@ -14,6 +14,9 @@ pub const MAX_ROLLBACKS: u32 = 3;
 /// The window in which they are counted, in seconds: one hour.
 pub const WINDOW_SECONDS: u32 = 3600;
 
+/// What db-migrator adds to a migration's version to name its contract.
+const CONTRACT: &str = ".contract";
+
 /// What the caller found to be the cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -238,7 +241,9 @@ fn circles(
 /// A migration of somebody else lies on top of the bad release's own.
 fn later_migration(step: &DatabaseStep, assessment: &Assessment) -> Option<Objection> {
     let newest = &assessment.reverts.first()?.version;
-    (*newest != step.from_version).then(|| Objection::LaterMigration {
+    // db-migrator calls the contract of a migration after it; it came with the same release.
+    let own = newest.strip_suffix(CONTRACT).unwrap_or(newest) == step.from_version;
+    (!own && *newest != step.from_version).then(|| Objection::LaterMigration {
         database: step.database.clone(),
         newest: newest.clone(),
         from_version: step.from_version.clone(),
@@ -290,6 +295,8 @@ mod tests {
             additive_only: false,
             plan_digest: String::new(),
             reverts: reverts.collect(),
+            impossible: None,
+            evidence: Vec::new(),
         };
         (step, assessment)
     }
@@ -424,5 +431,12 @@ mod tests {
         let database = Some((&step, &assessment));
         let on_top = found(&Circumstances { database, ..NONE });
         assert!(on_top[0].0.contains("schema 5 of shop is on top of 4") && !on_top[0].1);
+    }
+
+    #[test]
+    fn the_contract_of_the_bad_releases_migration_is_its_own() {
+        let (step, assessment) = database(&["4.contract", "4"]);
+        let database = Some((&step, &assessment));
+        assert_eq!(found(&Circumstances { database, ..NONE }), []);
     }
 }

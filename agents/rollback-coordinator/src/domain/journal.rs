@@ -139,6 +139,9 @@ pub struct Journal {
     /// What became of the pause of GitOps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitops: Option<Pause>,
+    /// Digest of what db-migrator said once nobody wrote any more: while it still says so, nothing was reverted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assessed: Option<String>,
 }
 
 impl Journal {
@@ -167,6 +170,7 @@ impl Journal {
             remarks: Vec::new(),
             traceparent: None,
             gitops: None,
+            assessed: None,
         }
     }
 

@@ -53,6 +53,12 @@ pub struct Assessment {
     /// What would be reverted, newest first.
     #[serde(default)]
     pub reverts: Vec<Revert>,
+    /// Why nobody can do it, whoever approves.
+    #[serde(default)]
+    pub impossible: Option<String>,
+    /// Why the answer is as it is.
+    #[serde(default)]
+    pub evidence: Vec<String>,
 }
 
 /// A migration that would be reverted.
@@ -240,6 +246,9 @@ pub enum Refusal {
     /// The schema has to move, and a deploy job would start pods meanwhile.
     #[error("the schema has to move, which no job of GitLab waits for; leave out via")]
     RedeployWithDatabase,
+    /// The schema has to move, and nothing leads back.
+    #[error("the schema has to move, and nothing leads back: {0}")]
+    NoWayBack(String),
 }
 
 /// Everything the decision depends on.
@@ -315,6 +324,10 @@ pub fn decide(facts: Facts<'_>) -> Result<Plan, Refusal> {
         }
         if rollout.deletes_claims {
             return Err(Refusal::DeletesClaims);
+        }
+        // No approval brings back what is not there, and the writers would stand still for nothing.
+        if let Some(why) = facts.assessment.and_then(|one| one.impossible.clone()) {
+            return Err(Refusal::NoWayBack(why));
         }
     }
     let mut reasons = vec![match to.health {

@@ -136,6 +136,7 @@ async fn a_failure_before_the_pivot_is_undone() {
         ("stop", &["pause", "resume"]),
         ("await_gone", &["pause", "stop", "resume"]),
         ("deny_revert", &["pause", "stop", "await_gone", "resume"]),
+        ("refuse_revert", &["pause", "stop", "await_gone", "resume"]),
     ] {
         let (world, store) = (World::stateful("reversible"), memory());
         let before = world.web();
@@ -153,6 +154,59 @@ async fn a_failure_before_the_pivot_is_undone() {
         assert!(journal.failure().is_some());
         assert!(!is_locked(&store).await, "{broken}");
     }
+}
+
+/// The plan was made while the bad revision still wrote.
+#[tokio::test]
+async fn rows_written_until_the_last_writer_was_gone_are_not_lost() {
+    let (world, store) = (World::stateful("reversible"), memory());
+    world.on_wait(|world| {
+        let mut evidence = world.evidence.lock().unwrap();
+        *evidence = vec!["reverting 4 drops 2 rows".into()];
+    });
+    let error = execute(&world, &store).await.unwrap_err();
+    assert!(
+        error.to_string().contains("reverting 4 drops 2 rows"),
+        "{error}"
+    );
+    assert_eq!(world.log(), ["pause", "stop", "await_gone", "resume"]);
+    assert_eq!(journal(&store).await.outcome, Outcome::Compensated);
+}
+
+/// Approved here, and by nobody at db-migrator: what waits there must not move the schema under the bad revision later.
+#[tokio::test]
+async fn an_approval_that_nobody_gives_is_withdrawn() {
+    let (world, store) = (World::stateful("point_of_no_return"), memory());
+    world.unapproved.store(usize::MAX, Ordering::SeqCst);
+    let wanted = serde_json::from_value(json!({"namespace": "shop", "deployment": "web"})).unwrap();
+    let (context, _) = world.peers().context();
+    let planned = world.planner(&store);
+    let digest = planned.plan(&context, &wanted).await.unwrap().0.plan_digest;
+    let (context, agent) = world.peers().context();
+    let work = Work {
+        task_id: "task-1".into(),
+        skill: "execute_rollback".into(),
+        caller: context.caller().clone(),
+        on_behalf_of: None,
+        // A second more than what is kept for writing down how it ended.
+        deadline: Instant::now() + Duration::from_secs(6),
+        tool_calls: Arc::default(),
+        input_digest: String::new(),
+    };
+    let approval = shared::context::Approval {
+        plan_digest: digest,
+        approver: "somebody".into(),
+    };
+    let context = Context::new(work, Some(approval), CancellationToken::new(), agent);
+    let skill = world.execute(&store);
+    let run = skill.run(&context, serde_json::from_value(input()).unwrap());
+    assert!(matches!(
+        run.await.unwrap_err(),
+        SkillError::DeadlineExceeded
+    ));
+    let log = ["pause", "stop", "await_gone", "withdraw \"m-1\"", "resume"];
+    assert_eq!(world.log(), log);
+    assert_eq!(journal(&store).await.outcome, Outcome::Compensated);
 }
 
 #[tokio::test]

@@ -97,6 +97,13 @@ fn directive(comments: &str) -> Option<String> {
     })
 }
 
+/// The table and the change of type that a statement is, when that is all it does.
+pub fn changed_type(statement: &str) -> Option<(String, Action)> {
+    let tokens = lex::tokens(statement, Dialect::Postgres).ok()?;
+    let found = parse(statement, &tokens);
+    found.filter(|(_, action)| matches!(action, Action::Type { .. }))
+}
+
 fn online(statement: &str, rest: &str) -> Result<Online, NotOnline> {
     let shown = lex::masked(statement, Dialect::Postgres);
     let tokens = lex::tokens(statement, Dialect::Postgres).unwrap_or_default();

@@ -40,6 +40,8 @@ fn assessment(answer: DatabaseAnswer, additive_only: bool) -> Assessment {
         additive_only,
         plan_digest: String::new(),
         reverts: Vec::new(),
+        impossible: None,
+        evidence: Vec::new(),
     }
 }
 
@@ -167,5 +169,35 @@ fn vouching_for_an_unproven_revision_needs_a_person() {
         })
         .unwrap()
         .needs_approval
+    );
+}
+
+#[test]
+fn what_nothing_leads_back_from_stays() {
+    let web = workload(vec![
+        revision(1, Health::Healthy, "1"),
+        revision(2, Health::NeverHealthy, "2"),
+    ]);
+    let pair = choose(&web, Target::LastHealthy).unwrap();
+    let decided = |additive_only| {
+        let assessment = Assessment {
+            impossible: Some("2 a has no down script".into()),
+            ..assessment(DatabaseAnswer::PointOfNoReturn, additive_only)
+        };
+        decide(Facts {
+            workload: &web,
+            pair,
+            assessment: Some(&assessment),
+            diff: String::new(),
+        })
+    };
+    assert_eq!(
+        decided(false).unwrap_err(),
+        Refusal::NoWayBack("2 a has no down script".into())
+    );
+    assert_eq!(
+        decided(true).unwrap().database,
+        None,
+        "the schema stays as it is"
     );
 }
