@@ -7,6 +7,8 @@
     clippy::panic,
     clippy::large_futures,
     clippy::print_stdout,
+    clippy::similar_names,
+    clippy::too_many_lines,
     missing_docs,
     unreachable_pub,
     reason = "tests fail loudly, and their figures are for people"
@@ -29,7 +31,7 @@ mod scene;
 #[path = "stateful_matrix/stage.rs"]
 mod stage;
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use futures::{StreamExt as _, stream};
 use scene::Scene;

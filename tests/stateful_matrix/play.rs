@@ -67,7 +67,7 @@ pub async fn play(stage: &Stage, scene: &Scene, old: &[Written]) -> anyhow::Resu
         written.push(row.context("a row of version 2")?);
     }
     for then in scene.then {
-        happen(stage, scene, then, &mut written)
+        happen(stage, scene, then)
             .await
             .with_context(|| format!("{then:?}"))?;
     }
@@ -84,12 +84,7 @@ async fn complete(stage: &Stage, name: &str, purge: bool) -> anyhow::Result<()> 
     done.ok().map(drop)
 }
 
-async fn happen(
-    stage: &Stage,
-    scene: &Scene,
-    then: &Then,
-    written: &mut Vec<Written>,
-) -> anyhow::Result<()> {
+async fn happen(stage: &Stage, scene: &Scene, then: &Then) -> anyhow::Result<()> {
     let name = scene.name;
     match *then {
         Then::Complete => complete(stage, name, false).await,
@@ -108,11 +103,6 @@ async fn happen(
         Then::OnTop(files) => {
             let input = json!({"database": name, "dry_run": false, "idempotency_key": format!("{name}-3"), "release": "3", "source": source(files)});
             stage.apply(&input).await
-        }
-        Then::OldWrites => {
-            let mut client = session(&stage.url(name)).await?;
-            written.push(OLD.write(&mut client, ("1", "left over")).await?);
-            Ok(())
         }
         Then::ReleasedAgain => {
             let labels = Labels {

@@ -62,8 +62,6 @@ pub enum Then {
     Neighbour(&'static str, u32),
     /// Somebody else's migrations are applied on top.
     OnTop(&'static [File]),
-    /// The old version writes, though it is not in force: a job that was left.
-    OldWrites,
     /// Version 2 is replaced by a version 3 without a schema of its own.
     ReleasedAgain,
     /// Somebody reads the table and keeps it for two seconds from now on.

@@ -58,7 +58,7 @@ impl Saga {
             guard: self.guard.for_one_run(),
             ..self.clone()
         };
-        let ended = run.carry_out(context, journal).await;
+        let ended = Box::pin(run.carry_out(context, journal)).await;
         run.guard.release(context).await;
         ended
     }

@@ -122,26 +122,7 @@ fn is_same(then: &MeasuredAddition, now: &TableRows) -> bool {
 
 /// Decides whether a database may go back to `target`.
 pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
-    let above = facts
-        .migrations
-        .iter()
-        .zip(&facts.rows)
-        .filter(|((migration, _), _)| migration.version > *target);
-    let reverts = above
-        .clone()
-        .rev()
-        .map(|((migration, down), rows)| {
-            let mut revert = Revert {
-                verdict: verdict(facts, migration),
-                ..revert(migration, down, rows)
-            };
-            let misfits = facts.misfits.iter();
-            let own = misfits.filter(|(sequence, _)| *sequence == migration.sequence);
-            let own = own.map(|(_, rows)| rows.clone());
-            revert.rows_at_risk.extend(own);
-            revert
-        })
-        .collect::<Vec<_>>();
+    let reverts = reverts(facts, target);
     let rows_at_risk = reverts
         .iter()
         .flat_map(|revert| &revert.rows_at_risk)
@@ -164,10 +145,12 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
         (false, true) => Answer::Reversible,
         (false, false) => Answer::PointOfNoReturn,
     };
+    let above = facts.migrations.iter();
+    let above = above.filter(|(migration, _)| migration.version > *target);
     let digests = above
         .rev()
         .zip(&reverts)
-        .map(|(((migration, _), _), revert)| (migration.sequence, revert.down_hash.clone()))
+        .map(|((migration, _), revert)| (migration.sequence, revert.down_hash.clone()))
         .collect::<Vec<_>>();
     Assessment {
         answer,
@@ -188,6 +171,29 @@ pub fn assess(database: &str, facts: &Facts, target: &Version) -> Assessment {
         reverts,
         halfway,
     }
+}
+
+/// What would be reverted, newest first.
+fn reverts(facts: &Facts, target: &Version) -> Vec<Revert> {
+    let above = facts
+        .migrations
+        .iter()
+        .zip(&facts.rows)
+        .filter(|((migration, _), _)| migration.version > *target);
+    above
+        .rev()
+        .map(|((migration, down), rows)| {
+            let mut revert = Revert {
+                verdict: verdict(facts, migration),
+                ..revert(migration, down, rows)
+            };
+            let misfits = facts.misfits.iter();
+            let own = misfits.filter(|(sequence, _)| *sequence == migration.sequence);
+            let own = own.map(|(_, rows)| rows.clone());
+            revert.rows_at_risk.extend(own);
+            revert
+        })
+        .collect()
 }
 
 /// Whether what is left to do of a migration is its backfill: all of its statements ran.

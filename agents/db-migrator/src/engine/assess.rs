@@ -183,13 +183,7 @@ async fn look_above(
             *down = halfway.ways();
         }
     }
-    let applied = facts.migrations.iter();
-    let applied = applied.filter(|(one, _)| above(one) && one.state == MigrationState::Applied);
-    let downs = applied.flat_map(|(migration, down)| {
-        let texts = down.iter().map(|(text, _)| text.as_str());
-        texts.map(|text| (migration.sequence, text))
-    });
-    facts.misfits = misfits(session, downs.collect()).await?;
+    facts.misfits = misfits(session, downs(facts, target)).await?;
     // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
     let of_above = facts.migrations.iter();
     let of_above = of_above.filter(|(migration, _)| above(migration));
@@ -208,6 +202,19 @@ async fn look_above(
         }
     }
     Ok(())
+}
+
+/// The statements of the ways back of what is in force above a version.
+fn downs<'a>(facts: &'a Facts, target: &Version) -> Vec<(i64, &'a str)> {
+    let in_force = |migration: &MigrationRecord| {
+        migration.version > *target && migration.state == MigrationState::Applied
+    };
+    let above = facts.migrations.iter().filter(|(one, _)| in_force(one));
+    let downs = above.flat_map(|(migration, down)| {
+        let texts = down.iter().map(|(text, _)| text.as_str());
+        texts.map(|text| (migration.sequence, text))
+    });
+    downs.collect()
 }
 
 /// The newest version in force.

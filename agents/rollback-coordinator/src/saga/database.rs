@@ -37,7 +37,8 @@ impl Saga {
         let worse = step.answer == DatabaseAnswer::Reversible
             && now.answer == DatabaseAnswer::PointOfNoReturn;
         if worse || now.impossible.is_some() {
-            let why = now.impossible.clone().unwrap_or(now.evidence.join("; "));
+            let evidence = || now.evidence.join("; ");
+            let why = now.impossible.clone().unwrap_or_else(evidence);
             return Err(SkillError::failed(format!(
                 "going back to schema {} is not what it was when the plan was made: {why}",
                 step.to_version
