@@ -32,6 +32,31 @@ impl Processes {
     /// What keeps one from starting.
     pub async fn start(agents: &[&str], otlp: Option<String>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
+        let databases = vec![format!(
+            "shop=sqlite:{}",
+            folder.path().join("shop.db").display()
+        )];
+        let resources = Resources {
+            databases,
+            otlp,
+            ..Resources::default()
+        };
+        Self::start_in(folder, agents, resources).await
+    }
+
+    /// Starts the named agents on these clusters and databases and waits until they are ready.
+    ///
+    /// # Errors
+    /// What keeps one from starting.
+    pub async fn start_on(agents: &[&str], resources: Resources) -> anyhow::Result<Self> {
+        Self::start_in(tempfile::tempdir()?, agents, resources).await
+    }
+
+    async fn start_in(
+        folder: TempDir,
+        agents: &[&str],
+        resources: Resources,
+    ) -> anyhow::Result<Self> {
         let fleet = manifest::load_dir(&root().join("manifests"))?;
         let ground = Ground::prepare(
             &folder.path().join("mesh"),
@@ -40,15 +65,9 @@ impl Processes {
         )?;
         let workspace = folder.path().join("workspace");
         std::fs::create_dir_all(&workspace)?;
-        let databases = vec![format!(
-            "shop=sqlite:{}",
-            folder.path().join("shop.db").display()
-        )];
         let resources = Resources {
             workspace,
-            databases,
-            otlp,
-            ..Resources::default()
+            ..resources
         };
         let programs = programs(agents).await?;
         let mut mesh = Self {
