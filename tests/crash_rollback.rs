@@ -45,6 +45,8 @@ const STEPS: [&str; 10] = [
 ];
 /// Within the step that takes longest at db-migrator, and within the wait for the verdict.
 const WITHIN: [u64; 4] = [100, 250, 450, 700];
+/// Between looks at the journal; a step can be over in a few of them.
+const BETWEEN: Duration = Duration::from_millis(5);
 
 fn moments() -> Vec<Moment> {
     let at = |victim, step, after| Moment {
@@ -54,7 +56,6 @@ fn moments() -> Vec<Moment> {
     };
     if std::env::var_os("CRASH_ROLLBACK_EVERY").is_none() {
         return vec![
-            at(MIGRATOR, "stop_writers", 0),
             at(MIGRATOR, "roll_back_database", 0),
             at(MIGRATOR, "roll_back_database", 250),
             at(MONITOR, "await_ready", 0),
@@ -182,6 +183,7 @@ async fn until_step(town: &Town, task: &str, step: &str) {
             Instant::now() < deadline,
             "never came to {step}: {journal:#}"
         );
+        sleep(BETWEEN).await;
     }
 }
 

@@ -12,7 +12,10 @@ use kube::{
     api::{DynamicObject, ListParams, Patch, PatchParams},
     core::{ApiResource, GroupVersionKind},
 };
-use meshctl::{agents::Resources, client::Answer};
+use meshctl::{
+    agents::Resources,
+    client::{Answer, Caller},
+};
 use serde_json::{Value, json};
 use shared::approvals::{Decision, Statement};
 use store::testing::TemporaryPostgres;
@@ -29,7 +32,7 @@ pub const SHOP: &str = "shop";
 /// Longest wait for anything: 4 minutes, for a machine that does much else.
 pub const PATIENCE: Duration = Duration::from_mins(4);
 /// Pause between looks.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(100);
 /// Pods of an application.
 const PODS: i32 = 2;
 
@@ -56,6 +59,7 @@ const BAD: [(&str, &str); 2] = [
 
 pub struct Town {
     processes: Processes,
+    operator: Caller,
     plane: ControlPlane,
     client: Client,
     postgres: TemporaryPostgres,
@@ -121,6 +125,7 @@ impl Town {
         let processes = Processes::start_on(agents, resources).await?;
         Ok(Self {
             key: processes.ground.root.join("approvers/local-approver.pem"),
+            operator: processes.operator(),
             processes,
             plane,
             client,
@@ -136,8 +141,7 @@ impl Town {
     /// Calls a skill as the operator.
     pub async fn call(&self, agent: &str, skill: &str, input: &Value) -> anyhow::Result<Answer> {
         let target = self.processes.target(agent);
-        let operator = self.processes.operator();
-        operator.call(&target, skill, input, None).await
+        self.operator.call(&target, skill, input, None).await
     }
 
     /// Calls a skill that does its work.
