@@ -107,6 +107,9 @@ pub(crate) fn kwok(kubeconfig: &Path, stages: &Path) -> Vec<String> {
         flag("kubeconfig", kubeconfig.display()),
         flag("config", stages.display()),
         flag("manage-all-nodes", true),
+        // As a kubelet renews it. Without one the node controller hears of a node once, and 50 s later takes it, and with
+        // it its pods, for not ready.
+        flag("node-lease-duration-seconds", 40),
     ]
 }
 

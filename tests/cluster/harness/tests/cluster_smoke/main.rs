@@ -10,6 +10,7 @@
 )]
 
 mod helm;
+mod nodes;
 mod pods;
 mod rights;
 mod rollouts;
