@@ -139,16 +139,7 @@ impl Saga {
                 let effect = self.roll_back_database(context, journal);
                 self.within(context, journal, effect).await
             }
-            Step::RestoreTemplate => {
-                self.escort(context, journal, step).await?;
-                let stopped = journal.plan.database.is_some();
-                let replicas = stopped.then_some(journal.origin.replicas);
-                let restore = Change::Restore {
-                    template: journal.origin.template.clone(),
-                    replicas,
-                };
-                self.write(context, journal, &restore).await
-            }
+            Step::RestoreTemplate => self.restore_template(context, journal).await,
             Step::Redeploy => self.redeploy(context, journal).await,
             Step::RecordDeployment => self.record(context, journal).await,
             Step::AwaitReady => {
@@ -174,6 +165,22 @@ impl Saga {
                 Ok(())
             }
         }
+    }
+
+    /// Writes the old template, with the pods of before where they were stopped.
+    async fn restore_template(
+        &self,
+        context: &Context,
+        journal: &mut Journal,
+    ) -> Result<(), SkillError> {
+        self.escort(context, journal, Step::RestoreTemplate).await?;
+        let stopped = journal.plan.database.is_some();
+        let replicas = stopped.then_some(journal.origin.replicas);
+        let restore = Change::Restore {
+            template: journal.origin.template.clone(),
+            replicas,
+        };
+        self.write(context, journal, &restore).await
     }
 
     /// Does the part of a step that is not the workload's own.
