@@ -22,13 +22,16 @@ use rollback_coordinator::{
 use serde_json::{Value, json};
 use shared::{Skill as _, SkillError, testing::FakeAgent};
 use store::{Scan, Store as _, memory::MemoryStore};
-use tokio::time::timeout;
+use tokio::{sync::RwLock, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{PATIENCE, SHOP, agent_cluster, context, helm, plane, ready};
 
 /// Pause between looks.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Who may be at work in the namespace: an agent takes copies of configuration away that it does not remember itself.
+static PLACE: RwLock<()> = RwLock::const_new(());
 
 /// The agent, with its own rights and a memory of its own.
 pub(crate) struct Agent {
@@ -38,6 +41,7 @@ pub(crate) struct Agent {
     store: Arc<MemoryStore>,
     guard: Guard,
     learning: CancellationToken,
+    _place: Box<dyn Send + Sync>,
 }
 
 impl Drop for Agent {
@@ -48,6 +52,15 @@ impl Drop for Agent {
 
 impl Agent {
     pub(crate) async fn start() -> Self {
+        Self::start_in(Box::new(PLACE.read().await)).await
+    }
+
+    /// An agent beside which no other one is at work.
+    pub(crate) async fn start_alone() -> Self {
+        Self::start_in(Box::new(PLACE.write().await)).await
+    }
+
+    async fn start_in(place: Box<dyn Send + Sync>) -> Self {
         let (plane, client) = plane().await;
         let cluster = agent_cluster(plane).await;
         let control: Arc<dyn RolloutControl> = Arc::new(Kubernetes(cluster.clone()));
@@ -72,6 +85,7 @@ impl Agent {
             store,
             guard,
             learning,
+            _place: place,
         }
     }
 

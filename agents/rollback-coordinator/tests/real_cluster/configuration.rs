@@ -128,7 +128,7 @@ fn named(output: &ExecuteRollbackOutput) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn configuration_comes_back_with_its_revision() {
-    let agent = Agent::start().await;
+    let agent = Agent::start_alone().await;
     let good = release(&agent, "config").await;
     ready(&agent.client, "config").await;
     let (result, trail) = agent.roll_back("config", "healthy").await;
@@ -175,7 +175,7 @@ async fn configuration_comes_back_with_its_revision() {
 /// are made anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_the_target_that_run_already_are_made_anew() {
-    let agent = Agent::start().await;
+    let agent = Agent::start_alone().await;
     let secret = format!("{SECRET}-partly");
     apply(
         &agent,
@@ -211,7 +211,7 @@ async fn pods_of_the_target_that_run_already_are_made_anew() {
 /// Before the template is touched everything can be taken back: here its write is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_finished_is_taken_back() {
-    let agent = Agent::start().await;
+    let agent = Agent::start_alone().await;
     release(&agent, "undone").await;
     ready(&agent.client, "undone").await;
     let bad = seen(&agent, "undone").await;
