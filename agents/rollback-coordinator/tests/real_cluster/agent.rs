@@ -41,7 +41,7 @@ pub(crate) struct Agent {
     store: Arc<MemoryStore>,
     guard: Guard,
     learning: CancellationToken,
-    _place: Box<dyn Send + Sync>,
+    _turn: Box<dyn Send + Sync>,
 }
 
 impl Drop for Agent {
@@ -60,7 +60,7 @@ impl Agent {
         Self::start_in(Box::new(PLACE.write().await)).await
     }
 
-    async fn start_in(place: Box<dyn Send + Sync>) -> Self {
+    async fn start_in(turn: Box<dyn Send + Sync>) -> Self {
         let (plane, client) = plane().await;
         let cluster = agent_cluster(plane).await;
         let control: Arc<dyn RolloutControl> = Arc::new(Kubernetes(cluster.clone()));
@@ -85,7 +85,7 @@ impl Agent {
             store,
             guard,
             learning,
-            _place: place,
+            _turn: turn,
         }
     }
 
