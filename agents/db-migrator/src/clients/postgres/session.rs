@@ -51,7 +51,7 @@ pub(super) struct PostgresSession {
 }
 
 impl PostgresSession {
-    /// A statement with the ledger where it is for this session.
+    /// A statement with the ledger's schema of this connection.
     fn placed<'a>(&self, sql: &'a str) -> Cow<'a, str> {
         match &self.tenant {
             Some(tenant) if sql.contains(LEDGER) => Cow::Owned(tenant.placed(sql)),
