@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
+use tests::waiting::PATIENCE;
 use tokio::time::{Instant, sleep};
 use town::{AUDITOR, COORDINATOR, MIGRATOR, MONITOR, SHOP, Town};
 
@@ -170,7 +171,7 @@ fn under_way(journal: &Value) -> String {
 /// Waits until the journal comes to a step.
 async fn until_step(town: &Town, task: &str, step: &str) {
     let wanted = STEPS.iter().position(|one| *one == step).unwrap();
-    let deadline = Instant::now() + town::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let journal = journal(town, task).await;
         let reached = journal["entries"]

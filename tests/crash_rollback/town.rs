@@ -1,6 +1,6 @@
 //! A control plane, a PostgreSQL and the agents as processes, with applications that Git brings.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -19,8 +19,7 @@ use meshctl::{
 use serde_json::{Value, json};
 use shared::approvals::{Decision, Statement};
 use store::testing::TemporaryPostgres;
-use tests::Processes;
-use tokio::time::{sleep, timeout};
+use tests::{Processes, waiting::until};
 use tokio_postgres::NoTls;
 
 pub const AUDITOR: &str = "compliance-auditor";
@@ -29,10 +28,6 @@ pub const COORDINATOR: &str = "rollback-coordinator";
 pub const MONITOR: &str = "monitoring-agent";
 /// The namespace that mesh.yaml gives the agents.
 pub const SHOP: &str = "shop";
-/// Longest wait for anything: 4 minutes, for a machine that does much else.
-pub const PATIENCE: Duration = Duration::from_mins(4);
-/// Pause between looks.
-const LOOK: Duration = Duration::from_millis(100);
 /// Pods of an application.
 const PODS: i32 = 2;
 
@@ -70,23 +65,6 @@ fn applications(client: &Client) -> Api<DynamicObject> {
     let names = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application");
     let resource = ApiResource::from_gvk_with_plural(&names, "applications");
     Api::namespaced_with(client.clone(), SHOP, &resource)
-}
-
-/// Looks again and again until there is something.
-async fn until<T, F: Future<Output = anyhow::Result<Option<T>>>>(
-    what: &str,
-    look: impl Fn() -> F,
-) -> anyhow::Result<T> {
-    let found = async {
-        loop {
-            if let Some(found) = look().await? {
-                return anyhow::Ok(found);
-            }
-            sleep(LOOK).await;
-        }
-    };
-    let found = timeout(PATIENCE, found).await;
-    found.with_context(|| format!("waited too long: {what}"))?
 }
 
 impl Town {

@@ -15,6 +15,7 @@ pub mod mesh;
 pub mod otlp;
 pub mod processes;
 pub mod tools;
+pub mod waiting;
 pub mod wire;
 
 pub use mesh::{Mesh, call_error, post};

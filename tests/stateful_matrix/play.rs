@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use shared::approvals::Decision;
+use tests::waiting::until;
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     look::{in_force, rows, stands, still},
     release::release,
     scene::{Approver, BASE_FILES, Expect, OLD, SCENE, Scene, Then},
-    stage::{BASE, Labels, NAMESPACE, Stage, session, until},
+    stage::{BASE, Labels, NAMESPACE, Stage, session},
 };
 
 /// Rows that version 1 writes before the release.

@@ -2,12 +2,13 @@
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
+use tests::waiting::until;
 use tokio_postgres::Client;
 
 use super::{
     play::source,
     scene::{Release, Scene},
-    stage::{Stage, session, until},
+    stage::{Stage, session},
 };
 
 /// Something that stays as it is until the scene is over.

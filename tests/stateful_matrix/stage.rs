@@ -20,8 +20,7 @@ use meshctl::{
 use serde_json::{Value, json};
 use shared::approvals::{Decision, Statement};
 use store::testing::TemporaryPostgres;
-use tests::Mesh;
-use tokio::time::{sleep, timeout};
+use tests::{Mesh, waiting::until};
 use tokio_postgres::NoTls;
 
 /// The namespace that mesh.yaml gives the agents.
@@ -30,10 +29,6 @@ pub const NAMESPACE: &str = "shop";
 const OWNER: &str = "shopkeeper";
 /// The database that all others are copied from.
 pub const BASE: &str = "base";
-/// Longest wait for anything: 2 minutes, for a machine that does much else.
-const PATIENCE: Duration = Duration::from_mins(2);
-/// Pause between looks.
-const LOOK: Duration = Duration::from_millis(60);
 /// From a pod's deletion to its end: long enough for its queries to meet a schema that moves too early.
 const STOP_AFTER: Duration = Duration::from_millis(300);
 
@@ -57,23 +52,6 @@ pub async fn session(url: &str) -> anyhow::Result<tokio_postgres::Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
-}
-
-/// Looks again and again until there is something.
-pub async fn until<T, F: Future<Output = anyhow::Result<Option<T>>>>(
-    what: &str,
-    look: impl Fn() -> F,
-) -> anyhow::Result<T> {
-    let found = async {
-        loop {
-            if let Some(found) = look().await? {
-                return anyhow::Ok(found);
-            }
-            sleep(LOOK).await;
-        }
-    };
-    let found = timeout(PATIENCE, found).await;
-    found.with_context(|| format!("waited too long: {what}"))?
 }
 
 impl Stage {
