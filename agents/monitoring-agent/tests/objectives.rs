@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::cast_precision_loss,
     reason = "helpers of a test stop at what they do not expect"
