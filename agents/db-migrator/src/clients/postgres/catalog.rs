@@ -31,7 +31,7 @@ fn text(ours: &str, mine: &str, objects: &[String]) -> String {
          SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);",
         COMMON
             .replace("HISTORIES", &histories())
-            .replace("AUTOMATIC", include_str!("automatic.sql"))
+            .replace("TABLE AUTOMATIC", include_str!("automatic.sql"))
             .replace("OURS", ours)
             + mine,
         objects.join("\nUNION ALL\n").replace("OF THE SCHEMA", "")
@@ -117,7 +117,7 @@ const COMMON: &str = r"WITH ns AS (
   SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
   WHERE nspname OURS),
 member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
-AUTOMATIC,
+automatic AS (TABLE AUTOMATIC),
 history AS (
   SELECT c.oid FROM pg_class c JOIN ns n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND c.relname IN (HISTORIES)
   UNION ALL SELECT i.indexrelid FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE c.relkind = 'r' AND c.relname IN (HISTORIES)

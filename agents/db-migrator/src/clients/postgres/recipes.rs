@@ -24,7 +24,7 @@ pub(super) fn query() -> &'static str {
              SELECT set_config('search_path', 'pg_catalog', true);\n{};\n{};\n\
              SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);",
             include_str!("recipes.sql")
-                .replace("AUTOMATIC", include_str!("automatic.sql"))
+                .replace("TABLE AUTOMATIC", include_str!("automatic.sql"))
                 .replace("<;>", &STATEMENT.to_string())
                 .replace("<|>", &ALTERNATIVE.to_string()),
             include_str!("dependencies.sql")

@@ -6,7 +6,7 @@ WITH ns AS (
   SELECT oid, nspname, quote_ident(nspname) AS name, nspowner, nspacl FROM pg_namespace
   WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'db_migrator') AND nspname !~ '^(pg_(toast_)?temp_|db_migrator_tenant_)'),
 member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
-AUTOMATIC,
+automatic AS (TABLE AUTOMATIC),
 rel AS (
   SELECT c.*, quote_ident(c.relname) AS own, n.name AS ns, format('%I.%I', n.nspname, c.relname) AS name, '1259/' || c.oid || '/0' AS id,
     CASE c.relkind WHEN 'r' THEN 'TABLE' WHEN 'p' THEN 'TABLE' WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
