@@ -25,7 +25,8 @@ pub(crate) struct Args {
     /// Folder with all manifests and mesh.yaml.
     #[arg(long, value_name = "DIR", default_value = "manifests")]
     manifests: PathBuf,
-    /// Also write DIR/public (manifests, directory.json) and DIR/agents/<agent> (tls, signing key), so that each agent can be given its own folder only.
+    /// Also write DIR/public (manifests, directory.json) and DIR/agents/<agent> (tls, signing key), so that each agent
+    /// can be given its own folder only.
     #[arg(long, value_name = "DIR")]
     share: Option<PathBuf>,
     /// Also write the Secrets and `ConfigMap`s that deploy/kubernetes mounts, as one YAML file.

@@ -398,8 +398,8 @@ impl Saga {
     }
 }
 
-/// Name of the revision that has the target's template. What a deploy job applied is whatever replaced the bad one. One that was marked to make new pods is a new revision, which
-/// its controller makes in its own time.
+/// Name of the revision that has the target's template. What a deploy job applied is whatever replaced the bad one. One
+/// that was marked to make new pods is a new revision, which its controller makes in its own time.
 fn target<'a>(workload: &'a Workload, journal: &'a Journal) -> Option<&'a str> {
     if journal.plan.redeploy.is_some() {
         let current = workload.current().map(|revision| revision.name.as_str());

@@ -1,8 +1,8 @@
 //! The schema verdict: does a document have the shape that its version of the standard demands?
 //!
-//! `ossa/v0.3.x` is held to 0.3.6, `v0.4.x` to 0.4.5, `v0.5.x` to the newest schema (2026-03). The rules
-//! are this project's own table (`schema/*.rules`, in the notation of `schema/notation.rs`); a test compares every verdict with a JSON Schema validator's.
-//! Formats (`uri`, `date-time`, ...) are asserted.
+//! `ossa/v0.3.x` is held to 0.3.6, `v0.4.x` to 0.4.5, `v0.5.x` to the newest schema (2026-03). The rules are this
+//! project's own table (`schema/*.rules`, in the notation of `schema/notation.rs`); a test compares every verdict with
+//! a JSON Schema validator's. Formats (`uri`, `date-time`, ...) are asserted.
 
 mod code;
 mod format;

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::domain::{Tenant, fleet::matches, source::Placeholders, tenant::NoTenant};
 
-/// `NAME=URL[,dev][,service=NAME][,owner=ROLE][,schema=SCHEMA][,tenants=PATTERN][,superuser=allow]`, for example `shop=sqlite:shop.db,dev`. Its `Debug`
-/// never shows the URL.
+/// `NAME=URL[,dev][,service=NAME][,owner=ROLE][,schema=SCHEMA][,tenants=PATTERN][,superuser=allow]`, for example
+/// `shop=sqlite:shop.db,dev`. Its `Debug` never shows the URL.
 #[derive(Clone)]
 pub struct DatabaseSpec {
     name: String,

@@ -16,7 +16,8 @@ pub const OVER_PROVISIONED: f64 = 0.4;
 pub const OOM_HIGH: f64 = 0.95;
 /// From this share on as an elevated one: less than VPA's 15 % margin is left (1 / 1.15).
 pub const OOM_ELEVATED: f64 = 1.0 / 1.15;
-/// From this mean share of throttled periods on, throttling is named: the alert `CPUThrottlingHigh` of kubernetes-mixin fires at 25 %; a fifth of that already shows in tail latency.
+/// From this mean share of throttled periods on, throttling is named: the alert `CPUThrottlingHigh` of kubernetes-mixin
+/// fires at 25 %; a fifth of that already shows in tail latency.
 pub const THROTTLED: f64 = 0.05;
 
 /// How p95 of CPU relates to the request.

@@ -55,7 +55,8 @@ pub struct Policy {
 pub struct Confidence {
     /// CPU samples seen.
     pub samples: u64,
-    /// Days of history, or samples in days of one a minute when that is less. The bounds lie at 2x and (1/1.002)x of their percentiles at 1 day.
+    /// Days of history, or samples in days of one a minute when that is less. The bounds lie at 2x and (1/1.002)x of
+    /// their percentiles at 1 day.
     pub days: f64,
 }
 

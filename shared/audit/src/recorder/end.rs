@@ -60,7 +60,8 @@ impl Chain {
     }
 }
 
-/// The end of the chain in the store, under a fresh epoch, and the agent's DID. Begins a chain for `first_did` where there is none.
+/// The end of the chain in the store, under a fresh epoch, and the agent's DID. Begins a chain for `first_did` where
+/// there is none.
 pub(super) async fn load(
     store: &dyn Store,
     first_did: &str,
