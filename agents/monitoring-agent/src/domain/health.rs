@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Pod, PodState, Reason, Revision, Workload};
+use super::{At, Pod, PodState, Reason, Revision, Workload};
 
 /// Most bad pods that a judgement names.
 const MOST_PODS: usize = 20;
@@ -35,6 +35,8 @@ pub struct Seen<'a> {
     pub current: bool,
     /// Whether its containers were started again too often, whatever they do now.
     pub restarting: bool,
+    /// When a container of it ended with an error after it had been ready, if that was lately.
+    pub crashed: Option<At>,
 }
 
 impl Seen<'_> {

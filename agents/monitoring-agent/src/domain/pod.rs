@@ -1,5 +1,7 @@
 //! Is this pod well, on its way, or bad?
 
+mod crash;
+
 use std::collections::VecDeque;
 
 use schemars::JsonSchema;
@@ -8,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     At, Container, ContainerState, Pod, Thresholds,
     messages::{MountFault, Warning},
-    thresholds::DEFAULT_BUDGET_MS,
+    thresholds::{DEFAULT_BUDGET_MS, SHARED_WINDOW_MS},
 };
+
+pub use crash::convict;
 
 /// Most remembered changes of a pod's restart count.
 const MAX_RESTART_MARKS: usize = 64;
@@ -32,6 +36,8 @@ pub enum Reason {
     OutOfMemory,
     /// Containers were started again too often in the window.
     Restarts,
+    /// It was ready until a container ended with an error, as most pods of its revision.
+    Crashed,
     /// A probe that should pass by now fails.
     ProbeFailing,
     /// It is not ready although the time that its own probes give it is over.
@@ -53,6 +59,7 @@ impl Reason {
             Self::Config => "config",
             Self::OutOfMemory => "out_of_memory",
             Self::Restarts => "restarts",
+            Self::Crashed => "crashed",
             Self::ProbeFailing => "probe_failing",
             Self::NotReadyInTime => "not_ready_in_time",
             Self::Unschedulable => "unschedulable",
@@ -96,6 +103,8 @@ pub struct Signals {
     homeless_since: Option<At>,
     /// Restart counts with the time they were first seen.
     restarts: VecDeque<(At, u32)>,
+    /// When a container of it ended with an error after it had been ready.
+    crashed: Option<At>,
 }
 
 impl Signals {
@@ -108,6 +117,18 @@ impl Signals {
             self.mount = None;
             self.sandbox = None;
         }
+        let restarts = pod.restarts();
+        let known = self.restarts.back().map(|(_, restarts)| *restarts);
+        let again = known.is_some_and(|known| restarts > known);
+        let ended = |container: &Container| matches!(container.state, ContainerState::Ended(_));
+        if self.ready_once
+            && (again || pod.containers.iter().any(ended))
+            && crash::has_failed(pod)
+            && self.crashed_since(now, SHARED_WINDOW_MS).is_none()
+        {
+            // Its end and its new start are one crash.
+            self.crashed = Some(now);
+        }
         let homeless = pod.homeless.is_some();
         self.homeless_since = homeless.then(|| self.homeless_since.unwrap_or(now));
         if pod.ready {
@@ -117,12 +138,7 @@ impl Signals {
         } else {
             self.unready_since.get_or_insert(now);
         }
-        let restarts = pod.restarts();
-        if self
-            .restarts
-            .back()
-            .is_none_or(|(_, known)| *known != restarts)
-        {
+        if known != Some(restarts) {
             if self.restarts.len() == MAX_RESTART_MARKS {
                 self.restarts.pop_front();
             }
@@ -161,7 +177,13 @@ impl Signals {
         let mount = self.mount.as_ref().map(|(first, _)| *first);
         let signs = self.failing_since.into_iter().chain(flipped);
         let waits = mount.into_iter().chain(self.sandbox);
-        signs.chain(waits).chain(self.homeless_since).min()
+        let waits = waits.chain(self.homeless_since);
+        signs.chain(waits).chain(self.crashed).min()
+    }
+
+    /// When a container of the pod ended with an error after the pod had been ready, within the last `window_ms`.
+    pub fn crashed_since(&self, now: At, window_ms: i64) -> Option<At> {
+        self.crashed.filter(|at| now.since(*at) <= window_ms)
     }
 
     /// Whether a probe failed within the last `window_ms`.

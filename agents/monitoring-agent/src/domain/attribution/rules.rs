@@ -304,6 +304,7 @@ fn load(scene: &Scene<'_>) -> Option<Cause> {
                     | Reason::NotReadyInTime
                     | Reason::OutOfMemory
                     | Reason::Restarts
+                    | Reason::Crashed
             )
         )
     };

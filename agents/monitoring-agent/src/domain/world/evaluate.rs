@@ -10,6 +10,7 @@ use crate::domain::{
     health::{Seen, judge},
     messages::{Homeless, MountFault},
     objects::Current,
+    pod::convict,
     thresholds::SHARED_WINDOW_MS,
     trigger::{View, decide},
 };
@@ -34,9 +35,12 @@ impl World {
             None => (None, now),
         };
         let before = self.before(track, current);
-        let pods = self.seen(track, (current, before), now, thresholds);
+        let mut pods = self.seen(track, (current, before), now, thresholds);
         let change_at = started(&track.workload, &pods).map_or(change_at, |at| at.max(change_at));
         let in_release_window = now.since(change_at) <= thresholds.release_window_ms;
+        if in_release_window {
+            convict(&mut pods, track.workload.desired, now, thresholds);
+        }
         let health = judge(&track.workload, current, &pods);
         let marks = self.marks_of(key, &pods, !in_release_window, now);
         let view = View {
@@ -165,6 +169,7 @@ impl World {
                     state: assess(pod, signals, now, thresholds),
                     current,
                     restarting: signals.restarting(pod, now, thresholds),
+                    crashed: signals.crashed_since(now, thresholds.restart_window_ms),
                 }
             })
             .collect()
@@ -185,7 +190,7 @@ impl World {
         changed && !self.around.makes_nodes()
     }
 
-    /// Marks of the workload's pods that are bad, or ready with failing probes.
+    /// Marks of the workload's pods that are bad, ready with failing probes, or crashed lately.
     fn marks_of(
         &self,
         key: &Key,
@@ -195,9 +200,18 @@ impl World {
     ) -> HashMap<String, Mark> {
         let suffers = |seen: &&Seen<'_>| {
             let signals = self.pods.get(&seen.pod.uid).map(|tracked| &tracked.signals);
-            seen.bad().is_some()
-                || (seen.state == PodState::Ready
-                    && signals.is_some_and(|s| s.probe_fails(now, SHARED_WINDOW_MS)))
+            let lately = |seen: &Seen<'_>| {
+                seen.crashed
+                    .is_some_and(|at| now.since(at) <= SHARED_WINDOW_MS)
+            };
+            match seen.state {
+                PodState::Bad(_) => true,
+                PodState::Ready => {
+                    lately(seen) || signals.is_some_and(|s| s.probe_fails(now, SHARED_WINDOW_MS))
+                }
+                PodState::Starting(_) => lately(seen),
+                PodState::Leaving => false,
+            }
         };
         let mark = |seen: &Seen<'_>| {
             let signals = self.pods.get(&seen.pod.uid).map(|tracked| &tracked.signals);

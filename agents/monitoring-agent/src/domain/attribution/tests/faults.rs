@@ -25,6 +25,11 @@ pub(super) const FAULTS: &[Fault] = &[
     ("init crash loop", Attribution::Release, init),
     ("never ready", Attribution::Release, never_ready),
     ("unready after the rollout", Attribution::Release, later),
+    (
+        "exits some time after its start",
+        Attribution::Release,
+        exits,
+    ),
     ("deadline exceeded", Attribution::Release, deadline),
     (
         "new reference is missing",
@@ -59,6 +64,11 @@ pub(super) const FAULTS: &[Fault] = &[
         release_on_sick_node,
     ),
     ("shared database is down", Attribution::Dependency, outage),
+    (
+        "all exit as their database restarts",
+        Attribution::Dependency,
+        exits_together,
+    ),
     (
         "release while the database is down",
         Attribution::Dependency,
@@ -158,6 +168,37 @@ fn later(sim: &mut Sim) {
         sim.unready(0, &pod);
     }
     sim.seconds(4);
+}
+
+/// The processes exit once each, and are ready again a second later.
+fn exits(sim: &mut Sim) {
+    sim.release(0);
+    complete(sim);
+    let lives = sim.pick(3, 600);
+    sim.seconds(lives);
+    exit_all(sim, 0);
+    sim.seconds(2);
+}
+
+/// Those of another workload follow within a second.
+fn exits_together(sim: &mut Sim) {
+    sim.release(0);
+    complete(sim);
+    sim.seconds(60);
+    exit_all(sim, 0);
+    exit_all(sim, 1);
+    sim.seconds(2);
+}
+
+fn exit_all(sim: &mut Sim, actor: usize) {
+    for pod in sim.uids(actor) {
+        sim.exit(actor, &pod);
+        let pause = sim.millis(10, 120);
+        sim.tick(pause);
+    }
+    for pod in sim.uids(actor) {
+        sim.ready(actor, &pod);
+    }
 }
 
 fn complete(sim: &mut Sim) {

@@ -8,7 +8,7 @@ use crate::domain::{
 
 type Story = (&'static str, fn(&mut Sim));
 
-pub(super) const STORIES: [Story; 12] = [
+pub(super) const STORIES: [Story; 14] = [
     ("rolling restart", rolling_restart),
     ("release", release),
     ("slow start", slow_start),
@@ -24,6 +24,8 @@ pub(super) const STORIES: [Story; 12] = [
     ),
     ("quota makes room", quota_makes_room),
     ("one restart", one_restart),
+    ("one exit", one_exit),
+    ("a node restarts its containers", node_restarts),
 ];
 
 /// Pods of the newest revision take the place of all others, each ready after its time.
@@ -254,4 +256,31 @@ fn one_restart(sim: &mut Sim) {
     sim.tick(700);
     sim.ready(0, &uid);
     sim.seconds(30);
+}
+
+/// One pod of a new revision exits once.
+fn one_exit(sim: &mut Sim) {
+    release(sim);
+    let pod = sim.uids(0).remove(0);
+    sim.exit(0, &pod);
+    sim.tick(900);
+    sim.ready(0, &pod);
+    sim.seconds(10);
+}
+
+/// A new revision has its pods on one node, whose containers are started again.
+fn node_restarts(sim: &mut Sim) {
+    release(sim);
+    let pods = sim.uids(0);
+    for pod in &pods {
+        sim.edit(0, pod, |pod| pod.node = Some("n0".into()));
+    }
+    for pod in &pods {
+        sim.exit(0, pod);
+    }
+    sim.tick(900);
+    for pod in &pods {
+        sim.ready(0, pod);
+    }
+    sim.seconds(10);
 }

@@ -295,6 +295,20 @@ impl Sim {
         });
     }
 
+    /// Its process exits with an error and is started again.
+    pub(super) fn exit(&mut self, actor: usize, uid: &str) {
+        let now = self.now;
+        self.edit(actor, uid, |pod| {
+            pod.ready = false;
+            for container in &mut pod.containers {
+                container.ready = false;
+                container.restarts += 1;
+                container.state = ContainerState::Running(now);
+                container.last_end = Some("Error".into());
+            }
+        });
+    }
+
     pub(super) fn uids(&self, actor: usize) -> Vec<String> {
         let pods = self.actors[actor].pods.iter();
         pods.map(|(_, pod)| pod.uid.clone()).collect()
