@@ -7,7 +7,7 @@
     reason = "a test stops at what it does not expect, and its figures are for people"
 )]
 
-use std::time::Duration;
+use std::{collections::HashSet, ops::Range, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::{
@@ -21,6 +21,8 @@ use kube::{
 use serde_json::{Value, json};
 use tests::e2e::{App, Scene};
 
+/// Workloads of a round; `E2E_DEPLOYS` asks for more rounds than one.
+const TOGETHER: usize = 20;
 /// Workloads that change at the same time.
 const AT_ONCE: usize = 6;
 
@@ -45,17 +47,33 @@ const STORIES: [Story; 5] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn takes_nothing_back_that_is_well() -> anyhow::Result<()> {
     let scene = Scene::start().await?;
-    let deploys = std::env::var("E2E_DEPLOYS").map_or(Ok(20), |text| text.parse::<usize>())?;
+    let deploys = std::env::var("E2E_DEPLOYS").map_or(Ok(TOGETHER), |text| text.parse())?;
+    let (mut first, mut incidents) = (0, HashSet::new());
+    while first < deploys {
+        let next = deploys.min(first + TOGETHER);
+        incidents.extend(round(&scene, first..next).await?);
+        first = next;
+        println!(
+            "{first} deploys, {} incidents, no rollback",
+            incidents.len()
+        );
+    }
+    scene.mesh.stop().await
+}
+
+/// Lets these workloads live side by side, sees that none was blamed, and takes them away. Its incidents are those of
+/// another cause.
+async fn round(scene: &Scene, numbers: Range<usize>) -> anyhow::Result<HashSet<String>> {
     let (drains, others): (Vec<_>, Vec<_>) =
-        (0..deploys).partition(|number| matches!(STORIES[number % STORIES.len()], Story::Drain));
-    stream::iter(others)
-        .map(|number| live(&scene, number))
+        numbers.partition(|number| matches!(STORIES[number % STORIES.len()], Story::Drain));
+    let mut apps = stream::iter(others)
+        .map(|number| live(scene, number))
         .buffer_unordered(AT_ONCE)
         .try_collect::<Vec<App>>()
         .await?;
     // A drain takes pods of every workload along, so it comes when all stand.
     for number in drains {
-        live(&scene, number).await?;
+        apps.push(live(scene, number).await?);
     }
     // Whatever was noticed late has been noticed by now.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -74,11 +92,11 @@ async fn takes_nothing_back_that_is_well() -> anyhow::Result<()> {
     let blamed = |incident: &&Value| incident["attribution"] == "release";
     let wrong: Vec<&Value> = incidents.iter().filter(blamed).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-    println!(
-        "{deploys} workloads, {} incidents, no rollback",
-        incidents.len()
-    );
-    scene.mesh.stop().await
+    for app in apps {
+        scene.remove(&app).await?;
+    }
+    let of = |incident: &Value| incident["id"].as_str().map(str::to_owned);
+    Ok(incidents.iter().filter_map(of).collect())
 }
 
 /// Deploys an app, and lets something happen to it.

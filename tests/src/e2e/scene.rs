@@ -7,8 +7,12 @@ use control_plane::{
     ControlPlane,
     simulation::{self, Behaviour},
 };
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, Client, runtime::wait::await_condition};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams},
+    runtime::wait::await_condition,
+};
 use meshctl::agents::Resources;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -180,6 +184,18 @@ impl Scene {
         bail!("{} never had {replicas} pods: {status:#?}", app.name)
     }
 
+    /// Takes an app away.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn remove(&self, app: &App) -> anyhow::Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client().await?, &app.namespace);
+        deployments
+            .delete(&app.name, &DeleteParams::default())
+            .await?;
+        Ok(())
+    }
+
     /// The newest incident of an app.
     ///
     /// # Errors
@@ -193,6 +209,28 @@ impl Scene {
             .unwrap_or_default()
             .into_iter();
         Ok(incidents.find(|incident| incident["workload"]["name"] == app.name))
+    }
+
+    /// Everything that stands about an app, for the message of a test that did not see what it waited for.
+    ///
+    /// # Errors
+    /// When an agent or the API server does not answer.
+    pub async fn picture(&self, app: &App) -> anyhow::Result<Value> {
+        let client = self.client().await?;
+        let own = ListParams::default().labels(&format!("app={}", app.name));
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &app.namespace);
+        let pods: Api<Pod> = Api::namespaced(client, &app.namespace);
+        let rollbacks = self
+            .ask("rollback-coordinator", "rollback_status", &json!({}))
+            .await?;
+        let rollbacks = rollbacks["rollbacks"].as_array().into_iter().flatten();
+        let of_app = |one: &&Value| one.to_string().contains(&format!("\"{}\"", app.name));
+        Ok(json!({
+            "incident": self.incident(app).await?,
+            "rollbacks": rollbacks.filter(of_app).collect::<Vec<_>>(),
+            "deployment": deployments.get(&app.name).await?,
+            "pods": pods.list(&own).await?.items,
+        }))
     }
 
     /// Calls a skill as the operator.

@@ -12,6 +12,8 @@ use super::{Fault, Scene, observe};
 
 /// Longest time from a release to its end.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// Pause between looks.
+const LOOK: Duration = Duration::from_millis(200);
 /// Time that the watches of an observer need to stand.
 const HEAD_START: Duration = Duration::from_millis(300);
 
@@ -34,7 +36,8 @@ pub struct Told {
     pub release_to_recovered: Duration,
 }
 
-/// Deploys an app, releases a version that fails so, and waits until the old one is back.
+/// Deploys an app, releases a version that fails so, and waits until the old one is back and the incident over. Takes the app
+/// away at the end.
 ///
 /// # Errors
 /// When it does not come back, or something else than the release is blamed.
@@ -53,13 +56,26 @@ pub async fn tell(scene: &Scene, fault: Fault, round: usize) -> anyhow::Result<T
     ));
     let Ok(seen) = timeout(PATIENCE, both).await else {
         bail!(
-            "{} was not taken back: {:#?}",
+            "{} was not taken back: {:#}",
             app.name,
-            scene.incident(&app).await?
+            scene.picture(&app).await?
         );
     };
     let (times, ()) = seen?;
-    let incident = scene.incident(&app).await?.context("no incident")?;
+    let ended = async {
+        loop {
+            let incident = scene.incident(&app).await?.context("no incident")?;
+            if !incident["resolved_at"].is_null() {
+                return anyhow::Ok(incident);
+            }
+            sleep(LOOK).await;
+        }
+    };
+    let Ok(incident) = timeout(PATIENCE, ended).await else {
+        bail!("{} never ended: {:#}", app.name, scene.picture(&app).await?);
+    };
+    let incident = incident?;
+    scene.remove(&app).await?;
     ensure!(
         incident["attribution"] == "release",
         "wrong attribution: {incident:#}"
