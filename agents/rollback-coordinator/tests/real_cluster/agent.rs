@@ -20,13 +20,18 @@ use rollback_coordinator::{
     traffic::Gradual,
 };
 use serde_json::{Value, json};
-use shared::{Skill as _, SkillError, testing::FakeAgent};
+use shared::{Context, Skill as _, SkillError, context::Work, testing::FakeAgent};
 use store::{Scan, Store as _, memory::MemoryStore};
-use tokio::{sync::RwLock, time::timeout};
+use tokio::{
+    sync::RwLock,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{PATIENCE, SHOP, agent_cluster, context, helm, plane, ready};
 
+/// Longest rollback: 5 minutes, as the manifest says.
+const DEADLINE: Duration = Duration::from_mins(5);
 /// Pause between looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -38,7 +43,7 @@ pub(crate) struct Agent {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) client: Client,
     pub(crate) control: Arc<dyn RolloutControl>,
-    store: Arc<MemoryStore>,
+    pub(crate) store: Arc<MemoryStore>,
     guard: Guard,
     learning: CancellationToken,
     _turn: Box<dyn Send + Sync>,
@@ -175,20 +180,32 @@ impl Agent {
     pub(crate) async fn run(
         &self,
         name: &str,
-        (kind, strategy): (Kind, &str),
+        wanted: (Kind, &str),
+        gradual: Gradual,
+        peers: FakeAgent,
+    ) -> (Result<ExecuteRollbackOutput, SkillError>, Vec<String>) {
+        self.run_with(self.history(), (name, wanted), gradual, peers)
+            .await
+    }
+
+    /// The same with another memory.
+    pub(crate) async fn run_with(
+        &self,
+        history: History,
+        (name, (kind, strategy)): (&str, (Kind, &str)),
         gradual: Gradual,
         peers: FakeAgent,
     ) -> (Result<ExecuteRollbackOutput, SkillError>, Vec<String>) {
         let skill = ExecuteRollback {
             planner: Planner {
                 control: self.control.clone(),
-                history: self.history(),
+                history: history.clone(),
                 guard: self.guard.clone(),
                 gradual,
             },
             saga: Saga {
                 control: self.control.clone(),
-                history: self.history(),
+                history,
                 guard: self.guard.clone(),
             },
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
@@ -198,8 +215,19 @@ impl Agent {
             "dry_run": false, "idempotency_key": name,
         });
         let (context, agent) = peers.context();
+        let work = Work {
+            task_id: context.task_id().into(),
+            skill: "execute_rollback".into(),
+            caller: context.caller().clone(),
+            on_behalf_of: None,
+            // What the manifest gives the skill, however slow the machine is; half a minute is for fakes.
+            deadline: Instant::now() + DEADLINE,
+            tool_calls: Arc::default(),
+            input_digest: String::new(),
+        };
+        let context = Context::new(work, None, CancellationToken::new(), agent.clone());
         let run = skill.run(&context, serde_json::from_value(input).unwrap());
-        let result = timeout(PATIENCE, run).await.unwrap();
+        let result = timeout(DEADLINE, run).await.unwrap();
         (result, agent.trail())
     }
 

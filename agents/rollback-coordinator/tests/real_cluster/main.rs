@@ -12,6 +12,7 @@
 
 mod agent;
 mod configuration;
+mod crash;
 mod helm;
 mod rollouts;
 mod support;
