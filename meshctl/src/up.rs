@@ -62,6 +62,12 @@ pub(crate) struct Args {
     /// `OpenSLO` objectives of monitoring-agent, a file or a folder.
     #[arg(long, requires = "prometheus")]
     objectives: Option<PathBuf>,
+    /// GitLab that monitoring-agent and rollback-coordinator use.
+    #[arg(long, value_name = "URL", requires = "gitlab_token_file")]
+    gitlab_url: Option<String>,
+    /// File with the token for it.
+    #[arg(long, value_name = "FILE", requires = "gitlab_url")]
+    gitlab_token_file: Option<PathBuf>,
     /// OTLP/gRPC endpoint for traces.
     #[arg(long)]
     otlp_endpoint: Option<String>,
@@ -127,7 +133,10 @@ fn resources(args: &Args) -> anyhow::Result<Resources> {
         prometheus: args.prometheus.clone(),
         objectives: optional(&args.objectives)?,
         otlp: args.otlp_endpoint.clone(),
-        gitlab: None,
+        gitlab: args
+            .gitlab_url
+            .clone()
+            .zip(optional(&args.gitlab_token_file)?),
     })
 }
 
@@ -346,4 +355,30 @@ async fn reap(children: Vec<(Process, Child)>, processes: &[Process]) {
         .map(|(_, mut child)| async move { child.wait().await });
     let exits = futures::future::join_all(waits);
     let ((), _exits) = tokio::join!(stop(processes), exits);
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_gitlab_needs_its_token() {
+        let token = ["--gitlab-token-file", "/run/token"];
+        let url = ["--gitlab-url", "https://gitlab.example.com"];
+        let read = |flags: &[&str]| Line::try_parse_from([&["up"], flags].concat());
+        assert!(read(&token).is_err());
+        assert!(read(&url).is_err());
+        let both = read(&[url, token].concat()).unwrap();
+        let (address, file) = resources(&both.args).unwrap().gitlab.unwrap();
+        assert_eq!(address, "https://gitlab.example.com");
+        assert_eq!(file, Path::new("/run/token"));
+    }
 }
