@@ -176,12 +176,14 @@ impl shared::Daemon for Cli {
     async fn build(self, agent: shared::AgentBuilder) -> anyhow::Result<shared::AgentBuilder> {
         let metrics = agent.registry(Metrics::register);
         let outlets = self.outlets(&agent.fleet())?;
+        let databases = Arc::new(self.databases()?.with_outlets(&outlets));
         let workbench = Workbench {
-            databases: Arc::new(self.databases()?.with_outlets(&outlets)),
+            databases: databases.clone(),
             registries: self.registries()?,
             workspace: Workspace::new(self.workspace),
             metrics,
         };
+        tokio::spawn(async move { databases.look_ahead().await });
         Ok(agent
             .skill(MigrationStatus(workbench.clone()))
             .skill(PlanMigration(workbench.clone()))

@@ -12,9 +12,9 @@ use super::{
     hooks::{Desk, Outlets},
     postgres::PostgresTarget,
     sqlite::SqliteTarget,
-    target::Target,
+    target::{Target, TargetError},
 };
-use crate::domain::{Tenant, fleet::matches, source::Placeholders, tenant::NoTenant};
+use crate::domain::{Dialect, Tenant, fleet::matches, source::Placeholders, tenant::NoTenant};
 
 /// `NAME=URL[,dev][,service=NAME][,owner=ROLE][,schema=SCHEMA][,tenants=PATTERN][,superuser=allow]`, for example
 /// `shop=sqlite:shop.db,dev`. Its `Debug` never shows the URL.
@@ -169,6 +169,14 @@ pub struct Database {
 }
 
 impl Database {
+    /// Reads its catalog, which its target remembers.
+    async fn read(&self) -> Result<(), TargetError> {
+        let mut session = self.target.connect("start").await?;
+        let shape = session.shape().await;
+        session.close().await?;
+        shape.map(drop)
+    }
+
     /// One tenant of this database, as `NAME/SCHEMA`; `None` when the schema is none of its tenants'.
     pub fn tenant(&self, schema: &str) -> Option<Self> {
         let pattern = self.tenants.as_deref()?;
@@ -292,6 +300,24 @@ impl Databases {
     pub fn of_service(&self, service: &str) -> Option<&Database> {
         let named = |database: &&Database| database.service.as_deref() == Some(service);
         self.all.iter().find(named).or_else(|| self.find(service))
+    }
+
+    /// Reads the catalogs of the databases that name a service, so that the first question whether a release of it may go
+    /// back is answered as fast as later ones. Counts those that were read; the others are read when somebody asks.
+    pub async fn look_ahead(&self) -> usize {
+        let mut read = 0;
+        let asked_about = |database: &&Database| {
+            database.service.is_some() && database.target.dialect() == Dialect::Postgres
+        };
+        for database in self.all.iter().filter(asked_about) {
+            match database.read().await {
+                Ok(()) => read += 1,
+                Err(error) => {
+                    tracing::debug!(database = database.name, %error, "its catalog is read later");
+                }
+            }
+        }
+        read
     }
 
     /// The database of this name.

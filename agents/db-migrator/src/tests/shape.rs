@@ -2,7 +2,7 @@
 
 use super::support::{migrations, *};
 use crate::{
-    clients::Session,
+    clients::{Databases, Session},
     domain::{Answer, Dialect, Version},
     engine::Goal,
 };
@@ -49,6 +49,19 @@ const CHANGES: [&str; 40] = [
     "create schema other authorization current_user",
     "drop view v",
 ];
+
+#[tokio::test]
+async fn databases_of_services_are_read_ahead_and_those_that_are_away_are_not_waited_for() {
+    let fixture = fixture(Dialect::Postgres, true);
+    let url = &fixture.url;
+    let specs = [
+        format!("shop={url},service=web"),
+        format!("other={url}"),
+        "away=postgres://nobody@127.0.0.1:1/away,service=api".to_owned(),
+    ];
+    let databases = Databases::new(specs.map(|spec| spec.parse().unwrap()));
+    assert_eq!(databases.look_ahead().await, 1);
+}
 
 async fn check(seen: &mut dyn Session, fixture: &Fixture, change: &str) -> String {
     let shape = seen.shape().await.unwrap();
