@@ -21,10 +21,12 @@ use kube::{
 use serde_json::{Value, json};
 use tests::e2e::{App, Scene};
 
-/// Workloads of a round; `E2E_DEPLOYS` asks for more rounds than one.
-const TOGETHER: usize = 20;
+/// Deploys, when `E2E_DEPLOYS` does not say.
+const DEPLOYS: usize = 20;
+/// Most workloads side by side: three times as many pods fit on the nodes.
+const TOGETHER: usize = 60;
 /// Workloads that change at the same time.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 10;
 
 /// What happens to a workload that is well.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +49,7 @@ const STORIES: [Story; 5] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn takes_nothing_back_that_is_well() -> anyhow::Result<()> {
     let scene = Scene::start().await?;
-    let deploys = std::env::var("E2E_DEPLOYS").map_or(Ok(TOGETHER), |text| text.parse())?;
+    let deploys = std::env::var("E2E_DEPLOYS").map_or(Ok(DEPLOYS), |text| text.parse())?;
     let (mut first, mut incidents) = (0, HashSet::new());
     while first < deploys {
         let next = deploys.min(first + TOGETHER);
