@@ -4,6 +4,10 @@
 //! is the first object of the API that shows the fault, `trigger` the incident, `patched` the old template in force,
 //! `recovered` all pods of the old revision ready. Beside it, in the same run, `helm upgrade --rollback-on-failure` of
 //! the same app with a crash loop and Helm's default timeout of five minutes.
+//!
+//! Found (optimised build without link-time optimisation, 2 virtual CPUs, 240 failed releases): see the README of
+//! rollback-coordinator; the crash loop is over after 2.5 s, with Helm after 301.7 s.
+//!
 //! Run: `cargo bench -p tests --bench rollback -- [ROUNDS [AT_ONCE]]`, 20 rounds of 3 faults at once by default.
 
 #![expect(clippy::print_stdout, reason = "a benchmark reports on stdout")]

@@ -10,11 +10,9 @@
 //! and taken off in the second ratio. It is found in PATH, or where `DB_MIGRATOR_BENCH_SQLX` says. PostgreSQL runs with
 //! fsync.
 //!
-//! Found (optimised, 2 virtual CPUs, PostgreSQL 15). At a load of 3 and with migrations that write rows run statement by
-//! statement: SQLite 0.46 times as long as sqlx-cli for 100 and 1.02 times for 300, PostgreSQL 1.71 and 1.24 times; with
-//! the proof, PostgreSQL 65 and 20 times, SQLite 0.65 and 8 times. With those sent at once and one wait for the disk, at a
-//! load of 24 and for 100: SQLite 0.56 times, PostgreSQL 1.16 times (1.7 to 2.0 times for 30, where what an apply costs
-//! however many there are weighs most). Under such a load single runs differ by half; compare on a quiet machine.
+//! Found (optimised, 2 virtual CPUs, PostgreSQL 15, quiet machine whose disk takes 0.2 ms for an fsync), 300 migrations:
+//! PostgreSQL 1.55 times as long as sqlx-cli, SQLite 1.77 times. With the proof 100 and 7 times. Single runs differ by
+//! half, as the disk does.
 //!
 //! Run: `cargo bench -p db-migrator --bench ledger`, or with sizes of your own after `--`.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
