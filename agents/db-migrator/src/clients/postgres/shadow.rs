@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use store::postgres::Address;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 use uuid::Uuid;
 
 use super::{Link, Session, Shadow, TargetError, connect};
@@ -66,7 +66,7 @@ impl Scratch {
 
     /// Drops the database, whoever is connected.
     pub(super) async fn drop_database(self) -> Result<(), TargetError> {
-        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let [forced, plain] = drops(&self.name);
         let link = match self.original {
             Some(link) => link,
             None => connect(&self.address, &self.run).await?,
@@ -74,12 +74,24 @@ impl Scratch {
         let client = &link.client;
         // Only the role that logged in may end the backends of its own that are still there.
         let dropped = match client.batch_execute("SET ROLE NONE").await {
-            Ok(()) => client.batch_execute(&sql).await,
+            Ok(()) => match client.batch_execute(&forced).await {
+                Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    client.batch_execute(&plain).await
+                }
+                dropped => dropped,
+            },
             refused => refused,
         };
         link.close().await;
         Ok(dropped?)
     }
+}
+
+/// How a database is dropped whoever is connected, and how when that is refused: the server's own vacuum worker may be in
+/// it, whom no role may end. Without `FORCE` the server sends it away itself.
+fn drops(name: &str) -> [String; 2] {
+    let plain = format!("DROP DATABASE IF EXISTS {name}");
+    [format!("{plain} WITH (FORCE)"), plain]
 }
 
 /// Whoever logged in may make databases and end its own backends; who owns the schema need not.
@@ -131,8 +143,15 @@ async fn sweep(
     for row in all {
         let name = row.text(0)?;
         if try_lock(live, &name).await? {
-            let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-            as_login(live, owner, &sql).await?;
+            let [forced, plain] = drops(&name);
+            match as_login(live, owner, &forced).await {
+                Err(TargetError::Sql { code, .. })
+                    if code == SqlState::INSUFFICIENT_PRIVILEGE.code() =>
+                {
+                    as_login(live, owner, &plain).await?;
+                }
+                dropped => dropped?,
+            }
             live.query(
                 "SELECT pg_advisory_unlock($1)::int::bigint",
                 &[key(&name).into()],
