@@ -2,6 +2,7 @@
 
 mod faults;
 mod healthy;
+mod late;
 mod requests;
 mod sim;
 

@@ -1,6 +1,9 @@
 //! Faults, with the cause that is right.
 
-use super::sim::{Fate, NODES, Sim, reference};
+use super::{
+    late,
+    sim::{Fate, NODES, Sim, reference},
+};
 use crate::domain::{
     Attribution, NodeTrouble, Refusal, Template, Warning,
     messages::{Homeless, MountFault, ReferenceKind, WaitFault},
@@ -24,11 +27,15 @@ pub(super) const FAULTS: &[Fault] = &[
     ("out of memory", Attribution::Release, out_of_memory),
     ("init crash loop", Attribution::Release, init),
     ("never ready", Attribution::Release, never_ready),
-    ("unready after the rollout", Attribution::Release, later),
+    (
+        "unready after the rollout",
+        Attribution::Release,
+        late::later,
+    ),
     (
         "exits some time after its start",
         Attribution::Release,
-        exits,
+        late::exits,
     ),
     ("deadline exceeded", Attribution::Release, deadline),
     (
@@ -67,7 +74,7 @@ pub(super) const FAULTS: &[Fault] = &[
     (
         "all exit as their database restarts",
         Attribution::Dependency,
-        exits_together,
+        late::exits_together,
     ),
     (
         "release while the database is down",
@@ -156,60 +163,6 @@ fn never_ready(sim: &mut Sim) {
         sim.unready(0, pod);
     }
     sim.seconds(45);
-}
-
-/// The rollout completes, and all new pods fail a while later.
-fn later(sim: &mut Sim) {
-    sim.release(0);
-    complete(sim);
-    let lives = sim.pick(10, 1_200);
-    sim.seconds(lives);
-    for pod in sim.uids(0) {
-        sim.unready(0, &pod);
-    }
-    sim.seconds(4);
-}
-
-/// The processes exit once each, and are ready again a second later.
-fn exits(sim: &mut Sim) {
-    sim.release(0);
-    complete(sim);
-    let lives = sim.pick(3, 600);
-    sim.seconds(lives);
-    exit_all(sim, 0);
-    sim.seconds(2);
-}
-
-/// Those of another workload follow within a second.
-fn exits_together(sim: &mut Sim) {
-    sim.release(0);
-    complete(sim);
-    sim.seconds(60);
-    exit_all(sim, 0);
-    exit_all(sim, 1);
-    sim.seconds(2);
-}
-
-fn exit_all(sim: &mut Sim, actor: usize) {
-    for pod in sim.uids(actor) {
-        sim.exit(actor, &pod);
-        let pause = sim.millis(10, 120);
-        sim.tick(pause);
-    }
-    for pod in sim.uids(actor) {
-        sim.ready(actor, &pod);
-    }
-}
-
-fn complete(sim: &mut Sim) {
-    let revision = sim.actors[0].revision;
-    for _ in 0..sim.uids(0).len() {
-        let node = sim.take_old(0);
-        let pod = sim.add(0, revision, node, Fate::default());
-        sim.tick(700);
-        sim.ready(0, &pod);
-        sim.tick(100);
-    }
 }
 
 fn deadline(sim: &mut Sim) {
@@ -324,7 +277,7 @@ fn sick(sim: &mut Sim, trouble: NodeTrouble) {
     let node = sim.below(2);
     if sim.below(2) == 0 {
         sim.release(0);
-        complete(sim);
+        late::complete(sim);
         sim.seconds(60);
     }
     let first = sim.pick(0, 2_000);
@@ -428,7 +381,7 @@ fn full(sim: &mut Sim) {
 
 fn preempted(sim: &mut Sim) {
     sim.release(0);
-    complete(sim);
+    late::complete(sim);
     let revision = sim.actors[0].revision;
     for _ in 0..sim.uids(0).len() {
         sim.remove(0, 0);
@@ -466,7 +419,7 @@ fn edited(sim: &mut Sim) {
     sim.config(1);
     if sim.below(2) == 0 {
         sim.release(0);
-        complete(sim);
+        late::complete(sim);
         sim.seconds(120);
     }
     sim.config(2);
