@@ -10,7 +10,7 @@
 //! and taken off in the second ratio. It is found in PATH, or where `DB_MIGRATOR_BENCH_SQLX` says. PostgreSQL runs with
 //! fsync.
 //!
-//! Found (optimised, 2 virtual CPUs, PostgreSQL 15, quiet machine whose disk takes 0.2 ms for an fsync), 300 migrations:
+//! Found (optimised, 2 virtual CPUs, PostgreSQL 15, quiet machine, one round), 300 migrations:
 //! PostgreSQL 1.55 times as long as sqlx-cli, SQLite 1.77 times. With the proof 100 and 7 times. Single runs differ by
 //! half, as the disk does.
 //!

@@ -88,7 +88,7 @@ impl Scratch {
 }
 
 /// How a database is dropped whoever is connected, and how when that is refused: the server's own vacuum worker may be in
-/// it, whom no role may end. Without `FORCE` the server sends it away itself.
+/// it, whom only a superuser may end. Without `FORCE` the server sends it away itself.
 fn drops(name: &str) -> [String; 2] {
     let plain = format!("DROP DATABASE IF EXISTS {name}");
     [format!("{plain} WITH (FORCE)"), plain]
