@@ -144,7 +144,7 @@ async fn ours(url: &str, began_at: &Mutex<Option<Instant>>) -> u64 {
     let notice = async {
         while !done.load(Ordering::SeqCst) {
             if let Some(at) = stopwatch.first("begin postgres.execute") {
-                *began_at.lock().expect("nobody panics with it") = Some(at);
+                *began_at.lock().expect("nobody panics with it") = Some(at.clock);
                 return;
             }
             sleep(Duration::from_millis(1)).await;

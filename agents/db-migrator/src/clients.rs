@@ -11,6 +11,7 @@ pub mod watch;
 pub use databases::{Database, DatabaseSpec, Databases};
 pub use source::{OciRegistries, Workspace};
 pub use target::{
-    Batch, BatchOutcome, Own, Row, Session, Shadow, Target, TargetError, Transaction, Value,
+    Batch, BatchOutcome, Columns, Counted, Own, Ran, Row, Session, Shadow, Target, TargetError,
+    Transaction, Value,
 };
 pub use watch::{Sample, Watch};

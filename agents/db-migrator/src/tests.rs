@@ -32,6 +32,7 @@ mod message;
 mod not_null;
 mod oci;
 mod orphan;
+mod prepared;
 mod proofs;
 mod receiver;
 mod retained;

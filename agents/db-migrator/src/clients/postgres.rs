@@ -2,8 +2,10 @@
 
 mod batch;
 mod catalog;
+mod count;
 mod fill;
 mod lock;
+mod prepared;
 mod recipes;
 mod session;
 mod shadow;
@@ -22,6 +24,7 @@ use tokio_postgres::Client;
 use super::target::{Session, Shadow, Target, TargetError, Value};
 use crate::domain::{Dialect, Tenant, redact};
 use lock::application_name;
+use prepared::{Prepared, ReadOften};
 use session::PostgresSession;
 use shadow::Scratch;
 use values::{integer, query};
@@ -105,10 +108,12 @@ impl Target for PostgresTarget {
         Ok(Box::new(PostgresSession {
             backend: backend(&link.client).await?,
             link,
+            prepared: Prepared::default(),
             address: self.address.clone(),
             owner: None,
             scratch: None,
             memory: Some(self.memory.clone()),
+            read_often: ReadOften::default(),
             acts_for_another: self.owner.is_some(),
             tenant: self.tenant.clone(),
         }))
@@ -137,10 +142,12 @@ impl Target for PostgresTarget {
             Ok(link) => Ok(Box::new(PostgresSession {
                 backend: backend(&link.client).await?,
                 link,
+                prepared: Prepared::default(),
                 address,
                 owner: None,
                 scratch: Some(scratch),
                 memory: None,
+                read_often: ReadOften::default(),
                 acts_for_another: self.owner.is_some(),
                 tenant: self.tenant.clone(),
             })),

@@ -211,20 +211,11 @@ impl Session for SqliteSession {
         self.with(|connection| catalog::read(connection)).await
     }
 
-    async fn columns(
-        &mut self,
-        tables: &[String],
-    ) -> Result<Vec<(String, Vec<String>)>, TargetError> {
-        let tables = tables.to_vec();
-        self.with(move |connection| {
-            let mut found = Vec::new();
-            for table in tables {
-                let columns = catalog::columns(connection, &table)?;
-                found.extend(columns.map(|columns| (table, columns)));
-            }
-            Ok(found)
-        })
-        .await
+    fn columns_of(&self, table: &str) -> Own {
+        Own {
+            sql: catalog::COLUMNS_OF.into(),
+            parameters: vec![catalog::bare(table).into()],
+        }
     }
 
     async fn blueprint(&mut self) -> Result<Blueprint, TargetError> {

@@ -83,12 +83,14 @@ impl Row {
 }
 
 /// How a transaction is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Transaction {
     /// Longest wait for a lock, in milliseconds; 0 waits for ever.
     pub lock_timeout_ms: u64,
     /// Whether SQLite's foreign keys are off meanwhile.
     pub foreign_keys_off: bool,
+    /// Whether its commit may reach the disk with that of a later transaction.
+    pub flushes_later: bool,
 }
 
 /// A statement of our own, with its parameters.
@@ -98,6 +100,42 @@ pub struct Own {
     pub sql: String,
     /// What stands for them.
     pub parameters: Vec<Value>,
+}
+
+/// Quoted tables with their quoted columns, in the order of their names.
+pub type Columns = Vec<(String, Vec<String>)>;
+
+/// Rows of a table that are counted up to a limit, and digested when they are not more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The quoted table.
+    pub table: String,
+    /// Which of its rows, here called `counted`; all when absent.
+    pub condition: Option<String>,
+    /// Quoted columns over which they are digested; nothing is when absent.
+    pub digested: Option<Vec<String>>,
+}
+
+impl Counted {
+    /// A query for their number, at most one more than `most`.
+    pub fn query(&self, most: u64) -> String {
+        let condition = self.condition.as_ref();
+        let condition = condition.map_or_else(String::new, |those| format!("WHERE {those} "));
+        format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {} AS counted {condition}LIMIT {}) AS sample",
+            self.table,
+            most.saturating_add(1)
+        )
+    }
+}
+
+/// What scripts left in the transaction that they ran in, which is still open.
+#[derive(Debug)]
+pub struct Ran {
+    /// One result a statement; after the first failure nothing took effect.
+    pub statements: Vec<Result<(), TargetError>>,
+    /// The answers to what was asked after them.
+    pub answers: Result<Vec<Vec<Row>>, TargetError>,
 }
 
 /// A script and its ledger rows: one transaction, and one round trip where the database allows.
@@ -178,6 +216,9 @@ pub enum TargetError {
     /// A standby answers: it cannot be written to.
     #[error("the server is a standby: name the primary")]
     Standby,
+    /// A script dropped the prepared statements of its session: try again in a new transaction.
+    #[error("the prepared statements of the session are gone")]
+    Forgotten,
     /// An earlier statement of the same transaction failed.
     #[error("an earlier statement of the transaction failed")]
     Skipped,
@@ -200,6 +241,7 @@ impl TargetError {
             | Self::Unreadable(_)
             | Self::NoShadow(_)
             | Self::NoSchema(_)
+            | Self::Forgotten
             | Self::Skipped
             | Self::Pooled => {
                 let message = self.to_string();
@@ -299,19 +341,43 @@ pub trait Session: Debug + Send {
     /// Runs a script and its ledger rows in a transaction of their own.
     async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome;
 
-    /// Runs statements as written in the transaction that is open, in one round trip where the database allows. One result
-    /// a statement; after the first failure none is run, and the transaction waits for its rollback.
-    async fn run(&mut self, statements: &[&str]) -> Vec<Result<(), TargetError>> {
+    /// Opens a transaction and asks in it, in one round trip where the database allows.
+    async fn begin_asking(
+        &mut self,
+        transaction: Transaction,
+        questions: &[Own],
+    ) -> Result<Vec<Vec<Row>>, TargetError> {
+        self.begin(transaction).await?;
+        self.pipeline(questions).await
+    }
+
+    /// Runs statements as written in the transaction that is open and asks after them, in one round trip where the
+    /// database allows. After the first failure none is run, and the transaction waits for its rollback.
+    async fn run(&mut self, statements: &[&str], questions: &[Own]) -> Ran {
         let mut outcome = Vec::with_capacity(statements.len());
+        let mut failed = false;
         for statement in statements {
-            let failed = matches!(outcome.last(), Some(Err(_)));
             outcome.push(if failed {
                 Err(TargetError::Skipped)
             } else {
                 self.execute(statement).await
             });
+            failed = matches!(outcome.last(), Some(Err(_)));
         }
-        outcome
+        Ran {
+            statements: outcome,
+            answers: if failed {
+                Err(TargetError::Skipped)
+            } else {
+                self.pipeline(questions).await
+            },
+        }
+    }
+
+    /// Notes rows in the transaction that is open and commits it, in one round trip where the database allows.
+    async fn commit_with(&mut self, rows: &[Own]) -> Result<(), TargetError> {
+        self.pipeline(rows).await?;
+        self.commit().await
     }
 
     /// Runs statements of our own that do not depend on each other's answers, in one round trip where the database allows.
@@ -321,11 +387,6 @@ pub trait Session: Debug + Send {
             found.push(self.query(&own.sql, &own.parameters).await?);
         }
         Ok(found)
-    }
-
-    /// Those of these quoted tables of which it is cheap to know that they hold no row.
-    async fn empty(&mut self, _: &[String]) -> Result<Vec<String>, TargetError> {
-        Ok(Vec::new())
     }
 
     /// Watches this session from outside; `None` where nothing can be seen.
@@ -352,14 +413,40 @@ pub trait Session: Debug + Send {
         Ok(Arc::new(Shape::of(&self.catalog().await?)))
     }
 
-    /// The quoted columns of those of these quoted tables that exist.
-    async fn columns(
-        &mut self,
-        tables: &[String],
-    ) -> Result<Vec<(String, Vec<String>)>, TargetError> {
-        let all = self.catalog().await?.tables();
-        let wanted = all.into_iter().filter(|(table, _)| tables.contains(table));
-        Ok(wanted.collect())
+    /// A question for the quoted columns of a quoted table, as the catalog names them: no row when there is no such table,
+    /// and a null when it has none.
+    fn columns_of(&self, table: &str) -> Own;
+
+    /// The columns of those of these quoted tables that exist.
+    async fn columns(&mut self, tables: &[String]) -> Result<Columns, TargetError> {
+        let questions = tables.iter().map(|table| self.columns_of(table));
+        let questions = questions.collect::<Vec<_>>();
+        columns(tables, self.pipeline(&questions).await?)
+    }
+
+    /// Counts rows up to `most` and digests those that are not more, in one round trip where the database allows.
+    async fn count(&mut self, all: &[Counted], most: u64) -> Result<Vec<TableRows>, TargetError> {
+        let questions = all.iter().map(|one| Own {
+            sql: one.query(most),
+            parameters: Vec::new(),
+        });
+        let mut found = Vec::with_capacity(all.len());
+        for answer in self.pipeline(&questions.collect::<Vec<_>>()).await? {
+            let row = answer.first().ok_or(TargetError::Unreadable("a row"))?;
+            found.push(TableRows {
+                rows: u64::try_from(row.integer(0)?).unwrap_or_default(),
+                digest: String::new(),
+            });
+        }
+        let few = found.iter_mut().zip(all);
+        let few = few.filter(|(rows, _)| (1..=most).contains(&rows.rows));
+        let (few, tables) = few
+            .filter_map(|(rows, one)| Some((rows, (one.table.clone(), one.digested.clone()?))))
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        for (place, rows) in few.into_iter().zip(self.rows(&tables).await?) {
+            place.digest = rows.digest;
+        }
+        Ok(found)
     }
 
     /// Reads how everything in the catalog is made and unmade.
@@ -376,4 +463,19 @@ pub trait Session: Debug + Send {
 
     /// Ends the session; a shadow is dropped with it.
     async fn close(self: Box<Self>) -> Result<(), TargetError>;
+}
+
+/// Reads the answers to [`Session::columns_of`].
+pub fn columns(tables: &[String], answers: Vec<Vec<Row>>) -> Result<Columns, TargetError> {
+    let mut found = Vec::new();
+    for (table, rows) in tables.iter().zip(answers) {
+        let names = rows.iter().map(|row| row.optional_text(0));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        if !names.is_empty() {
+            let mut columns = names.into_iter().flatten().collect::<Vec<_>>();
+            columns.sort();
+            found.push((table.clone(), columns));
+        }
+    }
+    Ok(found)
 }

@@ -111,38 +111,42 @@ impl Catalog {
     /// SHA-256 over all definitions, without the order of columns: re-adding a column moves it to the end, which no
     /// statement that names its columns notices.
     pub fn fingerprint(&self) -> String {
-        self.hash(|_| String::new())
+        self.hash(|_| None)
     }
 
     /// SHA-256 over all definitions and the order of columns.
     pub fn ordered_fingerprint(&self) -> String {
-        self.hash(|entry| entry.position.unwrap_or_default().to_string())
+        self.hash(|entry| Some(entry.position.unwrap_or_default()))
     }
 
-    fn hash(&self, position: impl Fn(&Entry) -> String) -> String {
-        let plain = |part: &str| match &self.tenant {
-            Some(tenant) => tenant.normalised(part),
-            None => part.to_owned(),
-        };
-        let mut all = self
-            .entries
-            .iter()
-            .map(|entry| {
-                let definition = plain(&entry.definition);
-                let parts = [
-                    entry.kind.clone(),
-                    plain(&entry.name),
-                    definition,
-                    position(entry),
-                ];
-                parts.map(|part| format!("{}:{part}", part.len())).concat()
-            })
-            .collect::<Vec<_>>();
-        if self.tenant.is_some() {
+    fn hash(&self, position: impl Fn(&Entry) -> Option<i64>) -> String {
+        let mut all = String::new();
+        match &self.tenant {
+            None => {
+                for entry in &self.entries {
+                    let definition = [&entry.kind, &entry.name, &entry.definition];
+                    push(&mut all, definition.map(String::as_str), position(entry));
+                }
+            }
             // Without the schema's name, and perhaps its quotes, the order can be another.
-            all.sort();
+            Some(tenant) => {
+                let texts = self.entries.iter().map(|entry| {
+                    let mut text = String::new();
+                    let name = tenant.normalised(&entry.name);
+                    let definition = tenant.normalised(&entry.definition);
+                    push(
+                        &mut text,
+                        [&entry.kind, &name, &definition],
+                        position(entry),
+                    );
+                    text
+                });
+                let mut texts = texts.collect::<Vec<_>>();
+                texts.sort();
+                all.extend(texts);
+            }
         }
-        sha256_hex(&all.concat())
+        sha256_hex(&all)
     }
 
     /// What leads from this catalog to `other`.
@@ -214,6 +218,16 @@ impl Catalog {
             .binary_search_by(|entry| (entry.kind.as_str(), entry.name.as_str()).cmp(&(kind, name)))
             .ok()?;
         self.entries.get(at)
+    }
+}
+
+/// Every part after its length, so that no two entries give the same text.
+fn push(text: &mut String, parts: [&str; 3], position: Option<i64>) {
+    let position = position.map(|at| at.to_string()).unwrap_or_default();
+    for part in parts.into_iter().chain([position.as_str()]) {
+        text.push_str(&part.len().to_string());
+        text.push(':');
+        text.push_str(part);
     }
 }
 

@@ -220,12 +220,7 @@ impl Job<'_> {
             caller,
         };
         let written = async {
-            session
-                .begin(Transaction {
-                    lock_timeout_ms: 0,
-                    foreign_keys_off: false,
-                })
-                .await?;
+            session.begin(Transaction::default()).await?;
             ledger::install(session).await?;
             ledger::abandon_planned(session, "").await?;
             ledger::begin_run(session, new).await?;

@@ -1,13 +1,15 @@
 //! Reads what a rollback would do and cost, from the ledger and the rows as they are now.
 
+use std::collections::BTreeMap;
+
 use shared::SkillError;
 
 use super::{Job, ledger, measure::measure_present, misfits::misfits, recover::head};
 use crate::{
     clients::{Session, TargetError},
     domain::{
-        Assessment, Direction, MigrationRecord, MigrationState, RunRecord, StepRecord, StepState,
-        Version,
+        Assessment, Dialect, Direction, MigrationRecord, MigrationState, RunRecord, StepRecord,
+        StepState, Version,
         assess::{Facts, assess, demands},
         expand::classified,
         proof::TableRows,
@@ -29,21 +31,51 @@ pub enum Goal {
 /// # Errors
 /// `Rejected` for a release or version that the ledger does not know; `Unavailable` when the database does not answer.
 pub async fn assess_rollback(job: Job<'_>, goal: &Goal) -> Result<Assessment, SkillError> {
-    let mut session = job.connect().await?;
-    let assessment = job.assess_with(session.as_mut(), goal).await;
-    job.close(session).await;
-    assessment
+    let (session, mut beside) = futures::join!(job.connect(), job.beside());
+    let assessed = match session {
+        Ok(mut session) => {
+            let assessed = job
+                .assess_beside(session.as_mut(), beside.as_mut(), goal)
+                .await;
+            job.close(session).await;
+            assessed
+        }
+        Err(error) => Err(error),
+    };
+    if let Some(beside) = beside {
+        job.close(beside).await;
+    }
+    assessed
 }
 
 impl Job<'_> {
+    /// A second session for catalog and rows, where looking at them takes as long as reading the ledger. Without it all is
+    /// read one after the other.
+    async fn beside(&self) -> Option<Box<dyn Session>> {
+        match self.database.target.dialect() {
+            Dialect::Sqlite => None,
+            Dialect::Postgres => self.connect().await.ok(),
+        }
+    }
+
     pub(super) async fn assess_with(
         &self,
         session: &mut dyn Session,
         goal: &Goal,
     ) -> Result<Assessment, SkillError> {
-        let (mut facts, runs, tables) = self.reading(facts(session)).await?;
+        self.assess_beside(session, None, goal).await
+    }
+
+    async fn assess_beside(
+        &self,
+        session: &mut dyn Session,
+        mut beside: Option<&mut Box<dyn Session>>,
+        goal: &Goal,
+    ) -> Result<Assessment, SkillError> {
+        let known = facts(session, beside.as_deref_mut());
+        let (mut facts, runs, tables) = self.reading(known).await?;
         let target = target(goal, &facts, &runs)?;
-        self.reading(look_above(session, &mut facts, &target, &tables))
+        self.reading(look_above(session, beside, &mut facts, &target, &tables))
             .await?;
         let mut assessment = assess(&self.database.name, &facts, &target);
         self.weigh_retained(session, &mut assessment).await?;
@@ -56,7 +88,7 @@ impl Job<'_> {
         session: &mut dyn Session,
         goal: &Goal,
     ) -> Result<Version, SkillError> {
-        let (facts, runs, _) = self.reading(facts(session)).await?;
+        let (facts, runs, _) = self.reading(facts(session, None)).await?;
         target(goal, &facts, &runs)
     }
 }
@@ -103,14 +135,24 @@ fn target(goal: &Goal, facts: &Facts, runs: &[RunRecord]) -> Result<Version, Ski
 type Tables = Vec<(String, Vec<String>)>;
 
 /// Catalog and ledger, without the statements and rows that only what is reverted needs.
-async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>, Tables), TargetError> {
-    let shape = session.shape().await?;
-    let mut facts = Facts {
-        fingerprint: shape.fingerprint.clone(),
-        ..Facts::default()
+async fn facts(
+    session: &mut dyn Session,
+    beside: Option<&mut Box<dyn Session>>,
+) -> Result<(Facts, Vec<RunRecord>, Tables), TargetError> {
+    let (shape, known) = match beside {
+        Some(beside) => futures::join!(beside.shape(), known(session)),
+        None => (session.shape().await, known(session).await),
     };
+    let (shape, (mut facts, runs)) = (shape?, known?);
+    facts.fingerprint.clone_from(&shape.fingerprint);
+    Ok((facts, runs, shape.tables.clone()))
+}
+
+/// What the ledger knows.
+async fn known(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>), TargetError> {
+    let mut facts = Facts::default();
     if !ledger::exists(session).await? {
-        return Ok((facts, Vec::new(), Vec::new()));
+        return Ok((facts, Vec::new()));
     }
     let mut migrations = ledger::migrations(session).await?;
     migrations.retain(|migration| {
@@ -135,61 +177,39 @@ async fn facts(session: &mut dyn Session) -> Result<(Facts, Vec<RunRecord>, Tabl
         .into_iter()
         .map(|migration| (migration, Vec::new()))
         .collect();
-    Ok((facts, ledger::runs(session).await?, shape.tables.clone()))
+    Ok((facts, ledger::runs(session).await?))
 }
 
 /// The downs of everything above the target, with one query for all, and the rows that they would drop.
 async fn look_above(
     session: &mut dyn Session,
+    beside: Option<&mut Box<dyn Session>>,
     facts: &mut Facts,
     target: &Version,
     tables: &Tables,
 ) -> Result<(), TargetError> {
     let above = |migration: &MigrationRecord| migration.version > *target;
-    let sequences = facts
-        .migrations
-        .iter()
-        .filter(|(migration, _)| above(migration))
-        .map(|(migration, _)| migration.sequence);
+    let of_above = facts.migrations.iter().map(|(migration, _)| migration);
+    let of_above = of_above.filter(|migration| above(migration));
+    let sequences = of_above.clone().map(|migration| migration.sequence);
     let (Some(first), Some(last)) = (sequences.clone().min(), sequences.max()) else {
         return Ok(());
     };
-    let dialect = session.dialect();
-    let ups = ledger::steps_between(session, first, last, Direction::Up).await?;
-    let asking = ups
-        .iter()
-        .filter(|(_, steps)| steps.iter().any(|step| demands(&step.text)));
-    facts.demanding = asking.map(|(sequence, _)| *sequence).collect();
-    let waits = |step: &StepRecord| step.state != StepState::Applied;
-    let unfinished = ups.iter().filter(|(_, steps)| steps.iter().any(waits));
-    facts.unfinished = unfinished.map(|(sequence, _)| *sequence).collect();
-    let mut steps = ledger::steps_between(session, first, last, Direction::Down).await?;
-    for (migration, down) in &mut facts.migrations {
-        if !above(migration) {
-            continue;
-        }
-        let steps = steps.remove(&migration.sequence).unwrap_or_default();
-        *down = steps
-            .into_iter()
-            .map(|step| {
-                let lock = classified(&step.text, dialect)
-                    .map_or(Lock::AccessExclusive, |statement| statement.lock);
-                (step.text, lock)
-            })
-            .collect();
-        if let Some((sequence, halfway)) = &facts.halfway
-            && *sequence == migration.sequence
-        {
-            *down = halfway.ways();
-        }
-    }
-    facts.misfits = misfits(session, downs(facts, target)).await?;
     // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
-    let of_above = facts.migrations.iter();
-    let of_above = of_above.filter(|(migration, _)| above(migration));
-    let additions = of_above.flat_map(|(migration, _)| &migration.additions);
+    let additions = of_above.flat_map(|migration| &migration.additions);
     let wanted = additions.map(|then| Some(&then.addition));
-    let now = measure_present(session, tables, wanted).await?;
+    let (steps, now) = match beside {
+        Some(beside) => futures::join!(
+            both_ways(session, first, last),
+            measure_present(beside.as_mut(), tables, wanted)
+        ),
+        None => (
+            both_ways(session, first, last).await,
+            measure_present(session, tables, wanted).await,
+        ),
+    };
+    let ((ups, mut downs), now) = (steps?, now?);
+
     let mut now = now.into_iter().map(|now| {
         now.map(|now| TableRows {
             rows: now.rows,
@@ -201,11 +221,54 @@ async fn look_above(
             rows.extend(now.by_ref().take(migration.additions.len()));
         }
     }
+    let asking = ups
+        .iter()
+        .filter(|(_, steps)| steps.iter().any(|step| demands(&step.text)));
+    facts.demanding = asking.map(|(sequence, _)| *sequence).collect();
+    let waits = |step: &StepRecord| step.state != StepState::Applied;
+    let unfinished = ups.iter().filter(|(_, steps)| steps.iter().any(waits));
+    facts.unfinished = unfinished.map(|(sequence, _)| *sequence).collect();
+    read_downs(session.dialect(), facts, target, &mut downs);
+    facts.misfits = misfits(session, ways_back(facts, target)).await?;
     Ok(())
 }
 
+type Steps = BTreeMap<i64, Vec<StepRecord>>;
+
+/// The statements of the ways back, with their locks.
+fn read_downs(dialect: Dialect, facts: &mut Facts, target: &Version, downs: &mut Steps) {
+    for (migration, down) in &mut facts.migrations {
+        if migration.version <= *target {
+            continue;
+        }
+        let steps = downs.remove(&migration.sequence).unwrap_or_default();
+        let steps = steps.into_iter().map(|step| {
+            let lock = classified(&step.text, dialect)
+                .map_or(Lock::AccessExclusive, |statement| statement.lock);
+            (step.text, lock)
+        });
+        *down = steps.collect();
+        if let Some((sequence, halfway)) = &facts.halfway
+            && *sequence == migration.sequence
+        {
+            *down = halfway.ways();
+        }
+    }
+}
+
+/// The statements of a range of migrations, up and down.
+async fn both_ways(
+    session: &mut dyn Session,
+    first: i64,
+    last: i64,
+) -> Result<(Steps, Steps), TargetError> {
+    let ups = ledger::steps_between(session, first, last, Direction::Up).await?;
+    let downs = ledger::steps_between(session, first, last, Direction::Down).await?;
+    Ok((ups, downs))
+}
+
 /// The statements of the ways back of what is in force above a version.
-fn downs<'a>(facts: &'a Facts, target: &Version) -> Vec<(i64, &'a str)> {
+fn ways_back<'a>(facts: &'a Facts, target: &Version) -> Vec<(i64, &'a str)> {
     let in_force = |migration: &MigrationRecord| {
         migration.version > *target && migration.state == MigrationState::Applied
     };

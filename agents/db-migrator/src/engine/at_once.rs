@@ -4,17 +4,14 @@ use tokio::time::Instant;
 
 use super::{
     EngineError, Job, ledger,
-    measure::{Baselines, measure_own},
+    measure::Baselines,
     observe::Observer,
     script::{Script, is_key_switch},
 };
 use crate::{
-    clients::{Batch, BatchOutcome, Own, Session, TargetError, Transaction},
+    clients::{Batch, BatchOutcome, Ran, Session, TargetError, Transaction, target},
     domain::{Direction, StepRecord, StepState},
 };
-
-/// Commits before the log is on disk. The last commit of the run waits for all of it.
-const FLUSH_LATER: &str = "SET LOCAL synchronous_commit = off";
 
 impl Job<'_> {
     /// One round trip for all of it; one more on both sides where rows are measured.
@@ -34,7 +31,7 @@ impl Job<'_> {
             .iter()
             .map(|step| step.text.as_str())
             .collect::<Vec<_>>();
-        let mut rows = vec![
+        let rows = [
             ledger::steps_row(
                 session,
                 script.steps_of(None),
@@ -48,10 +45,6 @@ impl Job<'_> {
                 self.run(),
             ),
         ];
-        rows.extend(script.flushes_later.then(|| Own {
-            sql: FLUSH_LATER.into(),
-            parameters: Vec::new(),
-        }));
         let mut calls = run
             .iter()
             .map(|step| self.call_of(dialect, script, step))
@@ -92,8 +85,7 @@ async fn begin(
     script: &Script<'_>,
     transaction: Transaction,
 ) -> Result<Baselines, TargetError> {
-    session.begin(transaction).await?;
-    let read = Baselines::read(session, script.migration, Vec::new()).await;
+    let read = Baselines::begin(session, transaction, script.migration, Vec::new()).await;
     if read.is_err() {
         undo(session).await;
     }
@@ -107,18 +99,22 @@ async fn measured(
     batch: Batch<'_>,
     baselines: Baselines,
 ) -> BatchOutcome {
-    let statements = session.run(batch.statements).await;
+    let own = (script.direction == Direction::Up).then_some(script.migration);
+    let tables = baselines.tables(own);
+    let questions = tables.iter().map(|table| session.columns_of(table));
+    let questions = questions.collect::<Vec<_>>();
+    let Ran {
+        statements,
+        answers,
+    } = session.run(batch.statements, &questions).await;
     let closing = async {
         if statements.iter().any(Result::is_err) {
             return Err(TargetError::Skipped);
         }
-        let mut rows = baselines.shift(session).await?;
-        if script.direction == Direction::Up {
-            rows.extend(measure_own(session, script.migration).await?);
-        }
+        let present = target::columns(&tables, answers?)?;
+        let mut rows = baselines.shift(session, own, Some(present)).await?;
         rows.extend_from_slice(batch.own);
-        session.pipeline(&rows).await?;
-        session.commit().await
+        session.commit_with(&rows).await
     };
     let commit = closing.await;
     BatchOutcome { statements, commit }

@@ -223,7 +223,7 @@ impl Run<'_> {
         session
             .begin(Transaction {
                 lock_timeout_ms: BATCH_LOCK_TIMEOUT_MS,
-                foreign_keys_off: false,
+                ..Transaction::default()
             })
             .await?;
         if session.dialect() == Dialect::Postgres {

@@ -11,7 +11,7 @@ use super::{
     EngineError, Job,
     at_once::undo,
     ledger,
-    measure::{Baselines, measure_own, measure_so_far},
+    measure::{Baselines, measure_so_far},
     observe::Observer,
     script::{Part, Script, is_key_switch, renames},
 };
@@ -95,6 +95,8 @@ impl Job<'_> {
             };
             let error = match tried {
                 Err(EngineError::Target(TargetError::LockTimeout)) => TargetError::LockTimeout,
+                // Only once: this session prepares no more.
+                Err(EngineError::Target(TargetError::Forgotten)) => continue,
                 Err(EngineError::Target(error)) => return Err(observer.explain(self, error)),
                 other => {
                     if observer.waiting.attempts > 0 {
@@ -131,9 +133,6 @@ impl Job<'_> {
         part: Part<'_>,
         observer: &mut Observer,
     ) -> Result<(), EngineError> {
-        session
-            .begin(script.transaction(observer.waiting.timeout_ms()))
-            .await?;
         let ran = self
             .inside_transaction(session, script, part, observer)
             .await;
@@ -150,8 +149,9 @@ impl Job<'_> {
         part: Part<'_>,
         observer: &mut Observer,
     ) -> Result<(), EngineError> {
+        let transaction = script.transaction(observer.waiting.timeout_ms());
         let renames = renames(part.steps, session.dialect());
-        let baselines = Baselines::read(session, script.migration, renames).await?;
+        let baselines = Baselines::begin(session, transaction, script.migration, renames).await?;
         let mut rows = Vec::new();
         for step in part.steps {
             self.context.check_canceled()?;
@@ -165,19 +165,19 @@ impl Job<'_> {
                 }
             }
         }
-        rows.extend(baselines.shift(session).await?);
+        let own = (part.last && script.direction == Direction::Up).then_some(script.migration);
+        rows.extend(baselines.shift(session, own, None).await?);
         if part.last {
             if script.atomic() {
                 let all = script.steps_of(None);
                 let row = ledger::steps_row(session, all, StepState::Applied, self.run());
                 rows.push(row);
             }
-            rows.extend(self.close_migration(session, script).await?);
+            rows.push(self.close_migration(session, script).await?);
         }
-        session.pipeline(&rows).await?;
         self.context.check_canceled()?;
         let call = self.commit_call(session.dialect(), script);
-        self.audited(call, session.commit()).await
+        self.audited(call, session.commit_with(&rows)).await
     }
 
     pub(super) fn commit_call(&self, dialect: Dialect, script: &Script<'_>) -> ToolCall {
@@ -243,25 +243,18 @@ impl Job<'_> {
         &self,
         session: &mut dyn Session,
         script: &Script<'_>,
-    ) -> Result<Vec<Own>, EngineError> {
+    ) -> Result<Own, EngineError> {
         let compared =
             !script.atomic() || (script.verify && !script.compares_before(session.dialect()));
         if let Some(expected) = script.expected().filter(|_| compared) {
             compare(session, script, expected).await?;
         }
-        let own = if script.direction == Direction::Up {
-            measure_own(session, script.migration).await?
-        } else {
-            None
-        };
-        let done = script.direction.done();
-        let row = ledger::state_row(
+        Ok(ledger::state_row(
             session.dialect(),
             script.migration.sequence,
-            done,
+            script.direction.done(),
             self.run(),
-        );
-        Ok(own.into_iter().chain([row]).collect())
+        ))
     }
 
     async fn execute_stepwise(

@@ -36,12 +36,7 @@ pub(super) async fn removed(
     session: &mut dyn Session,
     goal: &Blueprint,
 ) -> Result<Vec<String>, TargetError> {
-    session
-        .begin(Transaction {
-            lock_timeout_ms: 0,
-            foreign_keys_off: false,
-        })
-        .await?;
+    session.begin(Transaction::default()).await?;
     let mut search = Search {
         session,
         done: Vec::new(),
@@ -60,8 +55,8 @@ pub(super) async fn search(
 ) -> Result<Result<Script, Vec<Difference>>, TargetError> {
     session
         .begin(Transaction {
-            lock_timeout_ms: 0,
             foreign_keys_off: session.dialect() == Dialect::Sqlite,
+            ..Transaction::default()
         })
         .await?;
     let found = find(session, goal).await;

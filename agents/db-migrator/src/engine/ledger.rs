@@ -109,13 +109,10 @@ pub(super) struct InForce {
     pub(super) additions: Vec<MeasuredAddition>,
 }
 
-/// The additions of migrations in force that may lie in these tables: each name occurs in their text.
-pub(super) async fn in_force(
-    session: &mut dyn Session,
-    tables: &[String],
-) -> Result<Vec<InForce>, TargetError> {
-    let prefix = names(session.dialect()).prefix;
-    let find = match session.dialect() {
+/// A question for the additions of migrations in force that may lie in these tables: each name occurs in their text.
+pub(super) fn in_force_of(dialect: Dialect, tables: &[String]) -> Own {
+    let prefix = names(dialect).prefix;
+    let find = match dialect {
         Dialect::Sqlite => "instr",
         Dialect::Postgres => "strpos",
     };
@@ -123,21 +120,24 @@ pub(super) async fn in_force(
         .map(|at| format!("{find}(additions, ${at}) > 0"))
         .collect::<Vec<_>>()
         .join(" OR ");
-    let sql = format!(
-        "SELECT sequence, additions FROM {prefix}migration WHERE state = 'applied' AND additions <> '[]' AND ({any})"
-    );
     // As JSON writes a name inside quotes. An empty text occurs everywhere: a quote inside a bare name is doubled there.
-    let parameters = tables
-        .iter()
-        .map(|table| {
-            if table.trim_matches('"').contains('"') {
-                "".into()
-            } else {
-                json(table).trim_matches('"').into()
-            }
-        })
-        .collect::<Vec<Value>>();
-    let rows = session.query(&sql, &parameters).await?;
+    let parameters = tables.iter().map(|table| {
+        if table.trim_matches('"').contains('"') {
+            "".into()
+        } else {
+            json(table).trim_matches('"').into()
+        }
+    });
+    Own {
+        sql: format!(
+            "SELECT sequence, additions FROM {prefix}migration WHERE state = 'applied' AND additions <> '[]' AND ({any})"
+        ),
+        parameters: parameters.collect(),
+    }
+}
+
+/// Reads the answer to [`in_force_of`].
+pub(super) fn in_force(rows: &[Row]) -> Result<Vec<InForce>, TargetError> {
     rows.iter()
         .map(|row| {
             Ok(InForce {

@@ -147,7 +147,7 @@ async fn ask(session: &mut dyn Session, question: &Question) -> Result<Option<bo
     }
     let transaction = Transaction {
         lock_timeout_ms: QUESTION_TIMEOUT_MS,
-        foreign_keys_off: false,
+        ..Transaction::default()
     };
     session.begin(transaction).await?;
     let limit =

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::ledger;
 use crate::{
-    clients::{Own, Session, TargetError},
+    clients::{Columns, Counted, Own, Session, TargetError, Transaction, target},
     domain::{
         Catalog, MigrationRecord, ledger::MeasuredAddition, lex::bare_name, proof::Addition,
         statement::Rename,
@@ -13,46 +13,13 @@ use crate::{
 
 /// Above this many rows only their number is compared, and only up to here.
 const MAX_MEASURED: u64 = 100_000;
-/// From this many on, empty tables are left out by one question before the rest is counted.
-const MANY: usize = 8;
-
-/// What notes what a migration's own additions hold right after it.
-pub(super) async fn measure_own(
-    session: &mut dyn Session,
-    migration: &MigrationRecord,
-) -> Result<Option<Own>, TargetError> {
-    let seeded = |measured: &&MeasuredAddition| measured.addition.seeded;
-    let own = migration.additions.iter().filter(seeded);
-    let own = own.map(|measured| measured.addition.clone());
-    let mut measured = measure(session, own.collect())
-        .await?
-        .into_iter()
-        .peekable();
-    if measured.peek().is_none() {
-        return Ok(None);
-    }
-    let additions = migration.additions.iter().map(|then| {
-        let now = then.addition.seeded.then(|| measured.next()).flatten();
-        now.unwrap_or_else(|| then.clone())
-    });
-    let additions = additions.collect::<Vec<_>>();
-    Ok(Some(ledger::additions_row(
-        session.dialect(),
-        migration.sequence,
-        &additions,
-    )))
-}
 
 /// What notes what those of a migration's additions hold that are there already: it may stop here.
 pub(super) async fn measure_so_far(
     session: &mut dyn Session,
     migration: &MigrationRecord,
 ) -> Result<Option<Own>, TargetError> {
-    let seeded = |measured: &&MeasuredAddition| measured.addition.seeded;
-    let tables = migration.additions.iter().filter(seeded);
-    let tables = tables
-        .map(|measured| measured.addition.place.table.clone())
-        .collect::<Vec<_>>();
+    let tables = seeded_tables(migration);
     if tables.is_empty() {
         return Ok(None);
     }
@@ -80,7 +47,9 @@ pub(super) async fn measure_again(
     sequence: i64,
 ) -> Result<(), TargetError> {
     // An empty name occurs in all of them.
-    let found = ledger::in_force(session, &[String::new()]).await?;
+    let all = ledger::in_force_of(session.dialect(), &[String::new()]);
+    let rows = session.query(&all.sql, &all.parameters).await?;
+    let found = ledger::in_force(&rows)?;
     let Some(mut own) = found.into_iter().find(|other| other.sequence == sequence) else {
         return Ok(());
     };
@@ -101,59 +70,19 @@ pub(super) async fn measure_again(
     ledger::write(session, row).await
 }
 
-/// What additions hold now; the rows of a table are digested when there are few.
-async fn measure(
-    session: &mut dyn Session,
-    additions: Vec<Addition>,
-) -> Result<Vec<MeasuredAddition>, TargetError> {
-    let mut empty = Vec::new();
-    if additions.len() >= MANY {
-        let tables = additions
-            .iter()
-            .map(|addition| addition.place.table.clone());
-        empty = session.empty(&tables.collect::<Vec<_>>()).await?;
-        empty.sort();
-    }
-    let holds = |addition: &Addition| empty.binary_search(&addition.place.table).is_err();
-    let counts = additions.iter().filter(|addition| holds(addition));
-    let counts = counts.map(count).collect::<Vec<_>>();
-    let mut counted = session.pipeline(&counts).await?.into_iter();
-    let mut measured = Vec::with_capacity(additions.len());
-    for addition in additions {
-        let rows = if holds(&addition) {
-            let answer = counted.next().unwrap_or_default();
-            answer
-                .first()
-                .ok_or(TargetError::Unreadable("a row"))?
-                .integer(0)?
-        } else {
-            0
-        };
-        measured.push(MeasuredAddition {
-            addition,
-            rows: u64::try_from(rows).unwrap_or_default(),
-            digest: String::new(),
-        });
-    }
-    let mut few = measured
-        .iter_mut()
-        .filter(|one| one.addition.place.column.is_none() && (1..=MAX_MEASURED).contains(&one.rows))
-        .collect::<Vec<_>>();
-    let tables = few.iter().map(|one| {
-        let addition = &one.addition;
-        (addition.place.table.clone(), addition.columns.clone())
-    });
-    let digests = session.rows(&tables.collect::<Vec<_>>()).await?;
-    for (one, rows) in few.iter_mut().zip(digests) {
-        one.digest = rows.digest;
-    }
-    Ok(measured)
+/// The tables of what a migration adds that holds something right after it.
+fn seeded_tables(migration: &MigrationRecord) -> Vec<String> {
+    let seeded = migration.additions.iter().map(|then| &then.addition);
+    let seeded = seeded.filter(|addition| addition.seeded);
+    seeded
+        .map(|addition| addition.place.table.clone())
+        .collect()
 }
 
-/// Rows of a table, or values of a column other than null and its constant default.
-fn count(addition: &Addition) -> Own {
+/// What is counted of an addition: rows of a table, or values of a column other than null and its constant default.
+fn counted(addition: &Addition) -> Counted {
     let place = &addition.place;
-    let condition = place.column.as_ref().map_or_else(String::new, |column| {
+    let condition = place.column.as_ref().map(|column| {
         // A default that calls a function is not evaluated: it may draw from a sequence.
         let constant = place
             .default
@@ -165,16 +94,12 @@ fn count(addition: &Addition) -> Own {
             )
         });
         // Qualified: SQLite takes an unknown quoted name for a string.
-        format!("WHERE counted.{column} IS NOT NULL{other}")
+        format!("counted.{column} IS NOT NULL{other}")
     });
-    let sql = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM {} AS counted {condition} LIMIT {}) AS sample",
-        place.table,
-        MAX_MEASURED + 1
-    );
-    Own {
-        sql,
-        parameters: Vec::new(),
+    Counted {
+        table: place.table.clone(),
+        digested: condition.is_none().then(|| addition.columns.clone()),
+        condition,
     }
 }
 
@@ -187,63 +112,94 @@ pub(super) struct Baselines {
 }
 
 impl Baselines {
-    /// Measures them inside the migration's transaction.
-    pub(super) async fn read(
+    /// Opens a migration's transaction and measures them in it.
+    pub(super) async fn begin(
         session: &mut dyn Session,
+        transaction: Transaction,
         migration: &MigrationRecord,
         renames: Vec<Rename>,
     ) -> Result<Self, TargetError> {
-        if migration.touches.is_empty() && renames.is_empty() {
+        let touches = &migration.touches;
+        if touches.is_empty() && renames.is_empty() {
+            session.begin(transaction).await?;
             return Ok(Self::default());
         }
         let named = renames.iter().map(|rename| rename.table.clone());
-        let named = migration
-            .touches
+        let named = touches.iter().cloned().chain(named).collect::<Vec<_>>();
+        let mut questions = touches
             .iter()
-            .cloned()
-            .chain(named)
+            .map(|table| session.columns_of(table))
             .collect::<Vec<_>>();
-        let present = session.columns(&migration.touches).await?;
-        let mut others = Vec::new();
-        for other in ledger::in_force(session, &named).await? {
-            if other.sequence != migration.sequence {
-                let touched = other.additions.iter().map(|then| {
-                    let touched = migration.touches.contains(&then.addition.place.table);
-                    Some(&then.addition).filter(|_| touched)
-                });
-                let measured = measure_present(session, &present, touched).await?;
-                others.push((other, measured));
-            }
-        }
-        Ok(Self { others, renames })
+        questions.push(ledger::in_force_of(session.dialect(), &named));
+        let mut answers = session.begin_asking(transaction, &questions).await?;
+        let in_force = ledger::in_force(&answers.pop().unwrap_or_default())?;
+        let present = target::columns(touches, answers)?;
+        let others = in_force
+            .into_iter()
+            .filter(|other| other.sequence != migration.sequence);
+        let others = others.collect::<Vec<_>>();
+        let touched = others
+            .iter()
+            .flat_map(|other| &other.additions)
+            .map(|then| {
+                let touched = touches.contains(&then.addition.place.table);
+                Some(&then.addition).filter(|_| touched)
+            });
+        let mut measured = measure_present(session, &present, touched)
+            .await?
+            .into_iter();
+        let others = others.into_iter().map(|other| {
+            let its = measured.by_ref().take(other.additions.len());
+            let its = its.collect();
+            (other, its)
+        });
+        Ok(Self {
+            others: others.collect(),
+            renames,
+        })
     }
 
-    /// What moves the baselines by what the migration wrote, and lets them follow what it renamed.
-    pub(super) async fn shift(self, session: &mut dyn Session) -> Result<Vec<Own>, TargetError> {
-        if self.others.is_empty() {
-            return Ok(Vec::new());
-        }
-        let catalog = if self.renames.is_empty() {
-            None
-        } else {
-            Some(session.catalog().await?)
+    /// The tables whose columns are needed to measure once more, also what a migration itself adds.
+    pub(super) fn tables(&self, own: Option<&MigrationRecord>) -> Vec<String> {
+        let others = self.others.iter();
+        let others = others.flat_map(|(other, before)| other.additions.iter().zip(before));
+        let measured = others.filter(|(_, before)| before.is_some());
+        let mut tables = own.map(seeded_tables).unwrap_or_default();
+        tables.extend(measured.map(|(then, _)| then.addition.place.table.clone()));
+        tables.sort();
+        tables.dedup();
+        tables
+    }
+
+    /// What moves the baselines by what the migration wrote, and lets them follow what it renamed. `own` is the migration
+    /// when what it adds is measured too, `present` the columns of [`Self::tables`] when they are known.
+    pub(super) async fn shift(
+        mut self,
+        session: &mut dyn Session,
+        own: Option<&MigrationRecord>,
+        present: Option<Columns>,
+    ) -> Result<Vec<Own>, TargetError> {
+        let old = self.others.iter().map(|(other, _)| other.additions.clone());
+        let old = old.collect::<Vec<_>>();
+        self.follow(session).await?;
+        let tables = self.tables(own);
+        let present = match present {
+            Some(present) => present,
+            None if tables.is_empty() => Columns::new(),
+            None => session.columns(&tables).await?,
         };
-        let mut writes = Vec::new();
-        for (mut other, measured) in self.others {
-            let old = other.additions.clone();
-            if let Some(catalog) = &catalog {
-                for baseline in &mut other.additions {
-                    follow(&mut baseline.addition, &self.renames, catalog);
-                }
-            }
-            let moved = other.additions.iter().zip(&measured);
-            let wanted =
-                moved.map(|(baseline, before)| before.as_ref().map(|_| &baseline.addition));
-            let tables = wanted.clone().flatten();
-            let tables = tables.map(|addition| addition.place.table.clone());
-            let present = session.columns(&tables.collect::<Vec<_>>()).await?;
-            let now = measure_present(session, &present, wanted).await?;
-            for ((baseline, before), after) in other.additions.iter_mut().zip(measured).zip(now) {
+        let others = self.others.iter();
+        let others = others.flat_map(|(other, before)| other.additions.iter().zip(before));
+        let others = others.map(|(baseline, before)| before.as_ref().map(|_| &baseline.addition));
+        let seeded = own.iter().flat_map(|own| &own.additions);
+        let seeded = seeded.map(|then| Some(&then.addition).filter(|addition| addition.seeded));
+        let now = measure_present(session, &present, others.chain(seeded)).await?;
+        let mut now = now.into_iter();
+
+        let mut rows = Vec::new();
+        for ((mut other, before), old) in self.others.into_iter().zip(old) {
+            let moved = other.additions.iter_mut().zip(before);
+            for ((baseline, before), after) in moved.zip(now.by_ref()) {
                 if let (Some(before), Some(after)) = (before, after) {
                     *baseline = MeasuredAddition {
                         addition: after.addition.clone(),
@@ -254,10 +210,29 @@ impl Baselines {
             if other.additions != old {
                 let row =
                     ledger::additions_row(session.dialect(), other.sequence, &other.additions);
-                writes.push(row);
+                rows.push(row);
             }
         }
-        Ok(writes)
+        let own = own.filter(|own| own.additions.iter().any(|then| then.addition.seeded));
+        rows.extend(own.map(|own| {
+            let additions = own.additions.iter().zip(now);
+            let additions = additions.map(|(then, now)| now.unwrap_or_else(|| then.clone()));
+            let additions = additions.collect::<Vec<_>>();
+            ledger::additions_row(session.dialect(), own.sequence, &additions)
+        }));
+        Ok(rows)
+    }
+
+    async fn follow(&mut self, session: &mut dyn Session) -> Result<(), TargetError> {
+        if self.renames.is_empty() || self.others.is_empty() {
+            return Ok(());
+        }
+        let catalog = session.catalog().await?;
+        let others = self.others.iter_mut();
+        for baseline in others.flat_map(|(other, _)| &mut other.additions) {
+            follow(&mut baseline.addition, &self.renames, &catalog);
+        }
+        Ok(())
     }
 }
 
@@ -265,7 +240,7 @@ impl Baselines {
 /// query for something that is gone would end the transaction.
 pub(super) async fn measure_present<'a>(
     session: &mut dyn Session,
-    tables: &[(String, Vec<String>)],
+    tables: &Columns,
     additions: impl Iterator<Item = Option<&'a Addition>>,
 ) -> Result<Vec<Option<MeasuredAddition>>, TargetError> {
     let tables = tables
@@ -274,12 +249,22 @@ pub(super) async fn measure_present<'a>(
         .collect::<BTreeMap<_, _>>();
     let present = additions.map(|addition| present(&tables, addition?));
     let present = present.collect::<Vec<_>>();
-    let there = present.iter().flatten().cloned().collect();
-    let mut measured = measure(session, there).await?.into_iter();
-    let all = present.into_iter();
-    Ok(all
-        .map(|addition| addition.and_then(|_| measured.next()))
-        .collect())
+    let there = present.iter().flatten().map(counted);
+    let there = there.collect::<Vec<_>>();
+    if there.is_empty() {
+        return Ok(vec![None; present.len()]);
+    }
+    let mut rows = session.count(&there, MAX_MEASURED).await?.into_iter();
+    let all = present.into_iter().map(|addition| {
+        let addition = addition?;
+        let rows = rows.next()?;
+        Some(MeasuredAddition {
+            addition,
+            rows: rows.rows,
+            digest: rows.digest,
+        })
+    });
+    Ok(all.collect())
 }
 
 /// An addition with those of its columns that are there, when it is there itself.

@@ -190,10 +190,7 @@ async fn clean(session: &mut dyn Session, step: &StepRecord) -> bool {
     };
     let cleaned = cleaned.await;
     // A transaction that holds nothing: its end resets what was set here.
-    let whole = Transaction {
-        lock_timeout_ms: 0,
-        foreign_keys_off: false,
-    };
+    let whole = Transaction::default();
     let reset = async {
         session.begin(whole).await?;
         session.commit().await

@@ -110,7 +110,7 @@ async fn drop_for_good(session: &mut dyn Session, held: &Held) -> Result<(), Tar
     session
         .begin(Transaction {
             lock_timeout_ms: LOCK_TIMEOUT_MS,
-            foreign_keys_off: false,
+            ..Transaction::default()
         })
         .await?;
     for statement in &held.object.purge {

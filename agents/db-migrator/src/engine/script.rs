@@ -65,6 +65,7 @@ impl Script<'_> {
         Transaction {
             lock_timeout_ms,
             foreign_keys_off: self.foreign_keys_off,
+            flushes_later: self.flushes_later,
         }
     }
 

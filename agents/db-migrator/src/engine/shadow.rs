@@ -87,8 +87,8 @@ pub(super) async fn in_one_transaction(
 ) -> Result<(), TargetError> {
     session
         .begin(Transaction {
-            lock_timeout_ms: 0,
             foreign_keys_off,
+            ..Transaction::default()
         })
         .await?;
     for text in texts {

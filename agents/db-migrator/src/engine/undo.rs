@@ -123,12 +123,7 @@ impl Job<'_> {
         let state = Direction::Undo.running();
         let row = ledger::state_row(session.dialect(), migration.sequence, state, self.run());
         let written = async {
-            session
-                .begin(Transaction {
-                    lock_timeout_ms: 0,
-                    foreign_keys_off: false,
-                })
-                .await?;
+            session.begin(Transaction::default()).await?;
             ledger::abandon_planned(session, "").await?;
             ledger::write(session, row).await?;
             session.commit().await

@@ -91,12 +91,9 @@ async fn notices_every_change_of_the_catalog() {
     // What moves every row version without changing any.
     execute(&fixture.database, "vacuum full pg_class").await;
     assert_eq!(check(seen.as_mut(), &fixture, "vacuum").await, before);
-    seen.begin(crate::clients::Transaction {
-        lock_timeout_ms: 0,
-        foreign_keys_off: false,
-    })
-    .await
-    .unwrap();
+    seen.begin(crate::clients::Transaction::default())
+        .await
+        .unwrap();
     seen.execute("drop table t cascade").await.unwrap();
     let within = seen.shape().await.unwrap().fingerprint.clone();
     assert_ne!(within, before);

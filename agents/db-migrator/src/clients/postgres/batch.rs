@@ -9,20 +9,28 @@ use futures::poll;
 use tokio_postgres::Client;
 
 use super::{
-    super::target::{Batch, BatchOutcome, Own, Row, TargetError, Transaction},
-    values::query,
+    super::target::{Batch, BatchOutcome, Own, Ran, Row, TargetError, Transaction},
+    prepared::Prepared,
 };
 
 /// SQLSTATE of a statement in a transaction that failed.
 const ABORTED: &str = "25P02";
 
-/// Opens a transaction. The setting ends with it, so each attempt sends it anew.
+/// Opens a transaction. The settings end with it, so each attempt sends them anew.
 pub(super) fn begin(transaction: Transaction) -> String {
+    let later = if transaction.flushes_later {
+        "; SET LOCAL synchronous_commit = off"
+    } else {
+        ""
+    };
     format!(
-        "BEGIN; SET LOCAL lock_timeout = {}",
+        "BEGIN; SET LOCAL lock_timeout = {}{later}",
         transaction.lock_timeout_ms
     )
 }
+
+/// Statements of our own, and which of them are prepared.
+type Ours<'a> = (&'a Prepared, &'a [Own]);
 
 type Answer<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + Send + 'a>>;
 
@@ -49,53 +57,92 @@ fn message(client: &Client, sql: String) -> Answer<'_> {
     Box::pin(async move { Ok(client.batch_execute(&sql).await?) })
 }
 
-/// Runs statements in the transaction that is open; it stays open.
-pub(super) async fn statements(
-    client: &Client,
-    statements: &[&str],
-) -> Vec<Result<(), TargetError>> {
-    let mut sent = Vec::with_capacity(statements.len());
-    for statement in statements {
-        sent.push(send(message(client, (*statement).to_owned())).await);
-    }
-    let mut outcome = Vec::with_capacity(sent.len());
-    for statement in sent {
-        outcome.push(receive(statement).await.map_err(skipped));
-    }
-    outcome
-}
-
-/// Runs statements of our own; the first failure counts, and every answer is awaited.
-pub(super) async fn pipeline(
-    client: &Client,
-    queries: &[Own],
-) -> Result<Vec<Vec<Row>>, TargetError> {
-    let mut sent = Vec::with_capacity(queries.len());
-    for own in queries {
-        let answer: Answer<'_, Vec<Row>> = Box::pin(query(client, &own.sql, &own.parameters));
+async fn send_all<'a>(client: &'a Client, (prepared, all): Ours<'a>) -> Vec<Sent<'a, Vec<Row>>> {
+    let mut sent = Vec::with_capacity(all.len());
+    for own in all {
+        let answer: Answer<'_, Vec<Row>> = Box::pin(prepared.query(client, own));
         sent.push(send(answer).await);
     }
+    sent
+}
+
+/// The first failure counts, and every answer is awaited.
+async fn receive_all(sent: Vec<Sent<'_, Vec<Row>>>) -> Result<Vec<Vec<Row>>, TargetError> {
     let mut found = Vec::with_capacity(sent.len());
     for query in sent {
-        found.push(receive(query).await);
+        found.push(receive(query).await.map_err(skipped));
     }
     found.into_iter().collect()
 }
 
+async fn send_statements<'a>(client: &'a Client, statements: &[&str]) -> Vec<Sent<'a>> {
+    let mut sent = Vec::with_capacity(statements.len());
+    for statement in statements {
+        sent.push(send(message(client, (*statement).to_owned())).await);
+    }
+    sent
+}
+
+/// Opens a transaction and asks in it.
+pub(super) async fn begin_asking(
+    client: &Client,
+    transaction: Transaction,
+    ours: Ours<'_>,
+) -> Result<Vec<Vec<Row>>, TargetError> {
+    let begun = send(message(client, begin(transaction))).await;
+    let questions = send_all(client, ours).await;
+    let begun = receive(begun).await;
+    let answers = receive_all(questions).await;
+    begun.and(answers)
+}
+
+/// Runs statements in the transaction that is open and asks after them; it stays open.
+pub(super) async fn statements(client: &Client, statements: &[&str], ours: Ours<'_>) -> Ran {
+    let sent = send_statements(client, statements).await;
+    let questions = send_all(client, ours).await;
+    let mut outcome = Vec::with_capacity(sent.len());
+    for statement in sent {
+        outcome.push(receive(statement).await.map_err(skipped));
+    }
+    Ran {
+        statements: outcome,
+        answers: receive_all(questions).await,
+    }
+}
+
+/// Runs statements of our own.
+pub(super) async fn pipeline(
+    client: &Client,
+    ours: Ours<'_>,
+) -> Result<Vec<Vec<Row>>, TargetError> {
+    receive_all(send_all(client, ours).await).await
+}
+
+/// Notes rows and commits.
+pub(super) async fn commit_with(
+    client: &Client,
+    ours: Ours<'_>,
+    commit: String,
+) -> Result<(), TargetError> {
+    let rows = send_all(client, ours).await;
+    let commit = send(message(client, commit)).await;
+    let noted = receive_all(rows).await;
+    // Of a failed transaction this succeeds, as a rollback.
+    let committed = receive(commit).await;
+    noted.and(committed)
+}
+
 /// Runs a batch; afterwards no transaction is open, whatever happened.
-pub(super) async fn run(client: &Client, batch: Batch<'_>, reset: &str) -> BatchOutcome {
+pub(super) async fn run(
+    client: &Client,
+    prepared: &Prepared,
+    batch: Batch<'_>,
+    commit: String,
+) -> BatchOutcome {
     let begin = send(message(client, begin(batch.transaction))).await;
-    let mut statements = Vec::with_capacity(batch.statements.len());
-    for statement in batch.statements {
-        statements.push(send(message(client, (*statement).to_owned())).await);
-    }
-    let mut own = Vec::with_capacity(batch.own.len());
-    for row in batch.own {
-        let answer: Answer<'_> =
-            Box::pin(async move { query(client, &row.sql, &row.parameters).await.map(drop) });
-        own.push(send(answer).await);
-    }
-    let commit = send(message(client, format!("COMMIT; {reset}"))).await;
+    let statements = send_statements(client, batch.statements).await;
+    let rows = send_all(client, (prepared, batch.own)).await;
+    let commit = send(message(client, commit)).await;
 
     let mut first = receive(begin).await;
     let mut outcome = Vec::with_capacity(statements.len());
@@ -110,10 +157,7 @@ pub(super) async fn run(client: &Client, batch: Batch<'_>, reset: &str) -> Batch
             first = Err(TargetError::Skipped);
         }
     }
-    for row in own {
-        let result = receive(row).await.map_err(skipped);
-        first = first.and(result);
-    }
+    let first = first.and(receive_all(rows).await.map(drop));
     // Of a failed transaction this succeeds, as a rollback.
     let commit = receive(commit).await;
     BatchOutcome {

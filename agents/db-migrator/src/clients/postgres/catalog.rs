@@ -22,13 +22,19 @@ pub(super) fn query(tenant: Option<&Tenant>) -> Cow<'static, str> {
     })
 }
 
-/// With an empty search path around it, so that every definition names its schema.
-fn text(ours: &str, mine: &str, objects: &[String]) -> String {
+/// Statements with an empty search path around them, so that every definition names its schema.
+pub(super) fn with_empty_path(statements: &str) -> String {
     format!(
         "SELECT set_config('db_migrator.search_path', current_setting('search_path'), true);\n\
          SELECT set_config('search_path', 'pg_catalog', true);\n\
-         {}\n{};\n\
-         SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);",
+         {statements};\n\
+         SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);"
+    )
+}
+
+fn text(ours: &str, mine: &str, objects: &[String]) -> String {
+    format!(
+        "{}\n{}",
         COMMON
             .replace("HISTORIES", &histories())
             .replace("TABLE AUTOMATIC", include_str!("automatic.sql"))

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use tokio_postgres::SimpleQueryRow;
 
-use super::TargetError;
+use super::{TargetError, catalog::with_empty_path};
 use crate::domain::inverse::{Blueprint, Recipe};
 
 /// Columns of a recipe, as the head of `recipes.sql` lists them.
@@ -19,16 +19,14 @@ const ALTERNATIVE: char = '\u{1e}';
 /// The queries, with an empty search path around them so that every statement names its schema.
 pub(super) fn query() -> &'static str {
     static QUERY: LazyLock<String> = LazyLock::new(|| {
-        format!(
-            "SELECT set_config('db_migrator.search_path', current_setting('search_path'), true);\n\
-             SELECT set_config('search_path', 'pg_catalog', true);\n{};\n{};\n\
-             SELECT set_config('search_path', current_setting('db_migrator.search_path'), true);",
+        with_empty_path(&format!(
+            "{};\n{}",
             include_str!("recipes.sql")
                 .replace("TABLE AUTOMATIC", include_str!("automatic.sql"))
                 .replace("<;>", &STATEMENT.to_string())
                 .replace("<|>", &ALTERNATIVE.to_string()),
             include_str!("dependencies.sql")
-        )
+        ))
     });
     &QUERY
 }

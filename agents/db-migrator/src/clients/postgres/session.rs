@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use tokio_postgres::{CancelToken, SimpleQueryMessage};
 
 use super::{
-    Link, batch, catalog, fill, lock, recipes,
+    Link, batch, catalog, count, fill, lock,
+    prepared::{Prepared, ReadOften},
+    recipes,
     shadow::Scratch,
     stamp::{self, Memory},
     values::query,
@@ -16,8 +18,8 @@ use super::{
 };
 use crate::{
     clients::{
-        Batch, BatchOutcome, Own, Row, Session, TargetError, Transaction, Value, Watch,
-        target::Shape,
+        Batch, BatchOutcome, Counted, Own, Ran, Row, Session, TargetError, Transaction, Value,
+        Watch, target::Shape,
     },
     domain::{Catalog, Dialect, Tenant, inverse::Blueprint, proof::TableRows, tenant::LEDGER},
 };
@@ -30,13 +32,11 @@ pub(super) fn reset(name: Option<&str>) -> String {
     )
 }
 
-/// Names in one question: far below the 65,535 parameters of the protocol.
-const MAX_NAMES: usize = 1_000;
-
 /// One connection.
 #[derive(Debug)]
 pub(super) struct PostgresSession {
     pub(super) link: Link,
+    pub(super) prepared: Prepared,
     pub(super) backend: i64,
     pub(super) address: Address,
     /// Its name once it owns the database.
@@ -44,6 +44,7 @@ pub(super) struct PostgresSession {
     pub(super) scratch: Option<Scratch>,
     /// What the catalog looked like; nothing for a shadow, whose catalog changes with every statement.
     pub(super) memory: Option<Memory>,
+    pub(super) read_often: ReadOften,
     /// Whether it acts as another role than the one that logged in.
     pub(super) acts_for_another: bool,
     /// Whose schema it works in, when it is not the whole database.
@@ -70,6 +71,10 @@ impl PostgresSession {
         Cow::Owned(placed.collect())
     }
 
+    fn commit_text(&self) -> String {
+        format!("COMMIT; {}", reset(self.owner.as_deref()))
+    }
+
     /// The row versions that the catalog consists of.
     async fn stamp(&self) -> Result<String, TargetError> {
         let rows = query(&self.link.client, stamp::query(), &[]).await?;
@@ -78,15 +83,20 @@ impl PostgresSession {
             .text(0)
     }
 
-    async fn read_catalog(&self) -> Result<Catalog, TargetError> {
+    async fn read_catalog(&mut self) -> Result<Catalog, TargetError> {
         let tenant = self.tenant.as_ref();
-        let sql = catalog::query(tenant);
-        let messages = self.link.client.simple_query(&sql).await?;
+        let query = catalog::query(tenant);
+        let client = &self.link.client;
+        let statements = self.read_often.text(client, &query).await?;
+        let messages = client
+            .simple_query(&catalog::with_empty_path(&statements))
+            .await?;
         let read = catalog::read(messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
-        }));
-        Ok(read?.of(tenant))
+        }))?;
+        self.read_often.read(messages.len());
+        Ok(read.of(tenant))
     }
 }
 
@@ -132,9 +142,31 @@ impl Session for PostgresSession {
             .await?)
     }
 
+    async fn begin_asking(
+        &mut self,
+        transaction: Transaction,
+        questions: &[Own],
+    ) -> Result<Vec<Vec<Row>>, TargetError> {
+        let questions = self.all_placed(questions).into_owned();
+        let client = &self.link.client;
+        self.prepared.learn(client, &questions).await?;
+        let asked = batch::begin_asking(client, transaction, (&self.prepared, &questions)).await;
+        self.prepared.look_at(&asked);
+        asked
+    }
+
     async fn commit(&mut self) -> Result<(), TargetError> {
-        let sql = format!("COMMIT; {}", reset(self.owner.as_deref()));
-        Ok(self.link.client.batch_execute(&sql).await?)
+        Ok(self.link.client.batch_execute(&self.commit_text()).await?)
+    }
+
+    async fn commit_with(&mut self, rows: &[Own]) -> Result<(), TargetError> {
+        let rows = self.all_placed(rows).into_owned();
+        let client = &self.link.client;
+        self.prepared.learn(client, &rows).await?;
+        let committed =
+            batch::commit_with(client, (&self.prepared, &rows), self.commit_text()).await;
+        self.prepared.look_at(&committed);
+        committed
     }
 
     async fn rollback(&mut self) -> Result<(), TargetError> {
@@ -143,36 +175,36 @@ impl Session for PostgresSession {
     }
 
     async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome {
-        let own = self.all_placed(batch.own);
+        let own = self.all_placed(batch.own).into_owned();
+        let client = &self.link.client;
+        if let Err(error) = self.prepared.learn(client, &own).await {
+            return BatchOutcome::failed(batch.statements.len(), 0, error);
+        }
         let batch = Batch { own: &own, ..batch };
-        batch::run(&self.link.client, batch, &reset(self.owner.as_deref())).await
+        let outcome = batch::run(client, &self.prepared, batch, self.commit_text()).await;
+        self.prepared.look_at(&outcome.commit);
+        outcome
     }
 
-    async fn run(&mut self, statements: &[&str]) -> Vec<Result<(), TargetError>> {
-        batch::statements(&self.link.client, statements).await
+    async fn run(&mut self, statements: &[&str], questions: &[Own]) -> Ran {
+        let questions = self.all_placed(questions).into_owned();
+        let client = &self.link.client;
+        let learnt = self.prepared.learn(client, &questions).await;
+        let mut ran = batch::statements(client, statements, (&self.prepared, &questions)).await;
+        self.prepared.look_at(&ran.answers);
+        if ran.answers.is_ok() {
+            ran.answers = learnt.and(ran.answers);
+        }
+        ran
     }
 
     async fn pipeline(&mut self, queries: &[Own]) -> Result<Vec<Vec<Row>>, TargetError> {
-        batch::pipeline(&self.link.client, &self.all_placed(queries)).await
-    }
-
-    /// A table without a block holds no row.
-    async fn empty(&mut self, tables: &[String]) -> Result<Vec<String>, TargetError> {
-        let mut found = Vec::new();
-        for some in tables.chunks(MAX_NAMES) {
-            let places = (1..=some.len()).map(|at| format!("(${at}::text)"));
-            let sql = format!(
-                "SELECT named.name FROM (VALUES {}) AS named (name) JOIN pg_class c ON c.oid = to_regclass(named.name) \
-                 WHERE c.relkind = 'r' AND NOT c.relhassubclass AND pg_relation_size(c.oid) = 0",
-                places.collect::<Vec<_>>().join(", ")
-            );
-            let parameters = some.iter().map(|table| table.as_str().into());
-            let rows = self.query(&sql, &parameters.collect::<Vec<_>>()).await?;
-            for row in rows {
-                found.push(row.text(0)?);
-            }
-        }
-        Ok(found)
+        let queries = self.all_placed(queries).into_owned();
+        let client = &self.link.client;
+        self.prepared.learn(client, &queries).await?;
+        let answers = batch::pipeline(client, (&self.prepared, &queries)).await;
+        self.prepared.look_at(&answers);
+        answers
     }
 
     fn watch(&self) -> Option<Box<dyn Watch>> {
@@ -216,7 +248,8 @@ impl Session for PostgresSession {
         if let Some(known) = memory.recall(&stamp) {
             return Ok(known);
         }
-        Ok(memory.keep(stamp, &self.read_catalog().await?))
+        let catalog = self.read_catalog().await?;
+        Ok(memory.keep(stamp, &catalog))
     }
 
     async fn blueprint(&mut self) -> Result<Blueprint, TargetError> {
@@ -227,54 +260,24 @@ impl Session for PostgresSession {
         }))
     }
 
-    /// As the catalog names them, without reading all of it.
-    async fn columns(
-        &mut self,
-        tables: &[String],
-    ) -> Result<Vec<(String, Vec<String>)>, TargetError> {
+    fn columns_of(&self, table: &str) -> Own {
         const COLUMNS: &str = "SELECT quote_ident(a.attname) FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
             AND NOT a.attisdropped AND a.attgenerated = '' WHERE c.oid = to_regclass($1) AND c.relkind = 'r'";
-        let queries = tables.iter().map(|table| Own {
+        Own {
             sql: COLUMNS.into(),
-            parameters: vec![table.as_str().into()],
-        });
-        let answers = self.pipeline(&queries.collect::<Vec<_>>()).await?;
-        let mut found = Vec::new();
-        for (table, rows) in tables.iter().zip(answers) {
-            let names = rows.iter().map(|row| row.optional_text(0));
-            let names = names.collect::<Result<Vec<_>, _>>()?;
-            if !names.is_empty() {
-                let mut columns = names.into_iter().flatten().collect::<Vec<_>>();
-                columns.sort();
-                found.push((table.clone(), columns));
-            }
+            parameters: vec![table.into()],
         }
-        Ok(found)
     }
 
-    /// One query for all tables.
+    async fn count(&mut self, all: &[Counted], most: u64) -> Result<Vec<TableRows>, TargetError> {
+        count::count(&self.link.client, all, most).await
+    }
+
     async fn rows(
         &mut self,
         tables: &[(String, Vec<String>)],
     ) -> Result<Vec<TableRows>, TargetError> {
-        if tables.is_empty() {
-            return Ok(Vec::new());
-        }
-        let sql = tables
-            .iter()
-            .enumerate()
-            .map(|(at, (table, columns))| digest_query(at, table, columns))
-            .collect::<Vec<_>>()
-            .join(" UNION ALL ");
-        let rows = query(&self.link.client, &format!("{sql} ORDER BY 1"), &[]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(TableRows {
-                    rows: u64::try_from(row.integer(1)?).unwrap_or_default(),
-                    digest: row.text(2)?,
-                })
-            })
-            .collect()
+        count::rows(&self.link.client, tables).await
     }
 
     async fn fill(&mut self, tables: &[(String, Vec<String>)]) -> Result<bool, TargetError> {
@@ -294,17 +297,4 @@ impl Session for PostgresSession {
             None => Ok(()),
         }
     }
-}
-
-/// The sum of the rows' hashes does not depend on their order.
-fn digest_query(at: usize, table: &str, columns: &[String]) -> String {
-    let hash = if columns.is_empty() {
-        "0"
-    } else {
-        "hashtextextended(db_migrator_row::text, 0)"
-    };
-    let columns = columns.join(", ");
-    format!(
-        "SELECT {at}::bigint, count(*)::bigint, coalesce(sum({hash}::numeric), 0)::text FROM (SELECT {columns} FROM {table}) AS db_migrator_row"
-    )
 }

@@ -33,8 +33,12 @@ pub(super) async fn query(
                 Value::Text(text) => (text, Type::TEXT),
             }
         });
-    let rows = client.query_typed(sql, &typed.collect::<Vec<_>>()).await?;
-    rows.iter()
+    rows(&client.query_typed(sql, &typed.collect::<Vec<_>>()).await?)
+}
+
+pub(super) fn rows(found: &[tokio_postgres::Row]) -> Result<Vec<Row>, TargetError> {
+    found
+        .iter()
         .map(|row| {
             (0..row.len())
                 .map(|column| value(row, column))

@@ -17,6 +17,9 @@ pub(super) const OBJECTS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_s
     WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name NOT LIKE 'db\\_migrator\\_%' ESCAPE '\\' AND sql IS NOT NULL";
 const COLUMNS: &str =
     "SELECT name, dflt_value, cid, hidden FROM pragma_table_xinfo($1) ORDER BY cid";
+/// The columns of one table, quoted as [`quoted`] does; generated ones are not written to.
+pub(super) const COLUMNS_OF: &str = "SELECT '\"' || replace(lower(c.name), '\"', '\"\"') || '\"' FROM sqlite_schema AS t LEFT JOIN pragma_table_xinfo(t.name) AS c \
+    ON c.hidden < 2 WHERE t.type = 'table' AND lower(t.name) = $1";
 pub(super) const SETTINGS: &str = "SELECT 'user_version', user_version FROM pragma_user_version UNION ALL SELECT 'application_id', application_id FROM pragma_application_id";
 
 /// Reads the catalog.
@@ -76,30 +79,9 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", fold(name).replace('"', "\"\""))
 }
 
-/// The quoted columns of a quoted table in the order of their names; `None` when there is no such table.
-pub(super) fn columns(
-    connection: &Connection,
-    table: &str,
-) -> Result<Option<Vec<String>>, TargetError> {
-    let bare = lex::bare_name(table).replace("\"\"", "\"");
-    let mut exists = connection
-        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND lower(name) = $1")?;
-    if !exists.exists([&bare])? {
-        return Ok(None);
-    }
-    let mut statement = connection.prepare_cached(COLUMNS)?;
-    let found = statement.query_map([&bare], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(3)? >= 2))
-    })?;
-    let mut columns = Vec::new();
-    for column in found {
-        let (column, generated) = column?;
-        if !generated {
-            columns.push(quoted(&column));
-        }
-    }
-    columns.sort();
-    Ok(Some(columns))
+/// The name inside quotes.
+pub(super) fn bare(quoted: &str) -> String {
+    lex::bare_name(quoted).replace("\"\"", "\"")
 }
 
 fn table_entries(

@@ -21,10 +21,7 @@ impl Job<'_> {
         adoption: &Adoption,
         release: Option<&str>,
     ) -> Result<(), SkillError> {
-        let transaction = Transaction {
-            lock_timeout_ms: 0,
-            foreign_keys_off: false,
-        };
+        let transaction = Transaction::default();
         session
             .begin(transaction)
             .await

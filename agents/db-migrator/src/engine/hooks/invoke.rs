@@ -123,7 +123,7 @@ impl Job<'_> {
         session
             .begin(Transaction {
                 lock_timeout_ms: LOCK_TIMEOUT_MS,
-                foreign_keys_off: false,
+                ..Transaction::default()
             })
             .await?;
         if dialect == Dialect::Postgres {

@@ -2,17 +2,15 @@
 
 use super::{Names, json, names};
 use crate::{
-    clients::{Session, TargetError, Value},
+    clients::{Own, Session, TargetError, Value},
     domain::{
-        Direction, Plan, PlannedMigration, PlannedStep, ledger::MeasuredAddition,
+        Dialect, Direction, Plan, PlannedMigration, PlannedStep, ledger::MeasuredAddition,
         plan::PlannedScript, sha256_hex,
     },
 };
 
-/// Eight parameters each stay far below the limits of both databases.
-const STEPS_A_MESSAGE: usize = 1_000;
-/// Of 17 parameters each.
-const MIGRATIONS_A_MESSAGE: usize = 500;
+/// Rows in one statement: a message of some megabytes at most, where scripts are of a usual length.
+const ROWS_A_MESSAGE: usize = 1_000;
 
 /// Writes every migration of a plan with all its statements, up and down: from here on nothing else is needed.
 pub(in crate::engine) async fn record_plan(
@@ -22,7 +20,7 @@ pub(in crate::engine) async fn record_plan(
     release: Option<&str>,
 ) -> Result<(), TargetError> {
     let mut sequences = Vec::new();
-    for some in plan.migrations.chunks(MIGRATIONS_A_MESSAGE) {
+    for some in plan.migrations.chunks(ROWS_A_MESSAGE) {
         sequences.extend(record_migrations(session, run, some, release).await?);
     }
     let mut steps = Vec::new();
@@ -44,7 +42,7 @@ pub(in crate::engine) async fn record_plan(
             }));
         }
     }
-    for chunk in steps.chunks(STEPS_A_MESSAGE) {
+    for chunk in steps.chunks(ROWS_A_MESSAGE) {
         record_steps(session, chunk).await?;
     }
     Ok(())
@@ -57,32 +55,43 @@ struct NewStep<'a> {
     step: &'a PlannedStep,
 }
 
-/// Rows of migrations, many in one message; their sequences in the order of the migrations.
+const MIGRATION: [&str; 18] = [
+    "version",
+    "name",
+    "release",
+    "checksum",
+    "verdict",
+    "evidence",
+    "run_id",
+    "fingerprint_before",
+    "fingerprint_after",
+    "fingerprint_reverted",
+    "up_atomic",
+    "down_atomic",
+    "up_keys_off",
+    "down_keys_off",
+    "additions",
+    "touches",
+    "inverse",
+    "state",
+];
+
+/// Rows of migrations; their sequences in the order of the migrations.
 async fn record_migrations(
     session: &mut dyn Session,
     run: &str,
     migrations: &[PlannedMigration],
     release: Option<&str>,
 ) -> Result<Vec<i64>, TargetError> {
-    let Names { prefix, now, .. } = names(session.dialect());
-    let (mut parameters, mut tuples) = (Vec::new(), Vec::new());
-    for migration in migrations {
-        let first = parameters.len();
-        parameters.extend(values(run, migration, release));
-        let mut places = (first + 1..=parameters.len())
-            .map(|at| format!("${at}"))
-            .collect::<Vec<_>>();
-        places.insert(6, "'planned'".into());
-        tuples.push(format!("({}, {now})", places.join(", ")));
-    }
-    let sql = format!(
-        "INSERT INTO {prefix}migration (version, name, release, checksum, verdict, evidence, state, run_id, fingerprint_before, fingerprint_after, \
-         fingerprint_reverted, up_atomic, down_atomic, up_keys_off, down_keys_off, additions, touches, inverse, changed_at) \
-         VALUES {} RETURNING sequence",
-        tuples.join(", ")
+    let rows = migrations.iter().map(|one| values(run, one, release));
+    let insert = in_bulk(
+        session.dialect(),
+        ("migration", &MIGRATION, Some("changed_at")),
+        rows,
     );
-    // Sequences are drawn in the order of the tuples; that of the answers is not promised.
-    let rows = session.query(&sql, &parameters).await?;
+    let sql = format!("{} RETURNING sequence", insert.sql);
+    // Sequences are drawn in the order of the rows; that of the answers is not promised.
+    let rows = session.query(&sql, &insert.parameters).await?;
     let mut sequences = rows
         .iter()
         .map(|row| row.integer(0))
@@ -95,7 +104,54 @@ async fn record_migrations(
     }
 }
 
-fn values(run: &str, migration: &PlannedMigration, release: Option<&str>) -> [Value; 17] {
+/// Inserts many rows by one parameter, their JSON: thousands of parameters take longer to name than to write. Columns
+/// are texts but where every row has a number. The last column, if any, gets the time.
+fn in_bulk<const N: usize>(
+    dialect: Dialect,
+    (table, columns, clock): (&str, &[&str; N], Option<&str>),
+    rows: impl Iterator<Item = [Value; N]>,
+) -> Own {
+    let Names { prefix, now, .. } = names(dialect);
+    let mut numbers = [true; N];
+    let rows = rows.map(|row| {
+        for (number, value) in numbers.iter_mut().zip(&row) {
+            *number &= matches!(value, Value::Integer(_));
+        }
+        row.map(|value| match value {
+            Value::Null => serde_json::Value::Null,
+            Value::Integer(number) => number.into(),
+            Value::Text(text) => text.into(),
+        })
+    });
+    let rows = json(&rows.map(Vec::from).collect::<Vec<_>>());
+    let values = numbers
+        .iter()
+        .enumerate()
+        .map(|(at, number)| match dialect {
+            Dialect::Sqlite => format!("json_extract(value, '$[{at}]')"),
+            Dialect::Postgres if *number => format!("(value ->> {at})::bigint"),
+            Dialect::Postgres => format!("value ->> {at}"),
+        });
+    let mut values = values.collect::<Vec<_>>();
+    let mut columns = columns.to_vec();
+    if let Some(clock) = clock {
+        columns.push(clock);
+        values.push(now.into());
+    }
+    let (columns, values) = (columns.join(", "), values.join(", "));
+    let source = match dialect {
+        Dialect::Sqlite => "json_each($1) ORDER BY key",
+        Dialect::Postgres => {
+            "jsonb_array_elements($1::jsonb) WITH ORDINALITY AS rows (value, place) ORDER BY place"
+        }
+    };
+    Own {
+        sql: format!("INSERT INTO {prefix}{table} ({columns}) SELECT {values} FROM {source}"),
+        parameters: vec![rows.into()],
+    }
+}
+
+fn values(run: &str, migration: &PlannedMigration, release: Option<&str>) -> [Value; 18] {
     let none: Vec<MeasuredAddition> = migration
         .proof
         .adds
@@ -126,45 +182,39 @@ fn values(run: &str, migration: &PlannedMigration, release: Option<&str>) -> [Va
         json(&none).into(),
         json(&migration.proof.touches).into(),
         migration.inverse.name().into(),
+        "planned".into(),
     ]
 }
 
-/// Statements of any scripts, many in one message.
+const STEP: [&str; 9] = [
+    "migration",
+    "direction",
+    "ordinal",
+    "hash",
+    "statement",
+    "transactional",
+    "fingerprint_before",
+    "fingerprint_after",
+    "state",
+];
+
+/// Statements of any scripts.
 async fn record_steps(session: &mut dyn Session, steps: &[NewStep<'_>]) -> Result<(), TargetError> {
-    let prefix = names(session.dialect()).prefix;
-    let mut parameters: Vec<Value> = Vec::new();
-    let mut tuples = Vec::new();
-    for NewStep {
-        sequence,
-        direction,
-        ordinal,
-        step,
-    } in steps
-    {
-        let first = parameters.len();
-        let (before, after) = step.around.clone().unzip();
-        let hash = sha256_hex(&step.statement.text);
-        parameters.extend([
-            (*sequence).into(),
-            direction.name().into(),
-            (*ordinal).into(),
-            hash.into(),
-        ]);
-        let transactional = i64::from(step.statement.transactional);
-        parameters.extend([
-            step.statement.text.as_str().into(),
-            transactional.into(),
+    let rows = steps.iter().map(|new| {
+        let (before, after) = new.step.around.clone().unzip();
+        let statement = &new.step.statement;
+        [
+            new.sequence.into(),
+            new.direction.name().into(),
+            new.ordinal.into(),
+            sha256_hex(&statement.text).into(),
+            statement.text.as_str().into(),
+            i64::from(statement.transactional).into(),
             before.into(),
             after.into(),
-        ]);
-        let places = (first + 1..=parameters.len())
-            .map(|at| format!("${at}"))
-            .collect::<Vec<_>>();
-        tuples.push(format!("({}, 'pending')", places.join(", ")));
-    }
-    let sql = format!(
-        "INSERT INTO {prefix}step (migration, direction, ordinal, hash, statement, transactional, fingerprint_before, fingerprint_after, state) VALUES {}",
-        tuples.join(", ")
-    );
-    session.query(&sql, &parameters).await.map(drop)
+            "pending".into(),
+        ]
+    });
+    let insert = in_bulk(session.dialect(), ("step", &STEP, None), rows);
+    super::write(session, insert).await
 }

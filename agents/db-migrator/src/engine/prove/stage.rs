@@ -173,12 +173,7 @@ async fn dependents(
         let facts = facts::table(session, table).await?;
         taken.extend(facts.map(|facts| plain(&facts.table)));
     }
-    session
-        .begin(Transaction {
-            lock_timeout_ms: 0,
-            foreign_keys_off: false,
-        })
-        .await?;
+    session.begin(Transaction::default()).await?;
     let after = async {
         session.execute(&statement.text).await?;
         session.blueprint().await

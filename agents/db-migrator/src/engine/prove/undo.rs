@@ -324,12 +324,7 @@ async fn leads_back(
     statement: &Statement,
     moment: &Moment,
 ) -> Result<bool, TargetError> {
-    session
-        .begin(Transaction {
-            lock_timeout_ms: 0,
-            foreign_keys_off: false,
-        })
-        .await?;
+    session.begin(Transaction::default()).await?;
     let ran = session.execute(&statement.text).await;
     let restored = match ran {
         Ok(()) => Ok(snapshot(session).await? == moment.before),

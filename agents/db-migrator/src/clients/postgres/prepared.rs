@@ -1,0 +1,137 @@
+//! Statements of our own that come again, parsed once: planning one takes longer than running it.
+
+use std::collections::HashMap;
+
+use tokio_postgres::{
+    Client, Statement,
+    types::{ToSql, Type},
+};
+
+use super::{
+    super::target::{Own, Row, TargetError, Value},
+    values,
+};
+
+/// A session uses a handful of texts; rows in bulk have a text for every number of them.
+const MAX_TEXTS: usize = 64;
+const MAX_LENGTH: usize = 1_000;
+
+/// SQLSTATE of a prepared statement that is not there.
+const UNKNOWN: &str = "26000";
+
+/// What a session has prepared. Scripts can drop all of it (`DEALLOCATE ALL`); then nothing more is prepared.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// A text that came once has no statement yet.
+    statements: HashMap<String, Option<Statement>>,
+    off: bool,
+}
+
+impl Prepared {
+    /// Prepares those that come for the second time. Not within a transaction that failed.
+    pub(super) async fn learn(&mut self, client: &Client, all: &[Own]) -> Result<(), TargetError> {
+        let worth = |own: &&Own| !own.parameters.is_empty() && own.sql.len() <= MAX_LENGTH;
+        let room = MAX_TEXTS > self.statements.len() + all.len();
+        for own in all.iter().filter(worth).filter(|_| !self.off) {
+            match self.statements.get_mut(&own.sql) {
+                Some(Some(_)) => {}
+                Some(statement) => {
+                    let types = own.parameters.iter().map(type_of).collect::<Vec<_>>();
+                    *statement = Some(client.prepare_typed(&own.sql, &types).await?);
+                }
+                None if room => {
+                    self.statements.insert(own.sql.clone(), None);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a statement, as prepared where it is.
+    pub(super) async fn query(&self, client: &Client, own: &Own) -> Result<Vec<Row>, TargetError> {
+        let known = self.statements.get(&own.sql).and_then(Option::as_ref);
+        // A null has the type of a text.
+        let fits = |statement: &&Statement| {
+            let types = own.parameters.iter().map(type_of);
+            statement.params().iter().cloned().eq(types)
+        };
+        let Some(statement) = known.filter(fits) else {
+            return values::query(client, &own.sql, &own.parameters).await;
+        };
+        let none: Option<String> = None;
+        let parameters = own.parameters.iter().map(|value| match value {
+            Value::Null => &none as &(dyn ToSql + Sync),
+            Value::Integer(number) => number,
+            Value::Text(text) => text,
+        });
+        let found = client
+            .query(statement, &parameters.collect::<Vec<_>>())
+            .await;
+        match found {
+            Ok(rows) => values::rows(&rows),
+            Err(error) if error.code().is_some_and(|code| code.code() == UNKNOWN) => {
+                Err(TargetError::Forgotten)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes note of statements that are gone.
+    pub(super) fn look_at<T>(&mut self, result: &Result<T, TargetError>) {
+        if matches!(result, Err(TargetError::Forgotten)) {
+            *self = Self {
+                statements: HashMap::new(),
+                off: true,
+            };
+        }
+    }
+}
+
+/// The query of a catalog, which a run reads time and again: planning it takes as long as reading a small catalog.
+#[derive(Debug, Default)]
+pub(super) struct ReadOften {
+    /// Answers of the last reading, and of the one that the plan was made for.
+    last: usize,
+    planned_for: usize,
+}
+
+impl ReadOften {
+    /// What runs the query, as planned before while that plan fits and a script has not dropped it.
+    pub(super) async fn text(
+        &mut self,
+        client: &Client,
+        query: &str,
+    ) -> Result<String, TargetError> {
+        let known = "SELECT count(*) FROM pg_catalog.pg_prepared_statements WHERE name = 'db_migrator_catalog'";
+        let known = values::integer(client, known, &[]).await? > 0;
+        let run = "EXECUTE db_migrator_catalog";
+        if known && self.last <= self.planned_for.saturating_mul(2) {
+            return Ok(run.to_owned());
+        }
+        self.planned_for = 0;
+        let former = if known {
+            "DEALLOCATE db_migrator_catalog;\n"
+        } else {
+            ""
+        };
+        Ok(format!(
+            "{former}PREPARE db_migrator_catalog AS {query};\n{run}"
+        ))
+    }
+
+    /// Takes note of how much was read.
+    pub(super) const fn read(&mut self, answers: usize) {
+        if self.planned_for == 0 {
+            self.planned_for = answers;
+        }
+        self.last = answers;
+    }
+}
+
+const fn type_of(value: &Value) -> Type {
+    match value {
+        Value::Null | Value::Text(_) => Type::TEXT,
+        Value::Integer(_) => Type::INT8,
+    }
+}
