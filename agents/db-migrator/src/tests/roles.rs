@@ -1,6 +1,6 @@
 //! A role with exactly the rights of the README's script plans, applies, waits its turn and rolls back.
 
-use super::support::*;
+use super::{support::*, versions_online::server_now};
 use crate::{
     clients::{Database, Databases},
     domain::{Dialect, Version},
@@ -20,7 +20,7 @@ fn script(database: &str, owner: &str, migrator: &str) -> String {
 }
 
 async fn prepared(name: &str) -> (Database, Database) {
-    let url = server().create_database(name).unwrap();
+    let url = server_now().create_database(name).unwrap();
     let root = database(&url, true);
     let (owner, migrator) = (format!("{name}_owner"), format!("{name}_migrator"));
     for statement in script(name, &owner, &migrator).split(';') {
@@ -48,7 +48,7 @@ async fn prepared(name: &str) -> (Database, Database) {
 }
 
 #[tokio::test]
-async fn needs_no_more_than_the_documented_rights() {
+pub(super) async fn needs_no_more_than_the_documented_rights() {
     let (root, database) = prepared("least").await;
     let source = migrations(
         Dialect::Postgres,
@@ -104,7 +104,7 @@ async fn needs_no_more_than_the_documented_rights() {
 }
 
 #[tokio::test]
-async fn ends_the_backend_that_a_former_owner_left() {
+pub(super) async fn ends_the_backend_that_a_former_owner_left() {
     let (_root, database) = prepared("least_orphan").await;
     let mut orphan = database.target.connect("t").await.unwrap();
     let until = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
@@ -124,7 +124,7 @@ async fn ends_the_backend_that_a_former_owner_left() {
 }
 
 #[tokio::test]
-async fn may_not_become_more_than_its_owner() {
+pub(super) async fn may_not_become_more_than_its_owner() {
     let (_root, database) = prepared("least_bounds").await;
     let mut session = session(&database).await;
     for refused in [

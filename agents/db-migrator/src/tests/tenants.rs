@@ -12,7 +12,7 @@ use std::{
 use serde_json::json;
 use shared::Skill;
 
-use super::{expand::complete_on, support::*};
+use super::{expand::complete_on, support::*, versions_online::server_now};
 use crate::{
     Metrics,
     clients::{Database, Databases, Workspace},
@@ -62,7 +62,7 @@ fn source() -> Vec<Migration> {
 pub(super) async fn shared(tenants: &[&str], options: &str) -> (String, Database) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("tenants_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let url = server().create_database(&name).unwrap();
+    let url = server_now().create_database(&name).unwrap();
     let shop = whole(&url, options);
     for tenant in tenants {
         let quoted = tenant.replace('"', "\"\"");
@@ -85,11 +85,21 @@ pub(super) fn version(text: &str) -> Goal {
 
 /// Everything that a tenant's tables and its ledger hold, and which rows of the catalog describe them.
 async fn contents(shop: &Database, schema: &str) -> String {
-    let sql = format!(
-        "SELECT schema_to_xml('{schema}', true, false, '')::text || schema_to_xml('db_migrator_tenant_{schema}', true, false, '')::text \
-         || (SELECT string_agg(concat_ws(' ', c.oid, c.relname, c.xmin, c.relfilenode), E'\\n' ORDER BY c.oid) FROM pg_class c \
-             WHERE c.relnamespace::regnamespace::text IN ('{schema}', 'db_migrator_tenant_{schema}'))"
+    let own = format!("('{schema}', 'db_migrator_tenant_{schema}')");
+    let tables = format!(
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN {own} ORDER BY 1"
     );
+    let mut parts = vec![format!(
+        "SELECT string_agg(concat_ws(' ', c.oid, c.relname, c.xmin, c.relfilenode), E'\n' ORDER BY c.oid) FROM pg_class c \
+         WHERE c.relnamespace::regnamespace::text IN {own}"
+    )];
+    for table in query(shop, &tables).await {
+        let table = table.text(0).unwrap();
+        parts.push(format!(
+            "SELECT string_agg(held::text, E'\n' ORDER BY held::text) FROM {table} AS held"
+        ));
+    }
+    let sql = format!("SELECT concat_ws(E'\n', ({}))", parts.join("), ("));
     query(shop, &sql).await[0].text(0).unwrap()
 }
 
@@ -103,7 +113,7 @@ fn bench(shop: &str) -> Workbench {
 }
 
 #[tokio::test]
-async fn rolls_one_tenant_back_and_touches_no_other() {
+pub(super) async fn rolls_one_tenant_back_and_touches_no_other() {
     let (_, shop) = shared(&["one", "two"], ",dev").await;
     let (one, two) = (shop.tenant("one").unwrap(), shop.tenant("two").unwrap());
     let start = fingerprint(&one).await;
@@ -189,7 +199,7 @@ async fn lets_two_tenants_migrate_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn says_drift_for_the_tenant_that_drifted() {
+pub(super) async fn says_drift_for_the_tenant_that_drifted() {
     let (url, shop) = shared(&["calm", "odd"], ",dev").await;
     for name in ["calm", "odd"] {
         let tenant = shop.tenant(name).unwrap();
@@ -260,7 +270,7 @@ async fn takes_names_that_need_quotes() {
 
 /// Expand, backfill and contract of one tenant, under the names that all tenants' changes have.
 #[tokio::test]
-async fn changes_a_column_online_for_each_tenant() {
+pub(super) async fn changes_a_column_online_for_each_tenant() {
     let names = ["Acme Corp", "plain"];
     let (_, shop) = shared(&names, ",dev").await;
     let online = "-- migrate: online\nALTER TABLE orders ALTER COLUMN total TYPE bigint";

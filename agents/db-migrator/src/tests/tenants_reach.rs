@@ -44,7 +44,7 @@ async fn uses_what_extensions_bring() {
 }
 
 #[tokio::test]
-async fn refuses_what_reaches_beyond_a_tenant() {
+pub(super) async fn refuses_what_reaches_beyond_a_tenant() {
     let (_, shop) = shared(&["here", "there"], ",dev").await;
     execute(&shop, "CREATE TABLE public.common (id int)").await;
     let here = shop.tenant("here").unwrap();

@@ -1,11 +1,12 @@
-//! Changes online, their abort and what is retained, on PostgreSQL 17 and 18: the stories that other files tell on 15.
+//! Changes online, their abort, what is retained, tenants and roles, on PostgreSQL 17 and 18: the stories that other files tell on 15.
 
 use std::cell::Cell;
 
 use store::testing::TemporaryPostgres;
 
 use super::{
-    abort, backfill, completeness, contract, expand, halfway, retained, staging, support, unmade,
+    abort, backfill, completeness, contract, expand, halfway, retained, roles, staging, support,
+    tenants, tenants_reach, unmade,
 };
 
 thread_local! {
@@ -122,5 +123,24 @@ fn undoes_what_stopped_half_way() {
             version,
             halfway::a_rollback_reverts_what_a_failed_script_had_applied,
         );
+    }
+}
+
+#[test]
+fn keeps_tenants_apart() {
+    for version in [17, 18] {
+        on(version, tenants::rolls_one_tenant_back_and_touches_no_other);
+        on(version, tenants::says_drift_for_the_tenant_that_drifted);
+        on(version, tenants::changes_a_column_online_for_each_tenant);
+        on(version, tenants_reach::refuses_what_reaches_beyond_a_tenant);
+    }
+}
+
+#[test]
+fn needs_no_more_than_the_documented_rights() {
+    for version in [17, 18] {
+        on(version, roles::needs_no_more_than_the_documented_rights);
+        on(version, roles::ends_the_backend_that_a_former_owner_left);
+        on(version, roles::may_not_become_more_than_its_owner);
     }
 }
