@@ -32,6 +32,8 @@ pub enum Goal {
 /// `Rejected` for a release or version that the ledger does not know; `Unavailable` when the database does not answer.
 pub async fn assess_rollback(job: Job<'_>, goal: &Goal) -> Result<Assessment, SkillError> {
     let (session, mut beside) = futures::join!(job.connect(), job.beside());
+    // Where the server gives only one, either may have got it.
+    let session = session.or_else(|error| beside.take().ok_or(error));
     let assessed = match session {
         Ok(mut session) => {
             let assessed = job

@@ -3,7 +3,7 @@
 use super::{support::*, versions_online::server_now};
 use crate::{
     clients::{Database, Databases},
-    domain::{Dialect, Version},
+    domain::{Answer, Dialect, Version},
     engine::Goal,
 };
 
@@ -101,6 +101,24 @@ pub(super) async fn needs_no_more_than_the_documented_rights() {
     assert_eq!(done.reverted.len(), 4);
     let left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'db_migrator_shadow_%' AND datdba = 'least_owner'::regrole";
     assert_eq!(count(&root, left).await, 0, "no scratch database stays");
+}
+
+#[tokio::test]
+async fn assesses_on_the_only_connection_that_it_gets() {
+    let (root, database) = prepared("narrow").await;
+    let one = [("a", "CREATE TABLE a (x int)", "DROP TABLE a")];
+    let source = migrations(Dialect::Postgres, &one);
+    apply(&database, &Caller::operator("t"), &source, None)
+        .await
+        .unwrap();
+    execute(&root, "ALTER ROLE narrow_migrator CONNECTION LIMIT 1").await;
+    let connected = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'narrow_migrator'";
+    let goal = Goal::Version(Version::zero());
+    for _ in 0..5 {
+        while count(&root, connected).await > 0 {}
+        let told = assess(&database, &goal).await.unwrap();
+        assert_eq!(told.answer, Answer::Reversible);
+    }
 }
 
 #[tokio::test]
