@@ -466,6 +466,9 @@ pub trait Session: Debug + Send {
 }
 
 /// Reads the answers to [`Session::columns_of`].
+///
+/// # Errors
+/// `Unreadable` when an answer holds no texts.
 pub fn columns(tables: &[String], answers: Vec<Vec<Row>>) -> Result<Columns, TargetError> {
     let mut found = Vec::new();
     for (table, rows) in tables.iter().zip(answers) {

@@ -119,21 +119,21 @@ impl Baselines {
         migration: &MigrationRecord,
         renames: Vec<Rename>,
     ) -> Result<Self, TargetError> {
-        let touches = &migration.touches;
-        if touches.is_empty() && renames.is_empty() {
+        let written = &migration.touches;
+        if written.is_empty() && renames.is_empty() {
             session.begin(transaction).await?;
             return Ok(Self::default());
         }
         let named = renames.iter().map(|rename| rename.table.clone());
-        let named = touches.iter().cloned().chain(named).collect::<Vec<_>>();
-        let mut questions = touches
+        let named = written.iter().cloned().chain(named).collect::<Vec<_>>();
+        let mut questions = written
             .iter()
             .map(|table| session.columns_of(table))
             .collect::<Vec<_>>();
         questions.push(ledger::in_force_of(session.dialect(), &named));
         let mut answers = session.begin_asking(transaction, &questions).await?;
         let in_force = ledger::in_force(&answers.pop().unwrap_or_default())?;
-        let present = target::columns(touches, answers)?;
+        let present = target::columns(written, answers)?;
         let others = in_force
             .into_iter()
             .filter(|other| other.sequence != migration.sequence);
@@ -142,7 +142,7 @@ impl Baselines {
             .iter()
             .flat_map(|other| &other.additions)
             .map(|then| {
-                let touched = touches.contains(&then.addition.place.table);
+                let touched = written.contains(&then.addition.place.table);
                 Some(&then.addition).filter(|_| touched)
             });
         let mut measured = measure_present(session, &present, touched)
