@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shared::SkillError;
 
-use super::{Job, ledger, measure::measure_present, misfits::misfits, recover::head};
+use super::{Job, ledger, measure::measure_since, misfits::misfits, recover::head};
 use crate::{
     clients::{Session, TargetError},
     domain::{
@@ -199,15 +199,14 @@ async fn look_above(
     };
     // A table or column that is gone has no rows to lose; the drift shows in the fingerprint.
     let additions = of_above.flat_map(|migration| &migration.additions);
-    let wanted = additions.map(|then| Some(&then.addition));
     let (steps, now) = match beside {
         Some(beside) => futures::join!(
             both_ways(session, first, last),
-            measure_present(beside.as_mut(), tables, wanted)
+            measure_since(beside.as_mut(), tables, additions)
         ),
         None => (
             both_ways(session, first, last).await,
-            measure_present(session, tables, wanted).await,
+            measure_since(session, tables, additions).await,
         ),
     };
     let ((ups, mut downs), now) = (steps?, now?);

@@ -243,20 +243,50 @@ pub(super) async fn measure_present<'a>(
     tables: &Columns,
     additions: impl Iterator<Item = Option<&'a Addition>>,
 ) -> Result<Vec<Option<MeasuredAddition>>, TargetError> {
+    let all = additions.map(|addition| Some((addition?, true)));
+    measure(session, tables, all).await
+}
+
+/// What additions hold now that is to be held against what they held then. Where that was nothing, rows are only counted.
+pub(super) async fn measure_since<'a>(
+    session: &mut dyn Session,
+    tables: &Columns,
+    additions: impl Iterator<Item = &'a MeasuredAddition>,
+) -> Result<Vec<Option<MeasuredAddition>>, TargetError> {
+    let all = additions.map(|then| Some((&then.addition, then.rows > 0)));
+    measure(session, tables, all).await
+}
+
+/// The same; whether rows are digested stands beside each.
+async fn measure<'a>(
+    session: &mut dyn Session,
+    tables: &Columns,
+    additions: impl Iterator<Item = Option<(&'a Addition, bool)>>,
+) -> Result<Vec<Option<MeasuredAddition>>, TargetError> {
     let tables = tables
         .iter()
         .map(|(table, columns)| (table.as_str(), columns))
         .collect::<BTreeMap<_, _>>();
-    let present = additions.map(|addition| present(&tables, addition?));
+    let present = additions.map(|addition| {
+        let (addition, digested) = addition?;
+        Some((present(&tables, addition)?, digested))
+    });
     let present = present.collect::<Vec<_>>();
-    let there = present.iter().flatten().map(counted);
+    let there = present.iter().flatten();
+    let there = there.map(|(addition, digested)| {
+        let counted = counted(addition);
+        Counted {
+            digested: counted.digested.filter(|_| *digested),
+            ..counted
+        }
+    });
     let there = there.collect::<Vec<_>>();
     if there.is_empty() {
         return Ok(vec![None; present.len()]);
     }
     let mut rows = session.count(&there, MAX_MEASURED).await?.into_iter();
     let all = present.into_iter().map(|addition| {
-        let addition = addition?;
+        let (addition, _) = addition?;
         let rows = rows.next()?;
         Some(MeasuredAddition {
             addition,
