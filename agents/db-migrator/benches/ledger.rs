@@ -14,7 +14,7 @@
 //!
 //! Found (optimised, 2 virtual CPUs on a busy host, PostgreSQL 15, 15 rounds), 300 migrations, against sqlx-cli: SQLite
 //! 0.80 (`Rows`: 0.92) by medians, 0.87 (1.13) by processor time; PostgreSQL 1.33 (1.25, another time 1.47) by medians,
-//! 1.47 (1.54) by processor time. The proof beside it: SQLite 4 s, PostgreSQL 21 s (50 to 80 s).
+//! 1.47 (1.54) by processor time. The proof beside it: SQLite 4 s, PostgreSQL 21 s (31 to 83 s).
 //!
 //! Run: `cargo bench -p db-migrator --bench ledger`, with migrations and rounds after `--`, 300 and 9.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]

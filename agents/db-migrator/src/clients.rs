@@ -3,15 +3,14 @@
 pub mod databases;
 pub mod hooks;
 pub mod postgres;
+pub mod question;
 pub mod source;
 pub mod sqlite;
 pub mod target;
 pub mod watch;
 
 pub use databases::{Database, DatabaseSpec, Databases};
+pub use question::{Columns, Counted, Own, Row, Value};
 pub use source::{OciRegistries, Workspace};
-pub use target::{
-    Batch, BatchOutcome, Columns, Counted, Own, Ran, Row, Session, Shadow, Target, TargetError,
-    Transaction, Value,
-};
+pub use target::{Batch, BatchOutcome, Ran, Session, Shadow, Target, TargetError, Transaction};
 pub use watch::{Sample, Watch};

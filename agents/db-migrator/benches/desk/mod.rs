@@ -1,5 +1,5 @@
-#![allow(dead_code, reason = "each benchmark uses some of it")]
 //! What the benchmarks share: an agent that only watches, and databases.
+#![allow(dead_code, reason = "each benchmark uses some of it")]
 
 use std::sync::{Arc, Mutex};
 

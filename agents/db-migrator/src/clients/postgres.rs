@@ -21,7 +21,10 @@ use store::postgres::{Address, ConnectError};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use super::target::{Session, Shadow, Target, TargetError, Value};
+use super::{
+    question::Value,
+    target::{Session, Shadow, Target, TargetError},
+};
 use crate::domain::{Dialect, Tenant, redact};
 use lock::application_name;
 use prepared::{Prepared, ReadOften};

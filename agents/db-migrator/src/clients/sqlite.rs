@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use file::{copy, empty, lock_path, open};
 
-use super::target::{
-    Batch, BatchOutcome, Own, Row, Session, Shadow, Target, TargetError, Transaction, Value,
+use super::{
+    question::{Own, Row, Value},
+    target::{Batch, BatchOutcome, Session, Shadow, Target, TargetError, Transaction},
 };
 use crate::domain::{Catalog, Dialect, inverse::Blueprint, proof::TableRows, redact};
 

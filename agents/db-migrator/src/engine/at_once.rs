@@ -9,7 +9,7 @@ use super::{
     script::{Script, is_key_switch},
 };
 use crate::{
-    clients::{Batch, BatchOutcome, Ran, Session, TargetError, Transaction, target},
+    clients::{Batch, BatchOutcome, Ran, Session, TargetError, Transaction, question},
     domain::{Direction, StepRecord, StepState},
 };
 
@@ -111,7 +111,7 @@ async fn measured(
         if statements.iter().any(Result::is_err) {
             return Err(TargetError::Skipped);
         }
-        let present = target::columns(&tables, answers?)?;
+        let present = question::columns(&tables, answers?)?;
         let mut rows = baselines.shift(session, own, Some(present)).await?;
         rows.extend_from_slice(batch.own);
         session.commit_with(&rows).await

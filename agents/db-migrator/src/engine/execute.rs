@@ -95,7 +95,7 @@ impl Job<'_> {
             };
             let error = match tried {
                 Err(EngineError::Target(TargetError::LockTimeout)) => TargetError::LockTimeout,
-                // Only once: this session prepares no more.
+                // Only once: afterwards nothing is prepared.
                 Err(EngineError::Target(TargetError::Forgotten)) => continue,
                 Err(EngineError::Target(error)) => return Err(observer.explain(self, error)),
                 other => {

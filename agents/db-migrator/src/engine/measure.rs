@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::ledger;
 use crate::{
-    clients::{Columns, Counted, Own, Session, TargetError, Transaction, target},
+    clients::{Columns, Counted, Own, Session, TargetError, Transaction, question},
     domain::{
         Catalog, MigrationRecord, ledger::MeasuredAddition, lex::bare_name, proof::Addition,
         statement::Rename,
@@ -133,7 +133,7 @@ impl Baselines {
         questions.push(ledger::in_force_of(session.dialect(), &named));
         let mut answers = session.begin_asking(transaction, &questions).await?;
         let in_force = ledger::in_force(&answers.pop().unwrap_or_default())?;
-        let present = target::columns(written, answers)?;
+        let present = question::columns(written, answers)?;
         let others = in_force
             .into_iter()
             .filter(|other| other.sequence != migration.sequence);

@@ -1,4 +1,5 @@
-//! Changes online, their abort, what is retained, tenants and roles, on PostgreSQL 17 and 18: the stories that other files tell on 15.
+//! Changes online, their abort, what is retained, tenants and roles, on PostgreSQL 17 and 18: the stories that other files
+//! tell on 15.
 
 use std::cell::Cell;
 

@@ -9,7 +9,10 @@ use futures::poll;
 use tokio_postgres::Client;
 
 use super::{
-    super::target::{Batch, BatchOutcome, Own, Ran, Row, TargetError, Transaction},
+    super::{
+        question::{Own, Row},
+        target::{Batch, BatchOutcome, Ran, TargetError, Transaction},
+    },
     prepared::Prepared,
 };
 

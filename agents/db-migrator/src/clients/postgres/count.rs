@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
 use super::{
-    super::target::{Counted, TargetError},
+    super::{question::Counted, target::TargetError},
     values::query,
 };
 use crate::domain::proof::TableRows;

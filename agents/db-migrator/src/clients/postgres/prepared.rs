@@ -8,11 +8,14 @@ use tokio_postgres::{
 };
 
 use super::{
-    super::target::{Own, Row, TargetError, Value},
+    super::{
+        question::{Own, Row, Value},
+        target::TargetError,
+    },
     values,
 };
 
-/// A session uses a handful of texts; rows in bulk have a text for every number of them.
+/// A session uses a handful of texts; a question about several tables has one for every number of them.
 const MAX_TEXTS: usize = 64;
 const MAX_LENGTH: usize = 1_000;
 

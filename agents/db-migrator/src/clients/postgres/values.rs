@@ -5,7 +5,10 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-use super::super::target::{Row, TargetError, Value};
+use super::super::{
+    question::{Row, Value},
+    target::TargetError,
+};
 
 pub(super) async fn integer(
     client: &Client,

@@ -6,7 +6,8 @@ use tokio_postgres::{CancelToken, Client};
 
 use super::{
     super::{
-        target::{Row, TargetError},
+        question::Row,
+        target::TargetError,
         watch::{Sample, Watch},
     },
     Link, connect,
