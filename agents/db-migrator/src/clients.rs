@@ -10,7 +10,7 @@ pub mod target;
 pub mod watch;
 
 pub use databases::{Database, DatabaseSpec, Databases};
-pub use question::{Columns, Counted, Own, Row, Value};
+pub use question::{Counted, Own, Row, Tables, Value};
 pub use source::{OciRegistries, Workspace};
 pub use target::{Batch, BatchOutcome, Ran, Session, Shadow, Target, TargetError, Transaction};
 pub use watch::{Sample, Watch};

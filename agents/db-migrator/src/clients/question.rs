@@ -1,5 +1,7 @@
 //! Questions of our own in SQL that both dialects speak, and their answers.
 
+use std::collections::BTreeSet;
+
 use super::TargetError;
 
 /// A value of a portable query.
@@ -84,8 +86,14 @@ pub struct Own {
     pub parameters: Vec<Value>,
 }
 
-/// Quoted tables with their quoted columns, in the order of their names.
-pub type Columns = Vec<(String, Vec<String>)>;
+/// Tables that are there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tables {
+    /// Quoted tables with their quoted columns, in the order of their names.
+    pub columns: Vec<(String, Vec<String>)>,
+    /// Those that need not be counted: they hold no row.
+    pub empty: BTreeSet<String>,
+}
 
 /// Rows of a table that are counted up to a limit, and digested when they are not more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,20 +119,24 @@ impl Counted {
     }
 }
 
-/// Reads the answers to [`Session::columns_of`](super::Session::columns_of).
+/// Reads the answers to [`Session::about`](super::Session::about).
 ///
 /// # Errors
-/// `Unreadable` when an answer holds no texts.
-pub fn columns(tables: &[String], answers: Vec<Vec<Row>>) -> Result<Columns, TargetError> {
-    let mut found = Vec::new();
-    for (table, rows) in tables.iter().zip(answers) {
-        let names = rows.iter().map(|row| row.optional_text(0));
-        let names = names.collect::<Result<Vec<_>, _>>()?;
-        if !names.is_empty() {
-            let mut columns = names.into_iter().flatten().collect::<Vec<_>>();
-            columns.sort();
-            found.push((table.clone(), columns));
+/// `Unreadable` when an answer holds something else.
+pub fn tables(names: &[String], answers: Vec<Vec<Row>>) -> Result<Tables, TargetError> {
+    let mut found = Tables::default();
+    for (table, rows) in names.iter().zip(answers) {
+        let Some(first) = rows.first() else {
+            continue;
+        };
+        if first.integer(1)? != 0 {
+            found.empty.insert(table.clone());
         }
+        let columns = rows.iter().map(|row| row.optional_text(0));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let mut columns = columns.into_iter().flatten().collect::<Vec<_>>();
+        columns.sort();
+        found.columns.push((table.clone(), columns));
     }
     Ok(found)
 }

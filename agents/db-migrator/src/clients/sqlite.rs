@@ -212,9 +212,9 @@ impl Session for SqliteSession {
         self.with(|connection| catalog::read(connection)).await
     }
 
-    fn columns_of(&self, table: &str) -> Own {
+    fn about(&self, table: &str) -> Own {
         Own {
-            sql: catalog::COLUMNS_OF.into(),
+            sql: catalog::ABOUT.into(),
             parameters: vec![catalog::bare(table).into()],
         }
     }

@@ -7,7 +7,7 @@ use shared::SkillError;
 use tokio::time::Instant;
 
 use super::{
-    question::{Columns, Counted, Own, Row, Value, columns},
+    question::{self, Counted, Own, Row, Tables, Value},
     watch::Watch,
 };
 use crate::domain::{Catalog, Dialect, Tenant, inverse::Blueprint, proof::TableRows};
@@ -73,6 +73,15 @@ impl BatchOutcome {
         };
         Self { statements, commit }
     }
+
+    /// A batch of `count` statements that took no effect because of rows.
+    pub fn not_empty(count: usize) -> Self {
+        let statements = std::iter::repeat_with(|| Err(TargetError::Skipped));
+        Self {
+            statements: statements.take(count).collect(),
+            commit: Err(TargetError::NotEmpty),
+        }
+    }
 }
 
 /// Why a target did not do as asked. Never holds a URL or a value of a row's detail.
@@ -113,6 +122,9 @@ pub enum TargetError {
     /// A script dropped the prepared statements of its session: try again in a new transaction.
     #[error("the prepared statements of the session are gone")]
     Forgotten,
+    /// A table that had to be empty is not.
+    #[error("a table holds rows")]
+    NotEmpty,
     /// An earlier statement of the same transaction failed.
     #[error("an earlier statement of the transaction failed")]
     Skipped,
@@ -136,6 +148,7 @@ impl TargetError {
             | Self::NoShadow(_)
             | Self::NoSchema(_)
             | Self::Forgotten
+            | Self::NotEmpty
             | Self::Skipped
             | Self::Pooled => {
                 let message = self.to_string();
@@ -235,6 +248,12 @@ pub trait Session: Debug + Send {
     /// Runs a script and its ledger rows in a transaction of their own.
     async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome;
 
+    /// The same where these quoted tables hold no row before and after its statements; otherwise nothing of it, and its
+    /// commit is `NotEmpty`. So it is too where the database does not know without counting.
+    async fn batch_without_rows(&mut self, batch: Batch<'_>, _: &[String]) -> BatchOutcome {
+        BatchOutcome::not_empty(batch.statements.len())
+    }
+
     /// Opens a transaction and asks in it, in one round trip where the database allows.
     async fn begin_asking(
         &mut self,
@@ -307,15 +326,15 @@ pub trait Session: Debug + Send {
         Ok(Arc::new(Shape::of(&self.catalog().await?)))
     }
 
-    /// A question for the quoted columns of a quoted table, as the catalog names them: no row when there is no such table,
-    /// and a null when it has none.
-    fn columns_of(&self, table: &str) -> Own;
+    /// A question about a quoted table: its quoted columns as the catalog names them, each beside a 1 when the table is
+    /// known to hold no row. Nothing when there is no such table, and a null when it has no column.
+    fn about(&self, table: &str) -> Own;
 
-    /// The columns of those of these quoted tables that exist.
-    async fn columns(&mut self, tables: &[String]) -> Result<Columns, TargetError> {
-        let questions = tables.iter().map(|table| self.columns_of(table));
+    /// Those of these quoted tables that exist.
+    async fn tables(&mut self, names: &[String]) -> Result<Tables, TargetError> {
+        let questions = names.iter().map(|table| self.about(table));
         let questions = questions.collect::<Vec<_>>();
-        columns(tables, self.pipeline(&questions).await?)
+        question::tables(names, self.pipeline(&questions).await?)
     }
 
     /// Counts rows up to `most` and digests those that are not more, in one round trip where the database allows.

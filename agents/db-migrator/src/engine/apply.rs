@@ -94,7 +94,7 @@ impl Job<'_> {
             finished = self.finish_earlier(session, request).await?;
             if own.outcome.is_none() {
                 self.refuse_taken_back(session).await?;
-                let end = self.run_planned(session, request).await?;
+                let end = self.run_planned(session, request, false).await?;
                 return Ok(self.report(end, None, own.plan_digest, finished));
             }
         } else if self.has_ledger(session).await? {
@@ -127,6 +127,7 @@ impl Job<'_> {
         if !covered && (!self.database.dev || !plan.refusals().is_empty()) {
             self.context.require_approval(&digest, plan.summary())?;
         }
+        let as_planned = self.is_as_planned(session, &plan).await?;
         self.record_kind(
             session,
             "apply",
@@ -134,8 +135,23 @@ impl Job<'_> {
             (&digest, request.release, request.retention),
         )
         .await?;
-        let end = self.run_planned(session, request).await?;
+        let end = self.run_planned(session, request, as_planned).await?;
         Ok(self.report(end, Some(plan), digest, finished))
+    }
+
+    /// Whether PostgreSQL's catalog is still the one that the plan was proven from. Asked before the ledger is written:
+    /// afterwards the catalog would have to be read once more to tell.
+    async fn is_as_planned(
+        &self,
+        session: &mut dyn Session,
+        plan: &Plan,
+    ) -> Result<bool, SkillError> {
+        let first = plan.migrations.first();
+        let Some(first) = first.filter(|_| session.dialect() == Dialect::Postgres) else {
+            return Ok(false);
+        };
+        let shape = self.reading(session.shape()).await?;
+        Ok(shape.fingerprint == first.fingerprint_before)
     }
 
     async fn finish_earlier(
@@ -149,14 +165,16 @@ impl Job<'_> {
         }
     }
 
-    /// Runs what the ledger holds as planned by this run, with the hooks around it.
+    /// Runs what the ledger holds as planned by this run, with the hooks around it. `as_planned` when the catalog was just
+    /// held against the plan.
     async fn run_planned(
         &self,
         session: &mut dyn Session,
         request: &ApplyRequest<'_>,
+        as_planned: bool,
     ) -> Result<End, SkillError> {
         self.begin_hooks(session, RunKind::Apply).await?;
-        let done = match self.continue_planned(session).await {
+        let done = match self.continue_planned(session, as_planned).await {
             Err(error) => Err(self.after_failure(session, error, request.on_failure).await),
             done => done,
         }?;

@@ -9,12 +9,12 @@ use super::{
     script::{Script, is_key_switch},
 };
 use crate::{
-    clients::{Batch, BatchOutcome, Ran, Session, TargetError, Transaction, question},
-    domain::{Direction, StepRecord, StepState},
+    clients::{Batch, BatchOutcome, Ran, Session, TargetError, question},
+    domain::{Direction, StepRecord},
 };
 
 impl Job<'_> {
-    /// One round trip for all of it; one more on both sides where rows are measured.
+    /// One round trip for all of it; a few more where there are rows to measure.
     pub(super) async fn attempt_at_once(
         &self,
         session: &mut dyn Session,
@@ -31,20 +31,7 @@ impl Job<'_> {
             .iter()
             .map(|step| step.text.as_str())
             .collect::<Vec<_>>();
-        let rows = [
-            ledger::steps_row(
-                session,
-                script.steps_of(None),
-                StepState::Applied,
-                self.run(),
-            ),
-            ledger::state_row(
-                dialect,
-                script.migration.sequence,
-                script.direction.done(),
-                self.run(),
-            ),
-        ];
+        let rows = ledger::done_rows(session, script.steps_of(None), self.run());
         let mut calls = run
             .iter()
             .map(|step| self.call_of(dialect, script, step))
@@ -57,18 +44,7 @@ impl Job<'_> {
         };
         let what = format!("{} {}", script.direction.name(), script.name());
         let started = Instant::now();
-        let baselines = if script.is_measured() {
-            Some(begin(session, script, batch.transaction).await?)
-        } else {
-            None
-        };
-        let work = async {
-            match baselines {
-                Some(baselines) => measured(session, script, batch, baselines).await,
-                None => session.batch(batch).await,
-            }
-        };
-        let effect = self.observed(observer, &what, work);
+        let effect = self.observed(observer, &what, send(session, script, batch));
         let ran = self.audited_batch(calls, effect).await;
         self.metrics
             .stepped(dialect, started.elapsed().as_secs_f64());
@@ -79,17 +55,23 @@ impl Job<'_> {
     }
 }
 
-/// Opens the transaction of a batch and measures what its migration may change of others.
-async fn begin(
-    session: &mut dyn Session,
-    script: &Script<'_>,
-    transaction: Transaction,
-) -> Result<Baselines, TargetError> {
-    let read = Baselines::begin(session, transaction, script.migration, Vec::new()).await;
-    if read.is_err() {
-        undo(session).await;
+/// Runs a batch as cheaply as what its migration may do to rows allows.
+async fn send(session: &mut dyn Session, script: &Script<'_>, batch: Batch<'_>) -> BatchOutcome {
+    if !script.is_measured() {
+        return session.batch(batch).await;
     }
-    read
+    if script.only_defines(batch.statements, session.dialect()) {
+        let touched = &script.migration.touches;
+        let outcome = session.batch_without_rows(batch, touched).await;
+        if !matches!(outcome.commit, Err(TargetError::NotEmpty)) {
+            return outcome;
+        }
+    }
+    let migration = script.migration;
+    match Baselines::begin(session, batch.transaction, migration, Vec::new()).await {
+        Ok(baselines) => measured(session, script, batch, baselines).await,
+        Err(error) => BatchOutcome::failed(batch.statements.len(), 0, error),
+    }
 }
 
 /// Runs a batch in an open transaction; its rows are measured between its statements and its commit.
@@ -101,7 +83,7 @@ async fn measured(
 ) -> BatchOutcome {
     let own = (script.direction == Direction::Up).then_some(script.migration);
     let tables = baselines.tables(own);
-    let questions = tables.iter().map(|table| session.columns_of(table));
+    let questions = tables.iter().map(|table| session.about(table));
     let questions = questions.collect::<Vec<_>>();
     let Ran {
         statements,
@@ -111,7 +93,7 @@ async fn measured(
         if statements.iter().any(Result::is_err) {
             return Err(TargetError::Skipped);
         }
-        let present = question::columns(&tables, answers?)?;
+        let present = question::tables(&tables, answers?)?;
         let mut rows = baselines.shift(session, own, Some(present)).await?;
         rows.extend_from_slice(batch.own);
         session.commit_with(&rows).await

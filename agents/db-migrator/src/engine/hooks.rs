@@ -92,7 +92,7 @@ impl Job<'_> {
         }
         self.begin_hooks(session, RunKind::Complete).await?;
         self.hook(session, Point::BeforeContract, None).await?;
-        self.continue_planned(session).await?;
+        self.continue_planned(session, false).await?;
         self.hook(session, Point::AfterRun, None).await
     }
 

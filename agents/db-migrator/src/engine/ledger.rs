@@ -326,6 +326,14 @@ pub(super) async fn finish_run(
 
 /// Moves a migration to another state.
 pub(super) fn state_row(dialect: Dialect, sequence: i64, state: MigrationState, run: &str) -> Own {
+    Own {
+        sql: state_sql(dialect, state, [1, 2, 3]),
+        parameters: vec![state.name().into(), run.into(), sequence.into()],
+    }
+}
+
+/// With the places of its parameters.
+fn state_sql(dialect: Dialect, state: MigrationState, [name, run, sequence]: [u8; 3]) -> String {
     let Names { prefix, now, .. } = names(dialect);
     let by = if matches!(
         state,
@@ -335,11 +343,25 @@ pub(super) fn state_row(dialect: Dialect, sequence: i64, state: MigrationState, 
     } else {
         "run_id"
     };
-    Own {
-        sql: format!(
-            "UPDATE {prefix}migration SET state = $1, {by} = $2, changed_at = {now} WHERE sequence = $3"
-        ),
-        parameters: vec![state.name().into(), run.into(), sequence.into()],
+    format!(
+        "UPDATE {prefix}migration SET state = ${name}, {by} = ${run}, changed_at = {now} WHERE sequence = ${sequence}"
+    )
+}
+
+/// Moves all statements of half a migration, and with them the migration: on PostgreSQL by one statement.
+pub(super) fn done_rows(session: &dyn Session, steps: Steps, run: &str) -> Vec<Own> {
+    let (dialect, state) = (session.dialect(), steps.direction.done());
+    let all = steps_row(session, steps, StepState::Applied, run);
+    let own = state_row(dialect, steps.migration, state, run);
+    match dialect {
+        Dialect::Sqlite => vec![all, own],
+        Dialect::Postgres => {
+            let state = state_sql(dialect, state, [6, 7, 8]);
+            vec![Own {
+                sql: format!("WITH steps AS ({}) {state}", all.sql),
+                parameters: [all.parameters, own.parameters].concat(),
+            }]
+        }
     }
 }
 

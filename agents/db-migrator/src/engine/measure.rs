@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use super::ledger;
 use crate::{
-    clients::{Columns, Counted, Own, Session, TargetError, Transaction, question},
+    clients::{Counted, Own, Session, Tables, TargetError, Transaction, question},
     domain::{
-        Catalog, MigrationRecord, ledger::MeasuredAddition, lex::bare_name, proof::Addition,
+        Catalog, MigrationRecord,
+        ledger::MeasuredAddition,
+        lex::bare_name,
+        proof::{Addition, TableRows},
         statement::Rename,
     },
 };
@@ -23,7 +26,7 @@ pub(super) async fn measure_so_far(
     if tables.is_empty() {
         return Ok(None);
     }
-    let present = session.columns(&tables).await?;
+    let present = session.tables(&tables).await?;
     let wanted = migration.additions.iter().map(|then| {
         let seeded = then.addition.seeded;
         seeded.then_some(&then.addition)
@@ -58,7 +61,7 @@ pub(super) async fn measure_again(
         .iter()
         .map(|measured| measured.addition.place.table.clone())
         .collect::<Vec<_>>();
-    let present = session.columns(&tables).await?;
+    let present = session.tables(&tables).await?;
     let wanted = own.additions.iter().map(|then| Some(&then.addition));
     let now = measure_present(session, &present, wanted).await?;
     for (measured, now) in own.additions.iter_mut().zip(now) {
@@ -128,12 +131,12 @@ impl Baselines {
         let named = written.iter().cloned().chain(named).collect::<Vec<_>>();
         let mut questions = written
             .iter()
-            .map(|table| session.columns_of(table))
+            .map(|table| session.about(table))
             .collect::<Vec<_>>();
         questions.push(ledger::in_force_of(session.dialect(), &named));
         let mut answers = session.begin_asking(transaction, &questions).await?;
         let in_force = ledger::in_force(&answers.pop().unwrap_or_default())?;
-        let present = question::columns(written, answers)?;
+        let present = question::tables(written, answers)?;
         let others = in_force
             .into_iter()
             .filter(|other| other.sequence != migration.sequence);
@@ -159,7 +162,7 @@ impl Baselines {
         })
     }
 
-    /// The tables whose columns are needed to measure once more, also what a migration itself adds.
+    /// The tables that are measured once more, also what a migration itself adds.
     pub(super) fn tables(&self, own: Option<&MigrationRecord>) -> Vec<String> {
         let others = self.others.iter();
         let others = others.flat_map(|(other, before)| other.additions.iter().zip(before));
@@ -172,12 +175,12 @@ impl Baselines {
     }
 
     /// What moves the baselines by what the migration wrote, and lets them follow what it renamed. `own` is the migration
-    /// when what it adds is measured too, `present` the columns of [`Self::tables`] when they are known.
+    /// when what it adds is measured too, `present` those of [`Self::tables`] that exist, when they are known.
     pub(super) async fn shift(
         mut self,
         session: &mut dyn Session,
         own: Option<&MigrationRecord>,
-        present: Option<Columns>,
+        present: Option<Tables>,
     ) -> Result<Vec<Own>, TargetError> {
         let old = self.others.iter().map(|(other, _)| other.additions.clone());
         let old = old.collect::<Vec<_>>();
@@ -185,8 +188,8 @@ impl Baselines {
         let tables = self.tables(own);
         let present = match present {
             Some(present) => present,
-            None if tables.is_empty() => Columns::new(),
-            None => session.columns(&tables).await?,
+            None if tables.is_empty() => Tables::default(),
+            None => session.tables(&tables).await?,
         };
         let others = self.others.iter();
         let others = others.flat_map(|(other, before)| other.additions.iter().zip(before));
@@ -240,54 +243,73 @@ impl Baselines {
 /// query for something that is gone would end the transaction.
 pub(super) async fn measure_present<'a>(
     session: &mut dyn Session,
-    tables: &Columns,
+    tables: &Tables,
     additions: impl Iterator<Item = Option<&'a Addition>>,
 ) -> Result<Vec<Option<MeasuredAddition>>, TargetError> {
-    let all = additions.map(|addition| Some((addition?, true)));
-    measure(session, tables, all).await
+    let all = additions.map(|addition| {
+        let addition = addition?;
+        let empty = tables.empty.contains(&addition.place.table);
+        Some((addition, if empty { Ask::Nothing } else { Ask::Digest }))
+    });
+    measure(session, &tables.columns, all).await
 }
 
 /// What additions hold now that is to be held against what they held then. Where that was nothing, rows are only counted.
 pub(super) async fn measure_since<'a>(
     session: &mut dyn Session,
-    tables: &Columns,
+    columns: &[(String, Vec<String>)],
     additions: impl Iterator<Item = &'a MeasuredAddition>,
 ) -> Result<Vec<Option<MeasuredAddition>>, TargetError> {
-    let all = additions.map(|then| Some((&then.addition, then.rows > 0)));
-    measure(session, tables, all).await
+    let all = additions.map(|then| {
+        let held = then.rows > 0;
+        Some((&then.addition, if held { Ask::Digest } else { Ask::Number }))
+    });
+    measure(session, columns, all).await
 }
 
-/// The same; whether rows are digested stands beside each.
+/// What is asked about the rows of an addition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    /// There are none.
+    Nothing,
+    Number,
+    Digest,
+}
+
 async fn measure<'a>(
     session: &mut dyn Session,
-    tables: &Columns,
-    additions: impl Iterator<Item = Option<(&'a Addition, bool)>>,
+    columns: &[(String, Vec<String>)],
+    additions: impl Iterator<Item = Option<(&'a Addition, Ask)>>,
 ) -> Result<Vec<Option<MeasuredAddition>>, TargetError> {
-    let tables = tables
+    let columns = columns
         .iter()
         .map(|(table, columns)| (table.as_str(), columns))
         .collect::<BTreeMap<_, _>>();
     let present = additions.map(|addition| {
-        let (addition, digested) = addition?;
-        Some((present(&tables, addition)?, digested))
+        let (addition, ask) = addition?;
+        Some((present(&columns, addition)?, ask))
     });
     let present = present.collect::<Vec<_>>();
-    let there = present.iter().flatten();
-    let there = there.map(|(addition, digested)| {
+    let asked = present.iter().flatten().filter_map(|(addition, ask)| {
         let counted = counted(addition);
-        Counted {
-            digested: counted.digested.filter(|_| *digested),
+        (*ask != Ask::Nothing).then(|| Counted {
+            digested: counted.digested.filter(|_| *ask == Ask::Digest),
             ..counted
-        }
+        })
     });
-    let there = there.collect::<Vec<_>>();
-    if there.is_empty() {
-        return Ok(vec![None; present.len()]);
+    let asked = asked.collect::<Vec<_>>();
+    let mut rows = if asked.is_empty() {
+        Vec::new()
+    } else {
+        session.count(&asked, MAX_MEASURED).await?
     }
-    let mut rows = session.count(&there, MAX_MEASURED).await?.into_iter();
+    .into_iter();
     let all = present.into_iter().map(|addition| {
-        let (addition, _) = addition?;
-        let rows = rows.next()?;
+        let (addition, ask) = addition?;
+        let rows = match ask {
+            Ask::Nothing => TableRows::default(),
+            Ask::Number | Ask::Digest => rows.next()?,
+        };
         Some(MeasuredAddition {
             addition,
             rows: rows.rows,

@@ -5,6 +5,7 @@ use crate::{
     clients::Transaction,
     domain::{
         Dialect, Direction, MigrationRecord, StepRecord,
+        lex::scan,
         statement::{Rename, Statement},
     },
 };
@@ -48,10 +49,24 @@ impl Script<'_> {
 
     /// Whether its rows have to be measured before the commit.
     pub(super) fn is_measured(&self) -> bool {
+        self.is_seeded() || !self.migration.touches.is_empty()
+    }
+
+    /// Whether what it adds holds something right after it.
+    fn is_seeded(&self) -> bool {
         let mut additions = self.migration.additions.iter();
-        let seeded =
-            self.direction == Direction::Up && additions.any(|measured| measured.addition.seeded);
-        seeded || !self.migration.touches.is_empty()
+        self.direction == Direction::Up && additions.any(|measured| measured.addition.seeded)
+    }
+
+    /// Whether its statements look like they leave empty tables empty. A guess: the database tells.
+    pub(super) fn only_defines(&self, statements: &[&str], dialect: Dialect) -> bool {
+        const DEFINING: [&str; 6] = ["ALTER", "CREATE", "DROP", "COMMENT", "GRANT", "REVOKE"];
+        let defines = |text: &&str| {
+            let (tokens, _) = scan(text, dialect);
+            let first = tokens.first();
+            first.is_some_and(|first| DEFINING.iter().any(|word| first.is(word)))
+        };
+        !self.is_seeded() && statements.iter().all(defines)
     }
 
     /// Whether its statements can be sent at once: nothing has to be compared or followed before the commit.

@@ -13,6 +13,7 @@ use super::{
         question::{Own, Row},
         target::{Batch, BatchOutcome, Ran, TargetError, Transaction},
     },
+    count::NOT_EMPTY,
     prepared::Prepared,
 };
 
@@ -86,6 +87,16 @@ async fn send_statements<'a>(client: &'a Client, statements: &[&str]) -> Vec<Sen
     sent
 }
 
+async fn receive_guard(sent: Vec<Sent<'_, Vec<Row>>>) -> Result<(), TargetError> {
+    receive_all(sent)
+        .await
+        .map(drop)
+        .map_err(|error| match error {
+            TargetError::Sql { code, .. } if code == NOT_EMPTY => TargetError::NotEmpty,
+            other => other,
+        })
+}
+
 /// Opens a transaction and asks in it.
 pub(super) async fn begin_asking(
     client: &Client,
@@ -135,19 +146,22 @@ pub(super) async fn commit_with(
     noted.and(committed)
 }
 
-/// Runs a batch; afterwards no transaction is open, whatever happened.
+/// Runs a batch between two calls of its guard, if any; afterwards no transaction is open, whatever happened.
 pub(super) async fn run(
     client: &Client,
-    prepared: &Prepared,
+    (prepared, guard): Ours<'_>,
     batch: Batch<'_>,
     commit: String,
 ) -> BatchOutcome {
     let begin = send(message(client, begin(batch.transaction))).await;
+    let before = send_all(client, (prepared, guard)).await;
     let statements = send_statements(client, batch.statements).await;
+    let after = send_all(client, (prepared, guard)).await;
     let rows = send_all(client, (prepared, batch.own)).await;
     let commit = send(message(client, commit)).await;
 
-    let mut first = receive(begin).await;
+    let begun = receive(begin).await;
+    let mut first = begun.and(receive_guard(before).await);
     let mut outcome = Vec::with_capacity(statements.len());
     for statement in statements {
         let result = receive(statement).await.map_err(skipped);
@@ -160,6 +174,7 @@ pub(super) async fn run(
             first = Err(TargetError::Skipped);
         }
     }
+    let first = first.and(receive_guard(after).await);
     let first = first.and(receive_all(rows).await.map(drop));
     // Of a failed transaction this succeeds, as a rollback.
     let commit = receive(commit).await;

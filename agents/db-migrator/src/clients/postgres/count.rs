@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
 use super::{
-    super::{question::Counted, target::TargetError},
+    super::{
+        question::{Counted, Own},
+        target::TargetError,
+    },
     values::query,
 };
 use crate::domain::proof::TableRows;
@@ -14,6 +17,46 @@ use crate::domain::proof::TableRows;
 const MANY: usize = 8;
 /// Tables in one query: with more of them, planning it grows faster than their number.
 const MAX_TABLES: usize = 64;
+
+/// A heap (whose id is fixed) without a block, and without children: it holds no row.
+macro_rules! empty {
+    () => {
+        "c.relkind = 'r' AND c.relam = 2 AND NOT c.relhassubclass AND pg_relation_size(c.oid) = 0"
+    };
+}
+
+/// The columns of one table, and whether it is empty. The size is asked for once, not for each of them.
+pub(super) const ABOUT: &str = concat!(
+    "SELECT quote_ident(a.attname), c.empty FROM (SELECT c.oid, (",
+    empty!(),
+    ")::int::bigint AS empty FROM pg_class c WHERE c.oid = to_regclass($1) AND c.relkind = 'r' OFFSET 0) c \
+     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
+);
+
+/// Fails by a division unless those of the named tables that are there are empty.
+const ALL_EMPTY: &str = concat!(
+    "SELECT 1::bigint / (NOT EXISTS (SELECT FROM jsonb_array_elements_text($1::text::jsonb) AS named (name) \
+     JOIN pg_class c ON c.oid = to_regclass(named.name) WHERE NOT (",
+    empty!(),
+    ")))::int"
+);
+/// SQLSTATE of that division.
+pub(super) const NOT_EMPTY: &str = "22012";
+
+/// What fails a transaction unless those of these quoted tables that are there hold no row.
+pub(super) fn all_empty(tables: &[String]) -> Own {
+    Own {
+        sql: ALL_EMPTY.into(),
+        parameters: vec![serde_json::to_string(tables).unwrap_or_default().into()],
+    }
+}
+
+/// Those of the named tables that are empty.
+const EMPTY: &str = concat!(
+    "SELECT named.name FROM jsonb_array_elements_text($1::text::jsonb) AS named (name) \
+     JOIN pg_class c ON c.oid = to_regclass(named.name) WHERE ",
+    empty!()
+);
 
 /// Counts rows up to `most` and digests those that are not more.
 pub(super) async fn count(
@@ -60,14 +103,11 @@ fn digest(columns: &[String]) -> &'static str {
     }
 }
 
-/// The tables without a block: they hold no row.
+/// The tables that hold no row.
 async fn without_rows<'a>(
     client: &Client,
     tables: impl Iterator<Item = &'a String>,
 ) -> Result<BTreeSet<String>, TargetError> {
-    const EMPTY: &str = "SELECT named.name FROM jsonb_array_elements_text($1::text::jsonb) AS named (name) \
-        JOIN pg_class c ON c.oid = to_regclass(named.name) \
-        WHERE c.relkind = 'r' AND NOT c.relhassubclass AND pg_relation_size(c.oid) = 0";
     let tables = tables.collect::<BTreeSet<_>>();
     let names = serde_json::to_string(&tables).unwrap_or_default();
     let rows = query(client, EMPTY, &[names.into()]).await?;

@@ -51,6 +51,16 @@ impl Prepared {
         Ok(())
     }
 
+    /// Prepares a text that is sure to come again.
+    pub(super) async fn keep(&mut self, client: &Client, own: &Own) -> Result<(), TargetError> {
+        if !self.off && !self.statements.contains_key(&own.sql) {
+            let types = own.parameters.iter().map(type_of).collect::<Vec<_>>();
+            let statement = client.prepare_typed(&own.sql, &types).await?;
+            self.statements.insert(own.sql.clone(), Some(statement));
+        }
+        Ok(())
+    }
+
     /// Runs a statement, as prepared where it is.
     pub(super) async fn query(&self, client: &Client, own: &Own) -> Result<Vec<Row>, TargetError> {
         let known = self.statements.get(&own.sql).and_then(Option::as_ref);

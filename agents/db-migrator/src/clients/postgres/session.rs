@@ -71,13 +71,45 @@ impl PostgresSession {
         Cow::Owned(placed.collect())
     }
 
+    async fn run_batch(&mut self, batch: Batch<'_>, guard: Option<Own>) -> BatchOutcome {
+        let own = self.all_placed(batch.own).into_owned();
+        let client = &self.link.client;
+        let learnt = async {
+            if let Some(guard) = &guard {
+                self.prepared.keep(client, guard).await?;
+            }
+            self.prepared.learn(client, &own).await
+        };
+        if let Err(error) = learnt.await {
+            return BatchOutcome::failed(batch.statements.len(), 0, error);
+        }
+        let batch = Batch { own: &own, ..batch };
+        let ours = (&self.prepared, guard.as_slice());
+        let outcome = batch::run(client, ours, batch, self.commit_text()).await;
+        self.prepared.look_at(&outcome.commit);
+        outcome
+    }
+
     fn commit_text(&self) -> String {
         format!("COMMIT; {}", reset(self.owner.as_deref()))
     }
 
     /// The row versions that the catalog consists of.
-    async fn stamp(&self) -> Result<String, TargetError> {
-        let rows = query(&self.link.client, stamp::query(), &[]).await?;
+    async fn stamp(&mut self) -> Result<String, TargetError> {
+        let client = &self.link.client;
+        let own = Own {
+            sql: stamp::query().into(),
+            parameters: Vec::new(),
+        };
+        self.prepared.keep(client, &own).await?;
+        let mut asked = self.prepared.query(client, &own).await;
+        self.prepared.look_at(&asked);
+        if matches!(asked, Err(TargetError::Forgotten)) {
+            // Within a transaction, that has failed now.
+            let again = query(client, &own.sql, &[]).await;
+            asked = again.map_err(|_| TargetError::Forgotten);
+        }
+        let rows = asked?;
         rows.first()
             .ok_or(TargetError::Unreadable("a row"))?
             .text(0)
@@ -175,15 +207,11 @@ impl Session for PostgresSession {
     }
 
     async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome {
-        let own = self.all_placed(batch.own).into_owned();
-        let client = &self.link.client;
-        if let Err(error) = self.prepared.learn(client, &own).await {
-            return BatchOutcome::failed(batch.statements.len(), 0, error);
-        }
-        let batch = Batch { own: &own, ..batch };
-        let outcome = batch::run(client, &self.prepared, batch, self.commit_text()).await;
-        self.prepared.look_at(&outcome.commit);
-        outcome
+        self.run_batch(batch, None).await
+    }
+
+    async fn batch_without_rows(&mut self, batch: Batch<'_>, tables: &[String]) -> BatchOutcome {
+        self.run_batch(batch, Some(count::all_empty(tables))).await
     }
 
     async fn run(&mut self, statements: &[&str], questions: &[Own]) -> Ran {
@@ -260,11 +288,9 @@ impl Session for PostgresSession {
         }))
     }
 
-    fn columns_of(&self, table: &str) -> Own {
-        const COLUMNS: &str = "SELECT quote_ident(a.attname) FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
-            AND NOT a.attisdropped AND a.attgenerated = '' WHERE c.oid = to_regclass($1) AND c.relkind = 'r'";
+    fn about(&self, table: &str) -> Own {
         Own {
-            sql: COLUMNS.into(),
+            sql: count::ABOUT.into(),
             parameters: vec![table.into()],
         }
     }

@@ -17,8 +17,9 @@ pub(super) const OBJECTS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_s
     WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name NOT LIKE 'db\\_migrator\\_%' ESCAPE '\\' AND sql IS NOT NULL";
 const COLUMNS: &str =
     "SELECT name, dflt_value, cid, hidden FROM pragma_table_xinfo($1) ORDER BY cid";
-/// The columns of one table, quoted as [`quoted`] does; generated ones are not written to.
-pub(super) const COLUMNS_OF: &str = "SELECT '\"' || replace(lower(c.name), '\"', '\"\"') || '\"' FROM sqlite_schema AS t LEFT JOIN pragma_table_xinfo(t.name) AS c \
+/// The columns of one table, quoted as [`quoted`] does; generated ones are not written to. Counting costs no more than
+/// asking whether there is a row.
+pub(super) const ABOUT: &str = "SELECT '\"' || replace(lower(c.name), '\"', '\"\"') || '\"', 0 FROM sqlite_schema AS t LEFT JOIN pragma_table_xinfo(t.name) AS c \
     ON c.hidden < 2 WHERE t.type = 'table' AND lower(t.name) = $1";
 pub(super) const SETTINGS: &str = "SELECT 'user_version', user_version FROM pragma_user_version UNION ALL SELECT 'application_id', application_id FROM pragma_application_id";
 
