@@ -11,6 +11,7 @@ mod connections;
 mod contract;
 mod corpus;
 mod crash;
+mod empty;
 mod expand;
 mod fleet;
 mod flyway;
