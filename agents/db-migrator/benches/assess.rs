@@ -7,9 +7,9 @@
 //! catalog; later ones only make sure that it is the same. Beside them a naive variant: it connects, reads ledger and
 //! whole catalog as a plan does, and counts every table by a query of its own.
 //!
-//! Found (optimised, 2 virtual CPUs on a busy host, PostgreSQL 15), medians with 300 migrations and tables: SQLite answers
-//! in 8 to 17 ms, the naive variant in 11 ms; PostgreSQL in 28 to 40 ms, in 55 ms when every tenth table got rows, a first
-//! question in 83 ms, the naive variant in 124 ms.
+//! Found (optimised, 2 virtual CPUs, PostgreSQL 15), medians with 300 migrations and tables: SQLite answers in 8 to 17 ms,
+//! the naive variant in 11 ms; PostgreSQL in 21 to 28 ms, in 35 ms when every tenth table got rows, a first question in
+//! 68 ms, the naive variant in 80 ms; on a busy host twice as long.
 //!
 //! Run: `cargo bench -p db-migrator --bench assess`. After `--`: migrations and questions, 300 and 200.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]

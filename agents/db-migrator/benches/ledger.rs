@@ -12,9 +12,9 @@
 //! counterpart; its time stands beside. sqlx-cli is a process of its own; the time that it takes to start is taken off in
 //! a ratio of its own. It is found in PATH, or where `DB_MIGRATOR_BENCH_SQLX` says. PostgreSQL runs with fsync.
 //!
-//! Found (optimised, 2 virtual CPUs on a busy host, PostgreSQL 15, 15 rounds), 300 migrations, against sqlx-cli: SQLite
-//! 0.80 (`Rows`: 0.92) by medians, 0.87 (1.13) by processor time; PostgreSQL 1.33 (1.25, another time 1.47) by medians,
-//! 1.47 (1.54) by processor time. The proof beside it: SQLite 4 s, PostgreSQL 21 s (31 to 83 s).
+//! Found (optimised, 2 virtual CPUs, PostgreSQL 15, 15 rounds), 300 migrations, against sqlx-cli: SQLite 0.86 (`Rows`:
+//! 0.91) by medians, 1.23 (1.44) by processor time; PostgreSQL 1.24 (1.30) by medians, 1.40 (1.36) by processor time, and
+//! 1.12 (1.17) by medians while the disk was slower. The proof beside it: SQLite 4 s, PostgreSQL 13 s (31 s).
 //!
 //! Run: `cargo bench -p db-migrator --bench ledger`, with migrations and rounds after `--`, 300 and 9, and `sqlite` or
 //! `postgres` for one of them.
@@ -327,7 +327,8 @@ async fn compare(place: &Place, kind: Kind, (count, rounds): (usize, usize), sql
         recorded.push(record(&database(&place.fresh(&name)), &source).await);
     }
     recorded.sort_by_key(|[_, recording]| recording.clock);
-    let [proof, recording] = recorded[RECORDINGS / 2];
+    let median = recorded.get(RECORDINGS / 2).copied();
+    let [proof, recording] = median.expect("there are some");
     println!(
         "{:8} {count:4} migrations, {kind:?} | proof {:.1} s | all before the first statement {:.1} ms",
         dialect.name(),

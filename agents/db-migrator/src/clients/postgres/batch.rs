@@ -160,8 +160,8 @@ pub(super) async fn run(
     let rows = send_all(client, (prepared, batch.own)).await;
     let commit = send(message(client, commit)).await;
 
-    let begun = receive(begin).await;
-    let mut first = begun.and(receive_guard(before).await);
+    let mut first = receive(begin).await;
+    first = first.and(receive_guard(before).await);
     let mut outcome = Vec::with_capacity(statements.len());
     for statement in statements {
         let result = receive(statement).await.map_err(skipped);
