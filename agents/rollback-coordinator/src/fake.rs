@@ -1,4 +1,4 @@
-//! A small world for tests: one workload, its database, the peers, and a store that can die at any write.
+//! A small world for tests: one workload, its database, and the peers.
 
 pub(crate) mod fuse;
 pub(crate) mod objects;
@@ -13,8 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 use shared::{AwaitsApproval, SkillError, testing::FakeAgent};
-use store::{Commit, Entry, Scan, Store, StoreError, Write, memory::MemoryStore};
-use tokio::sync::Notify;
+use store::Store;
 
 use self::objects::MemoryObjects;
 use crate::{
@@ -371,58 +370,4 @@ fn play(web: &mut Workload, change: &Change) {
         revision.ready = revision.replicas;
     }
     web.revisions.sort_by_key(|revision| revision.number);
-}
-
-/// A store whose process dies at the n-th write: before it, or after it.
-#[derive(Debug)]
-pub(crate) struct DyingStore {
-    pub(crate) inner: Arc<dyn Store>,
-    pub(crate) writes: AtomicUsize,
-    pub(crate) dies_at: usize,
-    pub(crate) keeps_last: bool,
-    pub(crate) died: Notify,
-}
-
-impl DyingStore {
-    pub(crate) fn new(dies_at: usize, keeps_last: bool) -> Self {
-        let inner = Arc::new(MemoryStore::default());
-        Self {
-            inner,
-            writes: AtomicUsize::new(0),
-            dies_at,
-            keeps_last,
-            died: Notify::new(),
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for DyingStore {
-    fn submit(&self, batch: Vec<Write>) -> Commit {
-        let at = self.writes.fetch_add(1, Ordering::SeqCst);
-        if at < self.dies_at {
-            return self.inner.submit(batch);
-        }
-        if at == self.dies_at && self.keeps_last {
-            drop(self.inner.submit(batch));
-        }
-        self.died.notify_one();
-        Box::pin(std::future::pending())
-    }
-
-    async fn get(&self, collection: &'static str, key: &str) -> Result<Option<Entry>, StoreError> {
-        self.inner.get(collection, key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
-        self.inner.scan(scan).await
-    }
-
-    async fn count(
-        &self,
-        collection: &'static str,
-        scope: Option<&str>,
-    ) -> Result<u64, StoreError> {
-        self.inner.count(collection, scope).await
-    }
 }

@@ -1,4 +1,6 @@
-//! A private PostgreSQL server for tests and benchmarks.
+//! What tests and benchmarks need: a private PostgreSQL server, and a store whose process dies.
+
+mod dying;
 
 use std::{
     fs, io,
@@ -8,6 +10,8 @@ use std::{
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
+
+pub use dying::DyingStore;
 
 /// Stops the server when its standard input closes, which also happens when the test process is killed.
 /// Arguments: the folder, then the server's command line. QUIT stops a running server at once; one that

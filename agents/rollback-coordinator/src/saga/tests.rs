@@ -5,13 +5,13 @@ use std::{
 
 use serde_json::{Value, json};
 use shared::{Context, Skill, SkillError, context::Work};
-use store::{Store, memory::MemoryStore};
+use store::{Store, memory::MemoryStore, testing::DyingStore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{Health, Journal, Member, Outcome, Step},
-    fake::{DyingStore, World, revision},
+    fake::{World, revision},
     history::History,
     skills::ExecuteRollbackOutput,
 };
@@ -268,7 +268,10 @@ async fn another_rollback_of_the_deployment_is_waited_for_by_nobody() {
 
 #[tokio::test]
 async fn a_release_between_plan_and_lock_is_not_rolled_back() {
-    let (world, store) = (World::stateless(), Arc::new(DyingStore::new(1, false)));
+    let (world, store) = (
+        World::stateless(),
+        Arc::new(DyingStore::in_memory(1, false)),
+    );
     assert!(crash::crash(&world, &store).await);
     world
         .web

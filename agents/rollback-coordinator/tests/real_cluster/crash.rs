@@ -1,9 +1,6 @@
 //! The agent is killed at every write of its journal, in the rollback of a Helm release, and goes on.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use control_plane::ControlPlane;
 use rollback_coordinator::{
@@ -13,53 +10,12 @@ use rollback_coordinator::{
 };
 use serde_json::{Value, json};
 use shared::testing::FakeAgent;
-use store::{Commit, Entry, Scan, Store, StoreError, Write, memory::MemoryStore};
-use tokio::sync::Notify;
+use store::{Store, Write, testing::DyingStore};
 
 use crate::{
     agent::{Agent, image},
     support::{helm, ready},
 };
-
-/// A store whose process dies at the n-th write, before it.
-#[derive(Debug)]
-struct Dying {
-    inner: Arc<MemoryStore>,
-    left: AtomicUsize,
-    died: Notify,
-}
-
-#[async_trait::async_trait]
-impl Store for Dying {
-    fn submit(&self, batch: Vec<Write>) -> Commit {
-        let left = self
-            .left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                left.checked_sub(1)
-            });
-        if left.is_ok() {
-            return self.inner.submit(batch);
-        }
-        self.died.notify_one();
-        Box::pin(std::future::pending())
-    }
-
-    async fn get(&self, collection: &'static str, key: &str) -> Result<Option<Entry>, StoreError> {
-        self.inner.get(collection, key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
-        self.inner.scan(scan).await
-    }
-
-    async fn count(
-        &self,
-        collection: &'static str,
-        scope: Option<&str>,
-    ) -> Result<u64, StoreError> {
-        self.inner.count(collection, scope).await
-    }
-}
 
 fn peers() -> FakeAgent {
     let answer = |_: &Value| Ok(json!({"verdict": "healthy"}));
@@ -96,11 +52,7 @@ async fn a_release_goes_back_whenever_the_agent_is_killed() {
         );
         helm(plane, &bad).await;
         ready(&agent.client, "crash").await;
-        let store = Arc::new(Dying {
-            inner: agent.store.clone(),
-            left: AtomicUsize::new(writes),
-            died: Notify::new(),
-        });
+        let store = Arc::new(DyingStore::new(agent.store.clone(), writes, false));
         let wanted = || (Kind::Deployment, "immediate");
         let dying = History(store.clone());
         let killed = tokio::select! {
