@@ -6,18 +6,17 @@ use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Write as _},
     process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use audit::{Envelope, Event, Head, Phase, Record, RecordError, Recorder};
 use futures::future::join_all;
 use identity::{Directory, DirectoryEntry, ListedKey, SigningKey, SpiffeId};
 use store::{
-    Commit, Entry, Scan, Store, StoreError, Write, memory::MemoryStore, sqlite::SqliteStore,
-    testing::TemporaryPostgres,
+    Entry, Scan, Store, StoreError, Write,
+    memory::MemoryStore,
+    sqlite::SqliteStore,
+    testing::{FaultyStore, TemporaryPostgres},
 };
 use time::{Duration, OffsetDateTime};
 
@@ -287,49 +286,14 @@ async fn replicas_share_one_chain() {
     .await;
 }
 
-/// A store whose writes fail while the switch is on.
-#[derive(Debug, Default)]
-struct Failing {
-    inner: MemoryStore,
-    fails: AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl Store for Failing {
-    fn submit(&self, batch: Vec<Write>) -> Commit {
-        if self.fails.load(Ordering::Relaxed) {
-            return Box::pin(std::future::ready(Err(StoreError::Unavailable(
-                "disk full".into(),
-            ))));
-        }
-        self.inner.submit(batch)
-    }
-
-    async fn get(&self, collection: &'static str, key: &str) -> Result<Option<Entry>, StoreError> {
-        self.inner.get(collection, key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
-        self.inner.scan(scan).await
-    }
-
-    async fn count(
-        &self,
-        collection: &'static str,
-        scope: Option<&str>,
-    ) -> Result<u64, StoreError> {
-        self.inner.count(collection, scope).await
-    }
-}
-
 #[tokio::test]
 async fn a_store_that_comes_back_finds_the_chain_unbroken() {
-    let failing = Arc::new(Failing::default());
+    let failing = Arc::new(FaultyStore::in_memory());
     let store: Arc<dyn Store> = failing.clone();
     let key = SigningKey::generate();
     let recorder = open(&store, &key).await;
     recorder.record(event("before")).unwrap().await.unwrap();
-    failing.fails.store(true, Ordering::Relaxed);
+    failing.refuses.store(true, Ordering::SeqCst);
     let lost = [
         recorder.record(event("lost")).unwrap(),
         recorder.record(event("lost too")).unwrap(),
@@ -340,7 +304,7 @@ async fn a_store_that_comes_back_finds_the_chain_unbroken() {
             Err(StoreError::Unavailable("disk full".into()))
         );
     }
-    failing.fails.store(false, Ordering::Relaxed);
+    failing.refuses.store(false, Ordering::SeqCst);
     recorder.record(event("after")).unwrap().await.unwrap();
     assert_eq!(
         calls(&verified(&recorder, &[&key]).await),

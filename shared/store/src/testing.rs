@@ -1,6 +1,6 @@
-//! What tests and benchmarks need: a private PostgreSQL server, and a store whose process dies.
+//! What tests and benchmarks need: a private PostgreSQL server, and a store whose writes go wrong.
 
-mod dying;
+mod faulty;
 
 use std::{
     fs, io,
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-pub use dying::DyingStore;
+pub use faulty::FaultyStore;
 
 /// Stops the server when its standard input closes, which also happens when the test process is killed.
 /// Arguments: the folder, then the server's command line. QUIT stops a running server at once; one that

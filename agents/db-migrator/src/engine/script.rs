@@ -20,7 +20,7 @@ pub(super) struct Script<'a> {
     pub(super) direction: Direction,
     pub(super) steps: Vec<StepRecord>,
     /// Whether the catalog is held against the proof. Within a run of ups once is enough: before the first one where that
-    /// is read before, else at the commit of the last one.
+    /// is read before, unless it just was when the plan was recorded; else at the commit of the last one.
     pub(super) verify: bool,
     /// Whether its commit may reach the disk with a later one of the same run: its ledger rows are in it, so that a crash
     /// of the server takes both or none.

@@ -5,7 +5,7 @@ use std::{
 
 use serde_json::{Value, json};
 use shared::{Context, Skill, SkillError, context::Work};
-use store::{Store, memory::MemoryStore, testing::DyingStore};
+use store::{Store, memory::MemoryStore, testing::FaultyStore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -270,7 +270,7 @@ async fn another_rollback_of_the_deployment_is_waited_for_by_nobody() {
 async fn a_release_between_plan_and_lock_is_not_rolled_back() {
     let (world, store) = (
         World::stateless(),
-        Arc::new(DyingStore::in_memory(1, false)),
+        Arc::new(FaultyStore::dying_in_memory(1, false)),
     );
     assert!(crash::crash(&world, &store).await);
     world

@@ -10,7 +10,7 @@ use rollback_coordinator::{
 };
 use serde_json::{Value, json};
 use shared::testing::FakeAgent;
-use store::{Store, Write, testing::DyingStore};
+use store::{Store, Write, testing::FaultyStore};
 
 use crate::{
     agent::{Agent, image},
@@ -52,7 +52,7 @@ async fn a_release_goes_back_whenever_the_agent_is_killed() {
         );
         helm(plane, &bad).await;
         ready(&agent.client, "crash").await;
-        let store = Arc::new(DyingStore::new(agent.store.clone(), writes, false));
+        let store = Arc::new(FaultyStore::dying(agent.store.clone(), writes, false));
         let wanted = || (Kind::Deployment, "immediate");
         let dying = History(store.clone());
         let killed = tokio::select! {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Runs until the store dies at its n-th write; `false` when the run ended before.
-pub(super) async fn crash(world: &Arc<World>, store: &Arc<DyingStore>) -> bool {
+pub(super) async fn crash(world: &Arc<World>, store: &Arc<FaultyStore>) -> bool {
     let as_store: Arc<dyn Store> = store.clone();
     tokio::select! {
         biased;
@@ -23,7 +23,7 @@ async fn a_crash_at_any_write_changes_nothing_about_the_end() {
                 } else {
                     World::stateless()
                 };
-                let store = Arc::new(DyingStore::in_memory(dies_at, keeps_last));
+                let store = Arc::new(FaultyStore::dying_in_memory(dies_at, keeps_last));
                 if !crash(&world, &store).await {
                     break;
                 }
@@ -66,7 +66,7 @@ async fn a_crash_while_undoing_never_goes_forward_again() {
         for dies_at in 0.. {
             let world = World::stateful("reversible");
             world.break_at("await_gone");
-            let store = Arc::new(DyingStore::in_memory(dies_at, keeps_last));
+            let store = Arc::new(FaultyStore::dying_in_memory(dies_at, keeps_last));
             if !crash(&world, &store).await {
                 assert!(dies_at > 4, "it dies at every write before");
                 break;
@@ -95,7 +95,7 @@ async fn a_crash_while_undoing_never_goes_forward_again() {
 async fn the_old_revision_may_have_another_number_after_a_crash() {
     let (world, store) = (
         World::stateful("reversible"),
-        Arc::new(DyingStore::in_memory(4, true)),
+        Arc::new(FaultyStore::dying_in_memory(4, true)),
     );
     assert!(crash(&world, &store).await);
     assert_eq!(

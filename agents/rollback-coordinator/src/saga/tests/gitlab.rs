@@ -156,7 +156,7 @@ async fn a_crash_at_any_write_freezes_and_records_once() {
     for keeps_last in [false, true] {
         for dies_at in 0.. {
             let scene = scene(World::stateless()).await;
-            let store = Arc::new(DyingStore::in_memory(dies_at, keeps_last));
+            let store = Arc::new(FaultyStore::dying_in_memory(dies_at, keeps_last));
             if !crash(&scene.world, &store).await {
                 assert!(dies_at > 10, "it dies at every write before");
                 break;
@@ -291,7 +291,7 @@ async fn a_job_runs_again_once_wherever_the_coordinator_is_killed() {
     for keeps_last in [false, true] {
         for dies_at in 0.. {
             let scene = scene(World::stateless()).await;
-            let store = Arc::new(DyingStore::in_memory(dies_at, keeps_last));
+            let store = Arc::new(FaultyStore::dying_in_memory(dies_at, keeps_last));
             let as_store: Arc<dyn Store> = store.clone();
             let died = tokio::select! {
                 biased;

@@ -377,7 +377,7 @@ async fn a_crash_at_any_write_leaves_nothing_held() {
                     World::stateless()
                 };
                 let before = managed(&world);
-                let store = Arc::new(DyingStore::in_memory(dies_at, keeps_last));
+                let store = Arc::new(FaultyStore::dying_in_memory(dies_at, keeps_last));
                 if !crash(&world, &store).await {
                     break;
                 }

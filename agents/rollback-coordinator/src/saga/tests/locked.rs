@@ -43,7 +43,7 @@ async fn another_mesh_that_holds_the_lease_is_not_disturbed() {
 async fn a_rollback_that_another_one_overtook_writes_nothing_more() {
     let (world, store) = (
         World::stateful("reversible"),
-        Arc::new(DyingStore::in_memory(4, true)),
+        Arc::new(FaultyStore::dying_in_memory(4, true)),
     );
     assert!(crash(&world, &store).await);
     let before = world.web();
@@ -150,7 +150,7 @@ async fn an_abort_meets_a_crash_at_any_write() {
         for dies_at in 1.. {
             let world = World::stateful("reversible");
             let before = managed(&world);
-            let store = Arc::new(DyingStore::in_memory(dies_at, keeps_last));
+            let store = Arc::new(FaultyStore::dying_in_memory(dies_at, keeps_last));
             if !crash(&world, &store).await {
                 break;
             }

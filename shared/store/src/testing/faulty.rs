@@ -1,8 +1,8 @@
-//! A store whose process dies.
+//! A store whose writes go wrong when a test says so.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -10,24 +10,28 @@ use tokio::sync::Notify;
 
 use crate::{Commit, Entry, Scan, Store, StoreError, Write, memory::MemoryStore};
 
-/// A store whose process dies at a chosen write: neither that one nor a later one ever ends. Reading goes on.
+/// A store whose process dies at a chosen write, so that neither that one nor a later one ever ends, or that refuses
+/// writes for a while. Reading goes on.
 #[derive(Debug)]
-pub struct DyingStore {
+pub struct FaultyStore {
     /// What is left when it died.
     pub inner: Arc<dyn Store>,
     /// Told when it dies.
     pub died: Notify,
+    /// Whether writes fail meanwhile, for a full disk.
+    pub refuses: AtomicBool,
     writes: AtomicUsize,
     dies_at: usize,
     keeps_last: bool,
 }
 
-impl DyingStore {
+impl FaultyStore {
     /// Dies after `dies_at` writes: before the next one takes effect or, when it keeps that, right after.
-    pub fn new(inner: Arc<dyn Store>, dies_at: usize, keeps_last: bool) -> Self {
+    pub fn dying(inner: Arc<dyn Store>, dies_at: usize, keeps_last: bool) -> Self {
         Self {
             inner,
             died: Notify::new(),
+            refuses: AtomicBool::new(false),
             writes: AtomicUsize::new(0),
             dies_at,
             keeps_last,
@@ -35,14 +39,23 @@ impl DyingStore {
     }
 
     /// The same over a store in memory.
-    pub fn in_memory(dies_at: usize, keeps_last: bool) -> Self {
-        Self::new(Arc::new(MemoryStore::default()), dies_at, keeps_last)
+    pub fn dying_in_memory(dies_at: usize, keeps_last: bool) -> Self {
+        Self::dying(Arc::new(MemoryStore::default()), dies_at, keeps_last)
+    }
+
+    /// Never dies, over a store in memory.
+    pub fn in_memory() -> Self {
+        Self::dying_in_memory(usize::MAX, false)
     }
 }
 
 #[async_trait]
-impl Store for DyingStore {
+impl Store for FaultyStore {
     fn submit(&self, batch: Vec<Write>) -> Commit {
+        if self.refuses.load(Ordering::SeqCst) {
+            let full = StoreError::Unavailable("disk full".into());
+            return Box::pin(std::future::ready(Err(full)));
+        }
         let at = self.writes.fetch_add(1, Ordering::SeqCst);
         if at < self.dies_at {
             return self.inner.submit(batch);
