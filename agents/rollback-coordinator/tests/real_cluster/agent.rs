@@ -118,7 +118,11 @@ impl Agent {
         };
         let wait = async {
             loop {
-                let found = self.control.workload(&id).await.unwrap().unwrap();
+                let mut found = self.control.workload(&id).await.unwrap().unwrap();
+                // What is seen now may not be remembered yet.
+                for revision in &mut found.revisions {
+                    revision.health = Health::NeverHealthy;
+                }
                 let known = self.history().complete(found).await.unwrap();
                 let healthy = known
                     .current()
