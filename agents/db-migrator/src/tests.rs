@@ -4,7 +4,7 @@ mod abort;
 mod adopt;
 mod backfill;
 mod baseline;
-mod completeness;
+pub(crate) mod completeness;
 mod concurrency;
 mod concurrent_ddl;
 mod connections;

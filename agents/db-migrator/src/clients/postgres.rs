@@ -5,6 +5,7 @@ mod catalog;
 mod count;
 mod fill;
 mod lock;
+mod message;
 mod prepared;
 mod recipes;
 mod session;
@@ -17,9 +18,10 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures::join;
 use store::postgres::{Address, ConnectError};
-use tokio::task::JoinHandle;
-use tokio_postgres::Client;
+use tokio::{task::JoinHandle, time::sleep};
+use tokio_postgres::{Client, error::SqlState};
 
 use super::{
     question::Value,
@@ -27,12 +29,15 @@ use super::{
 };
 use crate::domain::{Dialect, Tenant, redact};
 use lock::application_name;
-use prepared::{Prepared, ReadOften};
+use prepared::{Named, Prepared, ReadOften};
 use session::PostgresSession;
 use shadow::Scratch;
 use values::{integer, query};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a refused connection counts as one.
+const CROWDED_PAUSE: Duration = Duration::from_millis(10);
+const CROWDED_TRIES: u32 = 20;
 /// The server notices the death of a client within half a second, also while it works on its statement, and that of its
 /// machine within ten. Compiling the query of the catalog would take longer than running it.
 const STARTUP: &str = "-c client_connection_check_interval=500 -c lock_timeout=0 -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c jit=off \
@@ -82,6 +87,30 @@ impl PostgresTarget {
             ..self
         }
     }
+
+    async fn session(
+        &self,
+        link: Link,
+        second: Option<Link>,
+    ) -> Result<PostgresSession, TargetError> {
+        if let Some(tenant) = &self.tenant {
+            tenant::refuse_absent(&link.client, tenant).await?;
+        }
+        Ok(PostgresSession {
+            backend: backend(&link.client).await?,
+            link,
+            second,
+            prepared: Prepared::default(),
+            named: Named::default(),
+            address: self.address.clone(),
+            owner: None,
+            scratch: None,
+            memory: Some(self.memory.clone()),
+            read_often: ReadOften::default(),
+            acts_for_another: self.owner.is_some(),
+            tenant: self.tenant.clone(),
+        })
+    }
 }
 
 #[async_trait]
@@ -105,21 +134,28 @@ impl Target for PostgresTarget {
 
     async fn connect(&self, run: &str) -> Result<Box<dyn Session>, TargetError> {
         let link = connect(&self.address, run).await?;
-        if let Some(tenant) = &self.tenant {
-            tenant::refuse_absent(&link.client, tenant).await?;
-        }
-        Ok(Box::new(PostgresSession {
-            backend: backend(&link.client).await?,
-            link,
-            prepared: Prepared::default(),
-            address: self.address.clone(),
-            owner: None,
-            scratch: None,
-            memory: Some(self.memory.clone()),
-            read_often: ReadOften::default(),
-            acts_for_another: self.owner.is_some(),
-            tenant: self.tenant.clone(),
-        }))
+        Ok(Box::new(self.session(link, None).await?))
+    }
+
+    async fn connect_to_own(&self, run: &str) -> Result<Box<dyn Session>, TargetError> {
+        let (link, second) = connect_twice(&self.address, run).await?;
+        Ok(Box::new(self.session(link, second).await?))
+    }
+
+    async fn connect_twice(
+        &self,
+        run: &str,
+    ) -> Result<(Box<dyn Session>, Option<Box<dyn Session>>), TargetError> {
+        let (first, second) = connect_twice(&self.address, run).await?;
+        let first = self.session(first, None).await?;
+        let second = match second {
+            Some(second) => Some(self.session(second, None).await?),
+            None => None,
+        };
+        Ok((
+            Box::new(first),
+            second.map(|second| Box::new(second) as Box<dyn Session>),
+        ))
     }
 
     async fn shadow(
@@ -145,7 +181,9 @@ impl Target for PostgresTarget {
             Ok(link) => Ok(Box::new(PostgresSession {
                 backend: backend(&link.client).await?,
                 link,
+                second: None,
                 prepared: Prepared::default(),
+                named: Named::default(),
                 address,
                 owner: None,
                 scratch: Some(scratch),
@@ -189,6 +227,36 @@ async fn connect(address: &Address, run: &str) -> Result<Link, TargetError> {
         }
     });
     Ok(Link { client, task })
+}
+
+/// Two connections, or one where the server gives no more.
+async fn connect_twice(address: &Address, run: &str) -> Result<(Link, Option<Link>), TargetError> {
+    let both = join!(connect(address, run), connect(address, run));
+    let mut error = match both {
+        (Ok(first), second) => return Ok((first, second.ok())),
+        (Err(_), Ok(second)) => return Ok((second, None)),
+        (Err(error), Err(_)) => error,
+    };
+    // Each may have been in the other's way, and be still.
+    for _ in 0..CROWDED_TRIES {
+        if !is_crowded(&error) {
+            break;
+        }
+        sleep(CROWDED_PAUSE).await;
+        error = match connect(address, run).await {
+            Ok(one) => return Ok((one, None)),
+            Err(error) => error,
+        };
+    }
+    Err(error)
+}
+
+fn is_crowded(error: &TargetError) -> bool {
+    let TargetError::Unreachable(cause) = error else {
+        return false;
+    };
+    let refusal = cause.downcast_ref::<tokio_postgres::Error>();
+    refusal.and_then(tokio_postgres::Error::code) == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }
 
 async fn backend(client: &Client) -> Result<i64, TargetError> {

@@ -74,12 +74,31 @@ impl BatchOutcome {
         Self { statements, commit }
     }
 
-    /// A batch of `count` statements that took no effect because of rows.
-    pub fn not_empty(count: usize) -> Self {
+    /// A batch of `count` statements that all took effect.
+    pub fn committed(count: usize) -> Self {
+        let statements = std::iter::repeat_with(|| Ok(()));
+        Self {
+            statements: statements.take(count).collect(),
+            commit: Ok(()),
+        }
+    }
+
+    /// A batch of `count` statements of which none took effect.
+    pub fn not_begun(count: usize, error: TargetError) -> Self {
         let statements = std::iter::repeat_with(|| Err(TargetError::Skipped));
         Self {
             statements: statements.take(count).collect(),
-            commit: Err(TargetError::NotEmpty),
+            commit: Err(error),
+        }
+    }
+
+    /// A batch of `count` statements of which nobody knows what became.
+    pub fn lost(count: usize, error: TargetError) -> Self {
+        let statements =
+            std::iter::repeat_with(|| Err(TargetError::Unreachable(error.to_string().into())));
+        Self {
+            statements: statements.take(count).collect(),
+            commit: Err(error),
         }
     }
 }
@@ -208,6 +227,19 @@ pub trait Target: Debug + Send + Sync {
     /// Opens a session for a run.
     async fn connect(&self, run: &str) -> Result<Box<dyn Session>, TargetError>;
 
+    /// Opens a session that takes the run lock next.
+    async fn connect_to_own(&self, run: &str) -> Result<Box<dyn Session>, TargetError> {
+        self.connect(run).await
+    }
+
+    /// Opens a session, and a second one beside it where the database serves both at once and gives another one.
+    async fn connect_twice(
+        &self,
+        run: &str,
+    ) -> Result<(Box<dyn Session>, Option<Box<dyn Session>>), TargetError> {
+        Ok((self.connect(run).await?, None))
+    }
+
     /// Makes a shadow: a session on a database of its own, gone after [`Session::close`] or, after a crash, with the
     /// next shadow that is made.
     /// `live` is the run's session on the database itself.
@@ -251,7 +283,7 @@ pub trait Session: Debug + Send {
     /// The same where these quoted tables hold no row before and after its statements; otherwise nothing of it, and its
     /// commit is `NotEmpty`. So it is too where the database does not know without counting.
     async fn batch_without_rows(&mut self, batch: Batch<'_>, _: &[String]) -> BatchOutcome {
-        BatchOutcome::not_empty(batch.statements.len())
+        BatchOutcome::not_begun(batch.statements.len(), TargetError::NotEmpty)
     }
 
     /// Opens a transaction and asks in it, in one round trip where the database allows.

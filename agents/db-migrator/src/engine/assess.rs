@@ -31,19 +31,14 @@ pub enum Goal {
 /// # Errors
 /// `Rejected` for a release or version that the ledger does not know; `Unavailable` when the database does not answer.
 pub async fn assess_rollback(job: Job<'_>, goal: &Goal) -> Result<Assessment, SkillError> {
-    let (session, mut beside) = futures::join!(job.connect(), job.beside());
-    // Where the server gives only one, either may have got it.
-    let session = session.or_else(|error| beside.take().ok_or(error));
-    let assessed = match session {
-        Ok(mut session) => {
-            let assessed = job
-                .assess_beside(session.as_mut(), beside.as_mut(), goal)
-                .await;
-            job.close(session).await;
-            assessed
-        }
-        Err(error) => Err(error),
-    };
+    let target = &job.database.target;
+    // Looking at catalog and rows takes as long as reading the ledger.
+    let both = target.connect_twice(job.run()).await;
+    let (mut session, mut beside) = both.map_err(|error| job.skill(error))?;
+    let assessed = job
+        .assess_beside(session.as_mut(), beside.as_mut(), goal)
+        .await;
+    job.close(session).await;
     if let Some(beside) = beside {
         job.close(beside).await;
     }
@@ -51,15 +46,6 @@ pub async fn assess_rollback(job: Job<'_>, goal: &Goal) -> Result<Assessment, Sk
 }
 
 impl Job<'_> {
-    /// A second session for catalog and rows, where looking at them takes as long as reading the ledger. Without it all is
-    /// read one after the other.
-    async fn beside(&self) -> Option<Box<dyn Session>> {
-        match self.database.target.dialect() {
-            Dialect::Sqlite => None,
-            Dialect::Postgres => self.connect().await.ok(),
-        }
-    }
-
     pub(super) async fn assess_with(
         &self,
         session: &mut dyn Session,

@@ -70,7 +70,9 @@ impl Job<'_> {
     }
 
     async fn own_once(&self) -> Result<Box<dyn Session>, SkillError> {
-        let mut session = self.connect().await?;
+        let target = &self.database.target;
+        let connected = target.connect_to_own(self.run()).await;
+        let mut session = connected.map_err(|error| self.skill(error))?;
         self.context.progress("waiting for the run lock", 0, 0);
         match session.lock(self.run(), self.until()).await {
             Ok(()) => Ok(session),

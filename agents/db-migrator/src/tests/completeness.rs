@@ -7,7 +7,7 @@ use store::testing::TemporaryPostgres;
 use super::support::{database, fingerprint, session};
 
 /// Statements that set the stage for [`CHANGES`].
-const BASE: &str = "CREATE SCHEMA s; CREATE TYPE s.e AS ENUM ('a', 'b'); CREATE DOMAIN s.d AS text; CREATE TYPE s.c AS (a int);
+pub(crate) const BASE: &str = "CREATE SCHEMA s; CREATE TYPE s.e AS ENUM ('a', 'b'); CREATE DOMAIN s.d AS text; CREATE TYPE s.c AS (a int);
     CREATE SEQUENCE s.q; CREATE TABLE s.t (id int PRIMARY KEY, n int, note text, e s.e) WITH (fillfactor = 70);
     CREATE FUNCTION s.f(a int) RETURNS int LANGUAGE sql AS 'select a'; CREATE FUNCTION s.tf() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
     CREATE TRIGGER g BEFORE UPDATE ON s.t FOR EACH ROW EXECUTE FUNCTION s.tf(); CREATE VIEW s.v AS SELECT id FROM s.t; CREATE INDEX i ON s.t (n, lower(note));
@@ -19,7 +19,7 @@ const BASE: &str = "CREATE SCHEMA s; CREATE TYPE s.e AS ENUM ('a', 'b'); CREATE 
     CREATE EVENT TRIGGER ev ON ddl_command_end EXECUTE FUNCTION s.et(); ALTER TABLE s.t ADD CONSTRAINT k CHECK (n > 0) NOT VALID";
 
 /// Each changes what `pg_dump` shows.
-const CHANGES: &[&str] = &[
+pub(crate) const CHANGES: &[&str] = &[
     "ALTER TABLE s.t ADD COLUMN x int",
     "ALTER TABLE s.t ALTER note TYPE varchar(20)",
     "ALTER TABLE s.t ALTER n SET DEFAULT 3",
@@ -141,7 +141,7 @@ const NEWER: &[(u32, &str)] = &[
 ];
 
 /// The server of a version; it stops with the process.
-pub(super) fn server(version: u32) -> &'static TemporaryPostgres {
+pub(crate) fn server(version: u32) -> &'static TemporaryPostgres {
     static SERVERS: [OnceLock<TemporaryPostgres>; 3] = [const { OnceLock::new() }; 3];
     let at = match version {
         15 => 0,

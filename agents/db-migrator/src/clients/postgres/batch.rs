@@ -1,4 +1,4 @@
-//! A script and its ledger rows in one round trip: every message is sent before the first answer is awaited.
+//! Many statements in one round trip: every message is sent before the first answer is awaited.
 //!
 //! Each statement is a message of its own, so the server says which one failed; those after it fail with 25P02 and the
 //! final `COMMIT` of a failed transaction is a rollback.
@@ -11,9 +11,8 @@ use tokio_postgres::Client;
 use super::{
     super::{
         question::{Own, Row},
-        target::{Batch, BatchOutcome, Ran, TargetError, Transaction},
+        target::{Ran, TargetError, Transaction},
     },
-    count::NOT_EMPTY,
     prepared::Prepared,
 };
 
@@ -87,16 +86,6 @@ async fn send_statements<'a>(client: &'a Client, statements: &[&str]) -> Vec<Sen
     sent
 }
 
-async fn receive_guard(sent: Vec<Sent<'_, Vec<Row>>>) -> Result<(), TargetError> {
-    receive_all(sent)
-        .await
-        .map(drop)
-        .map_err(|error| match error {
-            TargetError::Sql { code, .. } if code == NOT_EMPTY => TargetError::NotEmpty,
-            other => other,
-        })
-}
-
 /// Opens a transaction and asks in it.
 pub(super) async fn begin_asking(
     client: &Client,
@@ -144,44 +133,6 @@ pub(super) async fn commit_with(
     // Of a failed transaction this succeeds, as a rollback.
     let committed = receive(commit).await;
     noted.and(committed)
-}
-
-/// Runs a batch between two calls of its guard, if any; afterwards no transaction is open, whatever happened.
-pub(super) async fn run(
-    client: &Client,
-    (prepared, guard): Ours<'_>,
-    batch: Batch<'_>,
-    commit: String,
-) -> BatchOutcome {
-    let begin = send(message(client, begin(batch.transaction))).await;
-    let before = send_all(client, (prepared, guard)).await;
-    let statements = send_statements(client, batch.statements).await;
-    let after = send_all(client, (prepared, guard)).await;
-    let rows = send_all(client, (prepared, batch.own)).await;
-    let commit = send(message(client, commit)).await;
-
-    let mut first = receive(begin).await;
-    first = first.and(receive_guard(before).await);
-    let mut outcome = Vec::with_capacity(statements.len());
-    for statement in statements {
-        let result = receive(statement).await.map_err(skipped);
-        let failed = first.is_err();
-        outcome.push(match result {
-            Ok(()) if failed => Err(TargetError::Skipped),
-            other => other,
-        });
-        if !failed && matches!(outcome.last(), Some(Err(_))) {
-            first = Err(TargetError::Skipped);
-        }
-    }
-    let first = first.and(receive_guard(after).await);
-    let first = first.and(receive_all(rows).await.map(drop));
-    // Of a failed transaction this succeeds, as a rollback.
-    let commit = receive(commit).await;
-    BatchOutcome {
-        statements: outcome,
-        commit: first.and(commit),
-    }
 }
 
 fn skipped(error: TargetError) -> TargetError {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::join;
 use sha2::{Digest, Sha256};
 use store::postgres::Address;
 use tokio::time::{Instant, sleep};
@@ -9,7 +10,7 @@ use tokio_postgres::Client;
 
 use super::{
     super::target::TargetError,
-    connect,
+    Link, connect,
     values::{integer, query},
 };
 use crate::domain::{Tenant, tenant::LEDGER};
@@ -62,20 +63,16 @@ fn key(database: &str, tenant: Option<&Tenant>) -> i64 {
         .map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
-/// Takes the run lock and ends what former owners left. Answers with the name that the session has from then on.
+/// Takes the run lock and ends what former owners left. `second` is another connection to the same address, if there is
+/// one already. Answers with the name that the session has from then on.
 ///
 /// Polls: a waiting `pg_advisory_lock` holds a snapshot that `CREATE INDEX CONCURRENTLY` waits for, a deadlock.
 pub(super) async fn take(
     client: &Client,
-    address: &Address,
+    (address, second): (&Address, Option<Link>),
     claim: Claim<'_>,
     until: Instant,
 ) -> Result<String, TargetError> {
-    let Claim {
-        run,
-        backend,
-        tenant,
-    } = claim;
     let rows = query(
         client,
         "SELECT current_database()::text, pg_is_in_recovery()::int::bigint",
@@ -86,8 +83,25 @@ pub(super) async fn take(
     if row.integer(1)? != 0 {
         return Err(TargetError::Standby);
     }
-    refuse_pooler(client, address, backend, run).await?;
-    let (key, owner) = (key(&row.text(0)?, tenant), owner_name(run, tenant));
+    let second = match second {
+        Some(second) => second,
+        None => connect(address, claim.run).await?,
+    };
+    refuse_pooler(client, &second.client, claim.backend).await?;
+    // Nobody else may be connected while the database is copied.
+    let database = row.text(0)?;
+    let (owner, ()) = join!(own(client, &database, claim, until), second.close());
+    owner
+}
+
+async fn own(
+    client: &Client,
+    database: &str,
+    claim: Claim<'_>,
+    until: Instant,
+) -> Result<String, TargetError> {
+    let Claim { run, tenant, .. } = claim;
+    let (key, owner) = (key(database, tenant), owner_name(run, tenant));
     let mut pause = FIRST_POLL;
     while integer(
         client,
@@ -115,19 +129,12 @@ pub(super) async fn take(
 
 /// Behind a pooler in transaction mode an idle session's backend serves others: a second session that opens a
 /// transaction is given it, or takes another one away.
-async fn refuse_pooler(
-    client: &Client,
-    address: &Address,
-    backend: i64,
-    run: &str,
-) -> Result<(), TargetError> {
+async fn refuse_pooler(client: &Client, second: &Client, backend: i64) -> Result<(), TargetError> {
     const BACKEND: &str = "SELECT pg_backend_pid()::bigint";
-    let other = connect(address, run).await?;
-    other.client.batch_execute("BEGIN").await?;
-    let shared = integer(&other.client, BACKEND, &[]).await? == backend;
+    second.batch_execute("BEGIN").await?;
+    let shared = integer(second, BACKEND, &[]).await? == backend;
     let moved = !shared && integer(client, BACKEND, &[]).await? != backend;
-    other.client.batch_execute("ROLLBACK").await?;
-    other.close().await;
+    second.batch_execute("ROLLBACK").await?;
     if shared || moved {
         Err(TargetError::Pooled)
     } else {

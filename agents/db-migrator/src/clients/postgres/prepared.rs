@@ -1,7 +1,8 @@
 //! Statements of our own that come again, parsed once: planning one takes longer than running it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use postgres_protocol::escape::escape_literal;
 use tokio_postgres::{
     Client, Statement,
     types::{ToSql, Type},
@@ -20,7 +21,7 @@ const MAX_TEXTS: usize = 64;
 const MAX_LENGTH: usize = 1_000;
 
 /// SQLSTATE of a prepared statement that is not there.
-const UNKNOWN: &str = "26000";
+pub(super) const UNKNOWN: &str = "26000";
 
 /// What a session has prepared. Scripts can drop all of it (`DEALLOCATE ALL`); then nothing more is prepared.
 #[derive(Debug, Default)]
@@ -101,33 +102,112 @@ impl Prepared {
     }
 }
 
-/// The query of a catalog, which a run reads time and again: planning it takes as long as reading a small catalog.
+/// Statements of our own within a message of many, where only a name can stand for what is prepared.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    names: HashMap<String, String>,
+    drawn: usize,
+    /// Whether scripts drop what is prepared.
+    off: bool,
+}
+
+/// How one of them is run.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// What prepares it, for later messages too.
+    pub(super) once: Option<String>,
+    pub(super) commands: Vec<String>,
+}
+
+impl Named {
+    pub(super) fn call(&mut self, own: &Own) -> Call {
+        let parameters = own.parameters.iter().map(|value| match value {
+            Value::Null => "NULL".to_owned(),
+            Value::Integer(number) => number.to_string(),
+            Value::Text(text) => escape_literal(text),
+        });
+        let parameters = listed(parameters);
+        let run = |name: &str| format!("EXECUTE {name}{parameters}");
+        if let Some(name) = self.names.get(&own.sql) {
+            return Call {
+                once: None,
+                commands: vec![run(name)],
+            };
+        }
+        self.drawn += 1;
+        let name = format!("db_migrator_{}", self.drawn);
+        let types = own
+            .parameters
+            .iter()
+            .map(|value| type_of(value).to_string());
+        let prepare = format!("PREPARE {name}{} AS {}", listed(types), own.sql);
+        if self.off || self.names.len() >= MAX_TEXTS {
+            return Call {
+                once: None,
+                commands: vec![prepare, run(&name), format!("DEALLOCATE {name}")],
+            };
+        }
+        let commands = vec![run(&name)];
+        self.names.insert(own.sql.clone(), name);
+        Call {
+            once: Some(prepare),
+            commands,
+        }
+    }
+
+    /// Takes note of a message that failed.
+    pub(super) fn look_at(&mut self, done: usize, error: &TargetError) {
+        self.off |= matches!(error, TargetError::Forgotten);
+        // What was to be prepared comes first in a message.
+        if self.off || done == 0 {
+            self.names.clear();
+        }
+    }
+}
+
+fn listed(all: impl Iterator<Item = String>) -> String {
+    let all = all.collect::<Vec<_>>().join(", ");
+    if all.is_empty() {
+        all
+    } else {
+        format!(" ({all})")
+    }
+}
+
+/// The query of a catalog, which a run reads time and again: planning it takes longer than reading a small catalog.
 #[derive(Debug, Default)]
 pub(super) struct ReadOften {
     /// Answers of the last reading, and of the one that the plan was made for.
     last: usize,
     planned_for: usize,
+    /// The catalogs that it leaves out because they held nothing.
+    without: BTreeSet<&'static str>,
 }
 
 impl ReadOften {
-    /// What runs the query, as planned before while that plan fits and a script has not dropped it.
+    /// What runs the query, as planned before while that plan fits and a script has not dropped it. `empty` are catalogs
+    /// that need not be read now.
     pub(super) async fn text(
         &mut self,
         client: &Client,
-        query: &str,
+        empty: BTreeSet<&'static str>,
+        query: impl FnOnce(&BTreeSet<&'static str>) -> String + Send,
     ) -> Result<String, TargetError> {
         let known = "SELECT count(*) FROM pg_catalog.pg_prepared_statements WHERE name = 'db_migrator_catalog'";
         let known = values::integer(client, known, &[]).await? > 0;
         let run = "EXECUTE db_migrator_catalog";
-        if known && self.last <= self.planned_for.saturating_mul(2) {
+        let reads_all = self.without.is_subset(&empty);
+        if known && reads_all && self.last <= self.planned_for.saturating_mul(2) {
             return Ok(run.to_owned());
         }
         self.planned_for = 0;
+        self.without = empty;
         let former = if known {
             "DEALLOCATE db_migrator_catalog;\n"
         } else {
             ""
         };
+        let query = query(&self.without);
         Ok(format!(
             "{former}PREPARE db_migrator_catalog AS {query};\n{run}"
         ))

@@ -1,6 +1,6 @@
 //! One connection: lock, recipes, statements and ledger rows go through it.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use store::postgres::Address;
@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tokio_postgres::{CancelToken, SimpleQueryMessage};
 
 use super::{
-    Link, batch, catalog, count, fill, lock,
-    prepared::{Prepared, ReadOften},
+    Link, batch, catalog, count, fill, lock, message,
+    prepared::{Named, Prepared, ReadOften},
     recipes,
     shadow::Scratch,
     stamp::{self, Memory},
@@ -36,7 +36,10 @@ pub(super) fn reset(name: Option<&str>) -> String {
 #[derive(Debug)]
 pub(super) struct PostgresSession {
     pub(super) link: Link,
+    /// What taking the lock needs, when that was foreseen.
+    pub(super) second: Option<Link>,
     pub(super) prepared: Prepared,
+    pub(super) named: Named,
     pub(super) backend: i64,
     pub(super) address: Address,
     /// Its name once it owns the database.
@@ -73,25 +76,19 @@ impl PostgresSession {
 
     async fn run_batch(&mut self, batch: Batch<'_>, guard: Option<Own>) -> BatchOutcome {
         let own = self.all_placed(batch.own).into_owned();
-        let client = &self.link.client;
-        let learnt = async {
-            if let Some(guard) = &guard {
-                self.prepared.keep(client, guard).await?;
-            }
-            self.prepared.learn(client, &own).await
-        };
-        if let Err(error) = learnt.await {
-            return BatchOutcome::failed(batch.statements.len(), 0, error);
-        }
         let batch = Batch { own: &own, ..batch };
-        let ours = (&self.prepared, guard.as_slice());
-        let outcome = batch::run(client, ours, batch, self.commit_text()).await;
-        self.prepared.look_at(&outcome.commit);
-        outcome
+        let ends = [self.commit_text(), self.rollback_text()];
+        let ends = ends.each_ref().map(String::as_str);
+        let client = &self.link.client;
+        message::run(client, &mut self.named, batch, guard.as_ref(), ends).await
     }
 
     fn commit_text(&self) -> String {
         format!("COMMIT; {}", reset(self.owner.as_deref()))
+    }
+
+    fn rollback_text(&self) -> String {
+        format!("ROLLBACK; {}", reset(self.owner.as_deref()))
     }
 
     /// The row versions that the catalog consists of.
@@ -115,11 +112,13 @@ impl PostgresSession {
             .text(0)
     }
 
-    async fn read_catalog(&mut self) -> Result<Catalog, TargetError> {
+    /// Reads it without those of the system catalogs that held nothing when the stamp was taken.
+    async fn read_catalog(&mut self, stamp: Option<&str>) -> Result<Catalog, TargetError> {
         let tenant = self.tenant.as_ref();
-        let query = catalog::query(tenant);
+        let query = |empty: &BTreeSet<_>| catalog::query(tenant, empty);
         let client = &self.link.client;
-        let statements = self.read_often.text(client, &query).await?;
+        let empty = stamp.map(stamp::empty).unwrap_or_default();
+        let statements = self.read_often.text(client, empty, query).await?;
         let messages = client
             .simple_query(&catalog::with_empty_path(&statements))
             .await?;
@@ -157,7 +156,8 @@ impl Session for PostgresSession {
                 backend: self.backend,
                 tenant: self.tenant.as_ref(),
             };
-            lock::take(&self.link.client, &self.address, claim, until).await
+            let other = (&self.address, self.second.take());
+            lock::take(&self.link.client, other, claim, until).await
         };
         if self.acts_for_another {
             self.execute("RESET ROLE").await?;
@@ -202,8 +202,11 @@ impl Session for PostgresSession {
     }
 
     async fn rollback(&mut self) -> Result<(), TargetError> {
-        let sql = format!("ROLLBACK; {}", reset(self.owner.as_deref()));
-        Ok(self.link.client.batch_execute(&sql).await?)
+        Ok(self
+            .link
+            .client
+            .batch_execute(&self.rollback_text())
+            .await?)
     }
 
     async fn batch(&mut self, batch: Batch<'_>) -> BatchOutcome {
@@ -261,7 +264,7 @@ impl Session for PostgresSession {
             Some(_) => Some(self.stamp().await?),
             None => None,
         };
-        let catalog = self.read_catalog().await?;
+        let catalog = self.read_catalog(stamp.as_deref()).await?;
         if let (Some(memory), Some(stamp)) = (&self.memory, stamp) {
             memory.keep(stamp, &catalog);
         }
@@ -270,13 +273,13 @@ impl Session for PostgresSession {
 
     async fn shape(&mut self) -> Result<Arc<Shape>, TargetError> {
         let Some(memory) = self.memory.clone() else {
-            return Ok(Arc::new(Shape::of(&self.read_catalog().await?)));
+            return Ok(Arc::new(Shape::of(&self.read_catalog(None).await?)));
         };
         let stamp = self.stamp().await?;
         if let Some(known) = memory.recall(&stamp) {
             return Ok(known);
         }
-        let catalog = self.read_catalog().await?;
+        let catalog = self.read_catalog(Some(&stamp)).await?;
         Ok(memory.keep(stamp, &catalog))
     }
 
@@ -324,3 +327,6 @@ impl Session for PostgresSession {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,10 @@
 //! transaction that made it and a place of its own. So the same versions are the same catalog, and reading them costs a
 //! fraction of rendering every definition. What only moved (VACUUM FULL, a restored copy) is read once more.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
 
 use crate::{clients::target::Shape, domain::Catalog};
 
@@ -45,7 +48,7 @@ const CATALOGS: [(&str, &str); 46] = [
     ("pg_opfamily", "oid"),
     ("pg_amop", "oid"),
     ("pg_amproc", "oid"),
-    ("pg_am", ""),
+    ("pg_am", "oid"),
     ("pg_collation", "oid"),
     ("pg_conversion", "oid"),
     ("pg_language", ""),
@@ -64,8 +67,16 @@ const CATALOGS: [(&str, &str); 46] = [
 
 /// The same for what shows no row versions to everybody, or whose rows of the server itself can be the project's.
 const OTHERS: [(&str, &str, &str); 3] = [
-    ("pg_roles", "t.oid::text || ' ' || t.rolname::text", "true"),
-    ("pg_user_mappings", "t::text", "true"),
+    (
+        "pg_roles",
+        "pg_catalog.hashtextextended(t.oid::text || ' ' || t.rolname::text, 0)",
+        "true",
+    ),
+    (
+        "pg_user_mappings",
+        "pg_catalog.hashtextextended(t::text, 0)",
+        "true",
+    ),
     (
         "pg_description",
         VERSION,
@@ -73,16 +84,16 @@ const OTHERS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// A row version.
-const VERSION: &str = "t.xmin::text || ' ' || t.ctid::text";
+/// Hash of a row version.
+const VERSION: &str = "pg_catalog.hashtidextended(t.ctid, t.xmin::text::bigint)";
 
 /// One text for all row versions, bound to this database and this start of the server: a copy that goes its own way gives
 /// the same numbers to other things.
 pub(super) fn query() -> &'static str {
     static QUERY: LazyLock<String> = LazyLock::new(|| {
-        let part = |table: &str, what: &str, condition: &str| {
+        let part = |table: &str, hash: &str, condition: &str| {
             format!(
-                "(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.bit_xor(pg_catalog.hashtextextended({what}, 0))) \
+                "(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.bit_xor({hash})) \
                  FROM pg_catalog.{table} t WHERE {condition})"
             )
         };
@@ -96,7 +107,7 @@ pub(super) fn query() -> &'static str {
         });
         let others = OTHERS
             .iter()
-            .map(|(table, what, condition)| part(table, what, condition));
+            .map(|(table, hash, condition)| part(table, hash, condition));
         format!(
             "SELECT pg_catalog.concat_ws(' ', (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()), \
              extract(epoch FROM pg_catalog.pg_postmaster_start_time()), {})",
@@ -104,6 +115,16 @@ pub(super) fn query() -> &'static str {
         )
     });
     &QUERY
+}
+
+/// Those of the catalogs in which a stamp counted nothing that is the project's.
+pub(super) fn empty(stamp: &str) -> BTreeSet<&'static str> {
+    let plain = CATALOGS.iter().map(|(table, _)| *table);
+    let others = OTHERS.iter().map(|(table, _, _)| *table);
+    // Before the first of them stand the database and the start of its server.
+    let counted = stamp.split(' ').skip(2).zip(plain.chain(others));
+    let empty = counted.filter(|(versions, _)| versions.starts_with("0:"));
+    empty.map(|(_, table)| table).collect()
 }
 
 /// What the last look at a database's catalog found; shared by all sessions of a target.
@@ -139,8 +160,6 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -151,7 +170,7 @@ mod tests {
         let known = known
             .chain(OTHERS.iter().map(|(table, _, _)| *table))
             .collect::<BTreeSet<_>>();
-        let text = super::super::catalog::query(None);
+        let text = super::super::catalog::query(None, &BTreeSet::new());
         let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
         let tables = words.filter(|word| {
             word.starts_with("pg_") && !word.starts_with("pg_get_") && !NO_TABLES.contains(word)
