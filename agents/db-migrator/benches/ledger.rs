@@ -12,12 +12,13 @@
 //! counterpart; its time stands beside. sqlx-cli is a process of its own; the time that it takes to start is taken off in
 //! a ratio of its own. It is found in PATH, or where `DB_MIGRATOR_BENCH_SQLX` says. PostgreSQL runs with fsync.
 //!
-//! Found (optimised, 2 virtual CPUs, PostgreSQL 15, 15 rounds), 300 migrations, against sqlx-cli: SQLite 0.86 (`Rows`:
-//! 0.91) by medians, 1.23 (1.44) by processor time; PostgreSQL 1.24 (1.30) by medians, 1.40 (1.36) by processor time, and
-//! 1.12 (1.17) by medians while the disk was slower. The proof beside it: SQLite 4 s, PostgreSQL 13 s (31 s).
+//! Found (optimised, 2 virtual CPUs, PostgreSQL 15, 5 rounds), 300 migrations, against sqlx-cli by medians: PostgreSQL
+//! 0.82 (`Rows`: 1.02), by processor time 0.78 (1.13); with its files in memory and 15 rounds 0.85, 1.04 by the smallest
+//! and 0.89 by processor time. SQLite 0.76 (0.81), by processor time 0.80 (0.85). The proof beside it: SQLite 9 s,
+//! PostgreSQL 37 s.
 //!
-//! Run: `cargo bench -p db-migrator --bench ledger`, with migrations and rounds after `--`, 300 and 9, and `sqlite` or
-//! `postgres` for one of them.
+//! Run: `cargo bench -p db-migrator --bench ledger`, with migrations and rounds after `--`, 300 and 9, `sqlite` or
+//! `postgres` for one of them, and `schema` or `rows`.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
 
 mod desk;
@@ -45,6 +46,15 @@ use tokio::time::Instant;
 enum Kind {
     Schema,
     Rows,
+}
+
+impl Kind {
+    const fn tag(self) -> &'static str {
+        match self {
+            Self::Schema => "schema",
+            Self::Rows => "rows",
+        }
+    }
 }
 
 fn files(count: usize, kind: Kind) -> Vec<SourceFile> {
@@ -315,7 +325,7 @@ async fn compare(place: &Place, kind: Kind, (count, rounds): (usize, usize), sql
     for file in &files {
         std::fs::write(folder.path().join(&file.name), &file.content).expect("a file is written");
     }
-    let tag = format!("{kind:?}").to_lowercase();
+    let tag = kind.tag();
     let planned = format!("planned_{tag}");
     let mut recorded = Vec::new();
     for again in 0..RECORDINGS {
@@ -374,12 +384,17 @@ async fn run() {
         let mut known = [Dialect::Sqlite, Dialect::Postgres].into_iter();
         known.find(|dialect| dialect.name() == asked)
     });
+    let named = |kind: &Kind| std::env::args().any(|asked| asked == kind.tag());
+    let mut kinds = vec![Kind::Schema, Kind::Rows];
+    if kinds.iter().any(named) {
+        kinds.retain(named);
+    }
     let places = [Place::Folder(folder), Place::Server(server)];
     for place in places
         .iter()
         .filter(|place| one.is_none_or(|one| one == place.dialect()))
     {
-        for kind in [Kind::Schema, Kind::Rows] {
+        for kind in kinds.clone() {
             compare(place, kind, size, sqlx.as_ref()).await;
         }
     }
